@@ -1,0 +1,149 @@
+/* The graph: nodes over values.
+ *
+ * A node is a main operation and a list of epilogue steps; before fusion the lists are empty. Its one result is a value.
+ * Values are graph inputs, constants or results; they are named by 32-bit ids that stay valid while the graph lives.
+ * Nodes stand in an order in which every operand is defined before its use, at all times.
+ */
+#ifndef IR_GRAPH_H
+#define IR_GRAPH_H
+
+#include "context.h"
+#include "type.h"
+
+typedef enum Op {
+  OP_NONE, /* a deleted node; graph_compact removes it */
+#define OP(ENUM, name, least, most, attrs, flags) OP_##ENUM,
+#include "ops.def"
+#undef OP
+  OP_COUNT
+} Op;
+
+enum {
+#define ATTR(BIT, field, form) ATTR_INDEX_##BIT,
+#include "attrs.def"
+#undef ATTR
+  ATTR_COUNT
+};
+enum {
+#define ATTR(BIT, field, form) A_##BIT = 1u << ATTR_INDEX_##BIT,
+#include "attrs.def"
+#undef ATTR
+  A_WINDOW = A_KERNEL | A_STRIDE | A_PAD,
+  A_RANGE = A_RANGE_LO | A_RANGE_HI
+};
+
+enum OpFlags { F_MAIN = 1, F_STEP = 2, F_REAL = 4, F_MONO = 8, F_VIEW = 16 };
+
+typedef struct OpInfo {
+  const char *name;
+  int least_inputs, most_inputs; /* most -1: any number */
+  uint32_t attrs, flags;
+} OpInfo;
+extern const OpInfo op_info[OP_COUNT];
+
+/* Defaults: kernel, stride, dilation, factor, groups 1; pad, pad_level 0; eps 1e-5f; alpha 0.01f; lo -1, hi 1; axis 0. */
+typedef struct Attrs {
+  int32_t kernel[2], stride[2], pad[4], dilation[2], groups, pad_level;
+  float eps, alpha, lo, hi;
+  int32_t axis, factor[2];
+  bool chw;
+} Attrs;
+Attrs attrs_default(void);
+
+/* One epilogue step: op applied to what the main operation and the steps before it gave. `args` are the operands after
+ * the first. `type` is the step's result. */
+typedef struct Step {
+  Op op;
+  Attrs attrs;
+  Type type;
+  uint32_t arg_count;
+  ValueId args[4];
+} Step;
+
+/* The unit that computes a layer; chosen by the engine pass, see plan.h. */
+typedef enum Engine {
+#define ENGINE(ENUM, name) ENGINE_##ENUM,
+#include "engines.def"
+#undef ENGINE
+  ENGINE_COUNT
+} Engine;
+extern const char *const engine_name[ENGINE_COUNT];
+
+/* Block tile of a tensor-core layer: m output pixels by n output channels, computed by warps_m x warps_n warps; each warp
+ * m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time. */
+typedef struct Tile {
+  uint16_t m, n, k;
+  uint8_t warps_m, warps_n, stages, split_k;
+} Tile;
+
+/* Grid: x = ceil(batch * x_mul / x_div), y constant. */
+typedef struct Launch {
+  uint32_t x_mul, x_div, y, threads, shared_bytes;
+} Launch;
+
+typedef struct Node {
+  Op op;
+  Attrs attrs;
+  Type main_type; /* result of the main operation, before the steps */
+  ValueId *inputs;
+  uint32_t input_count;
+  Step *steps;
+  uint32_t step_count;
+  ValueId result; /* its type is that of the last step, or main_type */
+  SourceLoc loc;
+  Engine engine; /* ENGINE_NONE until chosen */
+  Tile tile;     /* zeros until chosen */
+  Launch launch; /* zeros until chosen */
+} Node;
+
+typedef enum ValueKind { VALUE_INPUT, VALUE_CONST, VALUE_RESULT } ValueKind;
+
+#define NO_OFFSET UINT64_MAX
+typedef struct Value {
+  ValueKind kind;
+  Type type;
+  const char *name; /* unique in the graph; never NULL */
+  const void *data; /* VALUE_CONST: dense row-major elements as in type.h; borrowed (mapped file or arena) */
+  uint64_t arena_offset; /* VALUE_RESULT: bytes from the arena's start at the largest batch; NO_OFFSET until chosen, and
+                            for network outputs, which have memory of their own */
+} Value;
+
+typedef uint32_t NodeId; /* index into nodes; valid until nodes are inserted or compacted */
+#define NO_NODE UINT32_MAX
+
+typedef struct Graph {
+  Context *context;
+  const char *name;
+  Value *values;
+  uint32_t value_count, value_capacity;
+  Node *nodes;
+  uint32_t node_count, node_capacity;
+  ValueId *inputs, *outputs; /* outputs are results (never inputs or constants: the frontend puts copy in between) */
+  uint32_t input_count, output_count;
+  uint32_t max_batch;   /* largest batch; 0 until chosen */
+  uint64_t arena_bytes; /* for max_batch images; 0 until planned */
+} Graph;
+
+Graph *graph_new(Context *context, const char *name);
+ValueId graph_add_input(Graph *g, const char *name, Type type);
+ValueId graph_add_const(Graph *g, const char *name, Type type, const void *data); /* data is borrowed */
+ValueId graph_add_result(Graph *g, const char *name, Type type); /* name NULL: a fresh one; a taken name gets a suffix */
+void graph_add_output(Graph *g, ValueId value);
+/* Adds a node at the end (position = g->node_count) or before another. Copies `inputs`. Result type must be set in `type`
+ * for operations whose type is not implied (quantize, reshape, thresholds); elsewhere infer_node overrides it. Returns
+ * its result value. */
+ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, const ValueId *inputs,
+                          uint32_t input_count, Type type, const char *name, SourceLoc loc);
+void graph_append_step(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
+                       Type type);
+void graph_delete_node(Graph *g, NodeId node); /* op becomes OP_NONE */
+void graph_compact(Graph *g);                  /* drops deleted nodes and nodes whose results nobody uses */
+NodeId graph_definition(const Graph *g, ValueId value); /* node that defines it, NO_NODE for inputs and constants */
+uint32_t graph_use_count(const Graph *g, ValueId value); /* operands of nodes and steps, and network outputs */
+void graph_replace_uses(Graph *g, ValueId old_value, ValueId new_value); /* in nodes, steps and outputs */
+bool graph_is_output(const Graph *g, ValueId value);
+
+static inline Value *graph_value(const Graph *g, ValueId v) { return &g->values[v]; }
+static inline Type *graph_type(const Graph *g, ValueId v) { return &g->values[v].type; }
+
+#endif

@@ -1,0 +1,115 @@
+/* Types of values: element, shape, quantization and memory layout.
+ *
+ * One rule covers every quantized element type:
+ *
+ *     value = scale * (q - zero_point)
+ *
+ * q is an unsigned or two's complement integer of 1 to 8 bits and zero_point a multiple of one half. Kernels and the
+ * evaluator work on the exact integer *level* of a number:
+ *
+ *     level = mult * q - offset,   value = step * level
+ *
+ * with mult 1 and offset = zero_point where the zero point is whole, mult 2 and offset = 2 * zero_point where it is not;
+ * step = scale / mult. Bipolar (-1, +1) is u1 with zero point 1/2 and scale 2: level = 2q - 1, step = 1.
+ */
+#ifndef IR_TYPE_H
+#define IR_TYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint32_t ValueId;
+#define NO_VALUE UINT32_MAX
+
+enum { MAX_RANK = 4 };
+
+typedef enum ElemKind {
+  ELEM_NONE,
+  ELEM_UINT,    /* u1 .. u8: q in 0 .. 2^bits - 1 */
+  ELEM_INT,     /* i2 .. i8: q in -2^(bits-1) .. 2^(bits-1) - 1 */
+  ELEM_TERNARY, /* q in -1, 0, 1; two bits */
+  ELEM_I32,     /* accumulators and indices; value = scale * q, zero point 0 */
+  ELEM_F32      /* IEEE binary32; scale and zero point unused */
+} ElemKind;
+
+/* Where the elements of a tensor lie in memory. The batch is outermost, then pixels in row-major order; what differs is
+ * the inside of a pixel. LAYOUT_NONE: not chosen; the evaluator and files for users always use dense row-major order
+ * (one byte an element of up to 8 bits, four bytes otherwise), which is LAYOUT_BYTES / LAYOUT_WORDS with pitch = C.
+ */
+typedef enum LayoutKind {
+  LAYOUT_NONE,
+  LAYOUT_WORDS, /* four bytes an element (i32, f32); pitch = C */
+  LAYOUT_BYTES, /* one byte an element, holding q; pitch channels a pixel, those past C are zero */
+  LAYOUT_PLANES /* bit planes: [pixel][plane][pitch/32] words; see Layout */
+} LayoutKind;
+
+/* LAYOUT_PLANES stores q as an unsigned number in offset binary (q + 2^(bits-1) for ELEM_INT and ELEM_TERNARY, q
+ * otherwise), plane 0 the least significant. `pitch` channels (a multiple of `block`) are kept a plane and pixel; bits of
+ * channels past C are zero. Inside each block of `block` = 8*J channels (J = 4, 8 or 16) the channels stand in the order in which an
+ * mma accumulator fragment holds them, so that an epilogue packs without moving bits between lanes: channel c of the
+ * block is bit
+ *
+ *     (c % 8 / 2) * 2J + (c / 8) * 2 + c % 2
+ *
+ * of the block; bit i of the block is bit i % 32 of word i / 32. Consumers' weights are packed in the same order.
+ */
+typedef struct Layout {
+  LayoutKind kind;
+  uint16_t block; /* LAYOUT_PLANES: 32, 64 or 128; otherwise 0 */
+  uint32_t pitch; /* channels kept a pixel (and plane), >= C */
+} Layout;
+
+typedef struct Type {
+  ElemKind kind;
+  uint8_t bits;  /* 1..8; 32 for I32 and F32 */
+  uint8_t rank;  /* dimensions, the batch not counted */
+  bool batched;  /* has the symbolic batch dimension N in front (activations); constants do not */
+  int32_t dim[MAX_RANK]; /* activations: [H, W, C] or [C]; conv2d weights: [O, KH, KW, I/groups]; linear weights: [O, K] */
+  int16_t zero2; /* twice the zero point */
+  float scale;   /* per tensor; meaningful where scales == NO_VALUE */
+  ValueId scales; /* per-channel scales: an f32 constant [C] (channel = last dim; first dim for weights), or NO_VALUE */
+  Layout layout;
+} Type;
+
+/* level = mult * q - offset. */
+typedef struct LevelMap {
+  int32_t mult, offset;
+} LevelMap;
+
+/* Activations are seen by kernels as an image of pixels x channels: rank 1 [C] is 1 x 1 x C; rank 2 [W, C] is 1 x W x C;
+ * rank 4 [D, H, W, C] is (D*H) x W x C. */
+typedef struct Image {
+  int32_t height, width, channels;
+} Image;
+
+Type type_make(ElemKind kind, int bits, bool batched, int rank, const int32_t *dim); /* scale 1, zero 0, no layout */
+bool type_is_quantized(const Type *t);  /* UINT, INT or TERNARY */
+int32_t type_q_min(const Type *t);      /* least and greatest q of a quantized type */
+int32_t type_q_max(const Type *t);
+LevelMap type_level_map(const Type *t); /* I32: {1, 0} */
+int32_t type_level_min(const Type *t);
+int32_t type_level_max(const Type *t);
+bool type_has_zero(const Type *t); /* some q has value zero: whole zero point within q's range */
+int64_t type_elements(const Type *t);  /* product of dims, the batch not counted */
+size_t type_dense_bytes(const Type *t); /* dense bytes of one image (or of a constant) */
+Image type_image(const Type *t);
+int32_t type_channels(const Type *t);   /* last dimension */
+bool type_same_shape(const Type *a, const Type *b);
+bool type_same_quant(const Type *a, const Type *b); /* same element kind, bits, zero point and scale(s) */
+bool type_equal(const Type *a, const Type *b);      /* everything, layout included */
+
+/* Layout arithmetic. */
+Layout layout_dense(const Type *t);              /* the users' order: BYTES or WORDS with pitch = C */
+Layout layout_planes(const Type *t, int block);  /* pitch = C rounded up to the block */
+Layout layout_bytes(const Type *t, int multiple); /* pitch = C rounded up */
+size_t layout_pixel_bytes(const Type *t);  /* bytes of one pixel under t->layout */
+size_t layout_image_bytes(const Type *t);  /* bytes of one image under t->layout */
+int layout_plane_count(const Type *t);     /* t->bits for PLANES, 1 otherwise */
+/* Position of channel c inside a row of `pitch` bits of one plane (PLANES). */
+uint32_t layout_bit_of_channel(Layout layout, uint32_t channel);
+uint32_t layout_channel_of_bit(Layout layout, uint32_t bit); /* the inverse */
+/* q as stored: offset binary for PLANES, the two's complement byte for BYTES. */
+uint32_t layout_stored_q(const Type *t, int32_t q);
+
+#endif
