@@ -39,6 +39,10 @@ bool backend_emit(Graph *g, const Target *target, Module *out);
  * $CUDA_HOME/bin or /usr/local/cuda/bin). Reports ptxas's own words on failure. */
 bool backend_assemble(Context *c, const Module *m, Text *cubin);
 
+/* file.c: the bytes of net.cubin and net.ptx, in the arena. */
+bool backend_cubin_bytes(Context *c, const Module *m, Text *out); /* assembles; false after reporting an error */
+void backend_ptx_bytes(Context *c, const Module *m, Text *out);
+
 /* file.c and embed.c. Each writes to a temporary file beside `path` and renames it: a file is whole or absent. */
 bool backend_write_cubin(Context *c, const Module *m, const char *path);
 bool backend_write_ptx(Context *c, const Module *m, const char *path);

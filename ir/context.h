@@ -15,7 +15,7 @@
 
 typedef struct Context Context;
 
-/* Host allocator: like realloc; size 0 frees. NULL: the C library's. */
+/* Host allocator: like realloc; size 0 frees. NULL: the C library's. Blocks are aligned to 16. */
 typedef struct Allocator {
   void *(*reallocate)(void *user, void *pointer, size_t old_size, size_t new_size);
   void *user;
@@ -25,8 +25,15 @@ Context *context_new(const Allocator *allocator); /* NULL when out of memory */
 void context_free(Context *c);                    /* runs the close actions, frees everything */
 /* Runs body(user); false if it returned false or memory ran out inside (then a diagnostic was reported). Nests. */
 bool context_try(Context *c, bool (*body)(void *user), void *user);
+/* Registers what context_free runs, the latest first. When memory runs out here, the action runs at once. */
 void context_on_close(Context *c, void (*action)(void *user), void *user);
 
+/* Blocks with a life of their own, for large working memory: zeroed, aligned to 16, released by context_release, by
+ * context_free, or by the context_try around them when memory runs out inside it. */
+void *context_alloc(Context *c, size_t bytes);
+void context_release(Context *c, void *block); /* NULL: nothing */
+
+/* Outside every context_try there is nowhere to jump to: then the arena returns NULL when memory runs out. */
 void *arena_alloc(Context *c, size_t bytes); /* zeroed, aligned to 16 */
 void *arena_grow(Context *c, void *old, size_t old_bytes, size_t new_bytes);
 char *arena_strdup(Context *c, const char *s);
@@ -56,6 +63,7 @@ typedef enum DiagCode {
 #undef DIAG
   DIAG_COUNT
 } DiagCode;
+enum { MAX_REPORTS = 100 };
 typedef enum Severity { SEVERITY_ERROR, SEVERITY_WARNING } Severity;
 
 /* Reports the catalogue's message with printf arguments. What follows adds lines to the latest report. */
@@ -64,8 +72,8 @@ void diag_expected(Context *c, const char *format, ...) __attribute__((format(pr
 void diag_seen(Context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_hint(Context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_note(Context *c, SourceLoc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
-uint32_t diag_error_count(const Context *c);
-/* Writes all reports so far, in source order, and forgets them:
+uint32_t diag_error_count(const Context *c); /* errors since context_new, flushed ones too */
+/* Writes all reports so far, in source order, equal ones once, and forgets them. Past MAX_REPORTS errors are counted only:
  *   net.apnn:3:10: error[E0201]: unknown name 'c2'
  *     3 | a1 = c2 | relu
  *       |      ^~

@@ -76,6 +76,10 @@ typedef struct Tile {
   uint8_t warps_m, warps_n, stages, split_k;
 } Tile;
 
+/* Words between rows of a tile in shared memory, such that the 8-byte loads of half a warp touch every bank once. */
+static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }
+static inline uint32_t tile_shared_bytes(const Tile *t) { return 4u * t->stages * (t->m + t->n) * tile_row_words(t); }
+
 /* Grid: x = ceil(batch * x_mul / x_div), y constant. */
 typedef struct Launch {
   uint32_t x_mul, x_div, y, threads, shared_bytes;
@@ -122,18 +126,23 @@ typedef struct Graph {
   uint32_t input_count, output_count;
   uint32_t max_batch;   /* largest batch; 0 until chosen */
   uint64_t arena_bytes; /* for max_batch images; 0 until planned */
+  ValueId *name_table;  /* graph.c: hash table from names to values */
+  uint32_t name_slots;
 } Graph;
 
 Graph *graph_new(Context *context, const char *name);
+/* Names of any value: NULL gives a fresh one, a taken one gets a suffix. */
 ValueId graph_add_input(Graph *g, const char *name, Type type);
 ValueId graph_add_const(Graph *g, const char *name, Type type, const void *data); /* data is borrowed */
-ValueId graph_add_result(Graph *g, const char *name, Type type); /* name NULL: a fresh one; a taken name gets a suffix */
+ValueId graph_add_result(Graph *g, const char *name, Type type);
 void graph_add_output(Graph *g, ValueId value);
 /* Adds a node at the end (position = g->node_count) or before another. Copies `inputs`. Result type must be set in `type`
- * for operations whose type is not implied (quantize, reshape, thresholds); elsewhere infer_node overrides it. Returns
- * its result value. */
+ * for operations whose type is not implied (quantize, reshape, thresholds); elsewhere it is inferred, here, and `type`
+ * gives the layout only (callers that have no type pass (Type){0}). What is wrong is reported at loc. attrs NULL: the
+ * defaults. name NULL: a fresh one. Returns its result value. */
 ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, const ValueId *inputs,
                           uint32_t input_count, Type type, const char *name, SourceLoc loc);
+/* Adds a step and infers its type and the result's (whose layout is kept). */
 void graph_append_step(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
                        Type type);
 void graph_delete_node(Graph *g, NodeId node); /* op becomes OP_NONE */
@@ -142,6 +151,8 @@ NodeId graph_definition(const Graph *g, ValueId value); /* node that defines it,
 uint32_t graph_use_count(const Graph *g, ValueId value); /* operands of nodes and steps, and network outputs */
 void graph_replace_uses(Graph *g, ValueId old_value, ValueId new_value); /* in nodes, steps and outputs */
 bool graph_is_output(const Graph *g, ValueId value);
+ValueId graph_find(const Graph *g, const char *name); /* NO_VALUE if there is none */
+const char *graph_rename(Graph *g, ValueId value, const char *name); /* a taken name gets a suffix; returns the name */
 
 static inline Value *graph_value(const Graph *g, ValueId v) { return &g->values[v]; }
 static inline Type *graph_type(const Graph *g, ValueId v) { return &g->values[v].type; }

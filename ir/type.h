@@ -66,8 +66,8 @@ typedef struct Type {
   uint8_t rank;  /* dimensions, the batch not counted */
   bool batched;  /* has the symbolic batch dimension N in front (activations); constants do not */
   int32_t dim[MAX_RANK]; /* activations: [H, W, C] or [C]; conv2d weights: [O, KH, KW, I/groups]; linear weights: [O, K] */
-  int16_t zero2; /* twice the zero point */
-  float scale;   /* per tensor; meaningful where scales == NO_VALUE */
+  int16_t zero2; /* twice the zero point; -512 .. 512, so that levels fit 16 bits */
+  float scale;   /* per tensor; meaningful where scales == NO_VALUE. A positive, finite, normal number, and scale / 2 too */
   ValueId scales; /* per-channel scales: an f32 constant [C] (channel = last dim; first dim for weights), or NO_VALUE */
   Layout layout;
 } Type;
@@ -85,6 +85,7 @@ typedef struct Image {
 
 Type type_make(ElemKind kind, int bits, bool batched, int rank, const int32_t *dim); /* scale 1, zero 0, no layout */
 bool type_is_quantized(const Type *t);  /* UINT, INT or TERNARY */
+bool type_is_integer(const Type *t);    /* quantized or I32 */
 int32_t type_q_min(const Type *t);      /* least and greatest q of a quantized type */
 int32_t type_q_max(const Type *t);
 LevelMap type_level_map(const Type *t); /* I32: {1, 0} */
@@ -92,6 +93,7 @@ int32_t type_level_min(const Type *t);
 int32_t type_level_max(const Type *t);
 bool type_has_zero(const Type *t); /* some q has value zero: whole zero point within q's range */
 int64_t type_elements(const Type *t);  /* product of dims, the batch not counted */
+size_t type_element_bytes(const Type *t); /* of a dense element: 1 or 4 */
 size_t type_dense_bytes(const Type *t); /* dense bytes of one image (or of a constant) */
 Image type_image(const Type *t);
 int32_t type_channels(const Type *t);   /* last dimension */

@@ -1,0 +1,75 @@
+/* Elements in memory: how a number of any type is read from any layout, and what its stored bits are. */
+#include "emit.h"
+
+int32_t stored_bias(const Type *t) {
+  bool is_signed = t->kind == ELEM_INT || t->kind == ELEM_TERNARY;
+  return t->layout.kind == LAYOUT_PLANES && is_signed ? 1 << (t->bits - 1) : 0;
+}
+
+PtxValue flow_level(Ptx *p, Flow f) {
+  if (!type_is_quantized(&f.type)) return f.reg;
+  LevelMap map = type_level_map(&f.type);
+  return ptx_mad(p, f.reg, ptx_int(map.mult), ptx_int(map.mult * f.bias - map.offset));
+}
+
+PtxValue flow_stored(Ptx *p, Flow f, const Type *as) {
+  if (!type_is_quantized(&f.type)) return f.reg;
+  return ptx_add(p, f.reg, ptx_int(f.bias + stored_bias(as)));
+}
+
+Tensor tensor_of(Kernel *k, ValueId value) {
+  const Type *type = graph_type(k->graph, value);
+  return (Tensor){.type = *type, .image = type_image(type), .base = kernel_value_pointer(k, value)};
+}
+
+/* log2 of J's double: block = 8J channels in four runs of 2J bits. */
+static int run_shift(Layout layout) { return __builtin_ctz(layout.block / 4); }
+
+/* Bit of a plane row that holds a channel (type.h). */
+static PtxValue bit_of_channel(Ptx *p, Layout layout, PtxValue channel) {
+  PtxValue in_block = ptx_and(p, channel, ptx_int(layout.block - 1));
+  PtxValue block = ptx_sub(p, channel, in_block);
+  PtxValue run = ptx_shl(p, ptx_shr(p, ptx_and(p, in_block, ptx_int(7)), 1), run_shift(layout));
+  PtxValue pair = ptx_shl(p, ptx_shr(p, in_block, 3), 1);
+  PtxValue low = ptx_and(p, in_block, ptx_int(1));
+  return ptx_or(p, ptx_or(p, block, run), ptx_or(p, pair, low));
+}
+
+PtxValue channel_of_bit(Ptx *p, Layout layout, PtxValue bit) {
+  PtxValue in_block = ptx_and(p, bit, ptx_int(layout.block - 1));
+  PtxValue block = ptx_sub(p, bit, in_block);
+  PtxValue run = ptx_shl(p, ptx_shr(p, in_block, run_shift(layout)), 1);
+  PtxValue in_run = ptx_and(p, in_block, ptx_int((1 << run_shift(layout)) - 1));
+  PtxValue eight = ptx_shl(p, ptx_shr(p, in_run, 1), 3);
+  PtxValue low = ptx_and(p, in_run, ptx_int(1));
+  return ptx_or(p, ptx_or(p, block, eight), ptx_or(p, run, low));
+}
+
+static Flow load_planes(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
+  Layout layout = t->type.layout;
+  PtxValue bit = bit_of_channel(p, layout, channel);
+  PtxValue row = ptx_address(p, t->base, pixel, (int64_t)layout_pixel_bytes(&t->type));
+  PtxValue word = ptx_address(p, row, ptx_shr(p, bit, 5), 4);
+  PtxValue shift = ptx_and(p, bit, ptx_int(31));
+  PtxValue q = ptx_int(0);
+  for (int plane = 0; plane < t->type.bits; plane++) {
+    PtxValue bits = ptx_load(p, "global.nc.b32", CLASS_B32, word, (int64_t)plane * layout.pitch / 8);
+    PtxValue one = ptx_and(p, ptx_2(p, "shr.b32", bits, shift), ptx_int(1));
+    q = ptx_or(p, q, ptx_shl(p, one, plane));
+  }
+  return (Flow){t->type, q, -stored_bias(&t->type)};
+}
+
+Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
+  if (t->type.layout.kind == LAYOUT_PLANES) return load_planes(p, t, pixel, channel);
+  PtxValue row = ptx_address(p, t->base, pixel, (int64_t)layout_pixel_bytes(&t->type));
+  if (t->type.layout.kind == LAYOUT_BYTES) {
+    PtxValue at = ptx_address(p, row, channel, 1);
+    const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
+    return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, 0), 0};
+  }
+  PtxValue at = ptx_address(p, row, channel, 4);
+  bool is_float = t->type.kind == ELEM_F32;
+  PtxValue reg = ptx_load(p, is_float ? "global.nc.f32" : "global.nc.b32", is_float ? CLASS_F32 : CLASS_B32, at, 0);
+  return (Flow){t->type, reg, 0};
+}

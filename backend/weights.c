@@ -1,0 +1,173 @@
+/* Packs the weights of a tensor-core layer in the order in which its input is stored, and works out the corrections that
+ * zero points and padding ask for (weights.h).
+ */
+#include "weights.h"
+
+#include <string.h>
+
+/* How one side is stored: level = mult * stored - offset. */
+typedef struct StoredMap {
+  int32_t mult, offset;
+} StoredMap;
+
+static StoredMap input_map(const Type *t) {
+  LevelMap map = type_level_map(t);
+  return (StoredMap){map.mult, map.offset + map.mult * stored_bias(t)};
+}
+
+static int32_t weight_q(const Value *w, int64_t index) {
+  return w->type.kind == ELEM_UINT ? ((const uint8_t *)w->data)[index] : ((const int8_t *)w->data)[index];
+}
+
+typedef struct Packing {
+  const Graph *graph;
+  const Node *node;
+  const Value *weight;
+  const Type *input;
+  StoredMap map;       /* of the weights */
+  int32_t bias;        /* stored = q + bias, or the level itself if `as_level` */
+  bool as_level;
+  int32_t channels_out, kernel_h, kernel_w, channels_in;
+} Packing;
+
+static int32_t level_of(const Packing *s, int64_t index) {
+  LevelMap map = type_level_map(&s->weight->type);
+  return map.mult * weight_q(s->weight, index) - map.offset;
+}
+
+static uint32_t stored_of(const Packing *s, int64_t index) {
+  return (uint32_t)(s->as_level ? level_of(s, index) : weight_q(s->weight, index) + s->bias);
+}
+
+/* Planes hold offset binary. Bytes hold the level where it fits a signed byte, so that no sum of inputs is needed. */
+static void choose_storage(Packing *s, PackedWeights *w) {
+  const Type *t = &s->weight->type;
+  LevelMap map = type_level_map(t);
+  bool planes = s->node->engine == ENGINE_MMA_B1, is_signed = t->kind != ELEM_UINT;
+  w->planes = planes ? t->bits : 1;
+  s->bias = planes && is_signed ? 1 << (t->bits - 1) : 0;
+  s->as_level = !planes && type_level_min(t) >= INT8_MIN && type_level_max(t) <= INT8_MAX;
+  w->is_signed = s->as_level || is_signed;
+  s->map = s->as_level ? (StoredMap){1, 0} : (StoredMap){map.mult, map.offset + map.mult * s->bias};
+}
+
+static int64_t weight_index(const Packing *s, int32_t o, int32_t tap, int32_t c) {
+  return ((int64_t)o * s->kernel_h * s->kernel_w + tap) * s->channels_in + c;
+}
+
+static void pack_planes(const Packing *s, PackedWeights *w) {
+  Layout layout = s->input->layout;
+  for (int32_t o = 0; o < s->channels_out; o++)
+    for (int32_t tap = 0; tap < w->taps; tap++)
+      for (int32_t c = 0; c < s->channels_in; c++) {
+        uint32_t stored = stored_of(s, weight_index(s, o, tap, c));
+        uint32_t bit = layout_bit_of_channel(layout, (uint32_t)c);
+        for (int plane = 0; plane < w->planes; plane++)
+          if (stored >> plane & 1)
+            w->data[((int64_t)plane * w->rows + o) * w->row_words + tap * w->words + bit / 32] |= 1u << bit % 32;
+      }
+}
+
+static void pack_bytes(const Packing *s, PackedWeights *w) {
+  for (int32_t o = 0; o < s->channels_out; o++)
+    for (int32_t tap = 0; tap < w->taps; tap++)
+      for (int32_t c = 0; c < s->channels_in; c++)
+        w->data[(int64_t)o * w->row_words + tap * w->words + c / 4] |=
+            (stored_of(s, weight_index(s, o, tap, c)) & 255) << c % 4 * 8;
+}
+
+/* Which taps of one dimension lie inside the image at each output position, as [first, last). */
+typedef struct Span {
+  int32_t first, last;
+} Span;
+
+static Span span_at(int32_t position, int32_t kernel, int32_t stride, int32_t pad, int32_t dilation, int32_t size) {
+  Span s = {kernel, kernel};
+  for (int32_t k = kernel - 1; k >= 0; k--) {
+    int32_t at = position * stride - pad + k * dilation;
+    if (at < 0 || at >= size) continue;
+    if (s.first == kernel) s.last = k + 1;
+    s.first = k;
+  }
+  return s;
+}
+
+/* Numbers the different spans of a dimension; returns how many there are. */
+static int32_t classify(const Packing *s, int dim, int32_t size_in, int32_t size_out, Span *spans, uint32_t *classes) {
+  const Attrs *a = &s->node->attrs;
+  int32_t count = 0;
+  for (int32_t i = 0; i < size_out; i++) {
+    Span here = span_at(i, a->kernel[dim], a->stride[dim], a->pad[dim], a->dilation[dim], size_in);
+    int32_t found = 0;
+    while (found < count && (spans[found].first != here.first || spans[found].last != here.last)) found++;
+    if (found == count) spans[count++] = here;
+    classes[i] = (uint32_t)found;
+  }
+  return count;
+}
+
+/* Per channel and tap, the sum of weight levels; then border of every class. */
+static void fill_border(const Packing *s, PackedWeights *w, int32_t offset_in, int32_t pad_level, const Span *rows,
+                        int32_t row_count, const Span *columns) {
+  int32_t *tap_sum = ARENA_NEW(s->graph->context, int32_t, w->taps);
+  for (int32_t o = 0; o < s->channels_out; o++) {
+    for (int32_t tap = 0; tap < w->taps; tap++) {
+      tap_sum[tap] = 0;
+      for (int32_t c = 0; c < s->channels_in; c++) tap_sum[tap] += level_of(s, weight_index(s, o, tap, c));
+    }
+    for (int32_t r = 0; r < row_count; r++)
+      for (int32_t k = 0; k < w->column_classes; k++) {
+        int64_t sum = 0;
+        for (int32_t tap = 0; tap < w->taps; tap++) {
+          int32_t kh = tap / s->kernel_w, kw = tap % s->kernel_w;
+          bool inside = kh >= rows[r].first && kh < rows[r].last && kw >= columns[k].first && kw < columns[k].last;
+          sum += (int64_t)tap_sum[tap] * (inside ? -offset_in : pad_level);
+        }
+        w->border[((int64_t)r * w->column_classes + k) * w->rows + o] = (int32_t)sum;
+      }
+  }
+}
+
+static void make_border(const Packing *s, PackedWeights *w, int32_t offset_in) {
+  Context *c = s->graph->context;
+  int32_t pad_level = s->node->attrs.pad_level;
+  const Attrs *a = &s->node->attrs;
+  bool padded = a->pad[0] || a->pad[1] || a->pad[2] || a->pad[3];
+  w->class_count = w->column_classes = 1;
+  if (!offset_in && !(padded && pad_level)) return;
+  Image in = type_image(s->input), out = type_image(&s->node->main_type);
+  Span *rows = ARENA_NEW(c, Span, out.height), *columns = ARENA_NEW(c, Span, out.width);
+  w->row_class = ARENA_NEW(c, uint32_t, out.height);
+  w->column_class = ARENA_NEW(c, uint32_t, out.width);
+  int32_t row_count = classify(s, 0, in.height, out.height, rows, w->row_class);
+  w->column_classes = classify(s, 1, in.width, out.width, columns, w->column_class);
+  w->class_count = row_count * w->column_classes;
+  w->border = ARENA_NEW(c, int32_t, (int64_t)w->class_count * w->rows);
+  fill_border(s, w, offset_in, pad_level, rows, row_count, columns);
+}
+
+PackedWeights weights_pack(const Graph *g, const Node *node) {
+  Packing s = {.graph = g, .node = node, .weight = graph_value(g, node->inputs[1]), .input = graph_type(g, node->inputs[0])};
+  const Type *wt = &s.weight->type;
+  bool conv = wt->rank == 4;
+  s.channels_out = wt->dim[0];
+  s.kernel_h = conv ? wt->dim[1] : 1;
+  s.kernel_w = conv ? wt->dim[2] : 1;
+  s.channels_in = wt->dim[wt->rank - 1];
+
+  PackedWeights w = {.taps = s.kernel_h * s.kernel_w};
+  choose_storage(&s, &w);
+  bool planes = node->engine == ENGINE_MMA_B1;
+  w.words = (int32_t)s.input->layout.pitch / (planes ? 32 : 4);
+  w.row_words = (w.taps * w.words + node->tile.k - 1) / node->tile.k * node->tile.k;
+  w.rows = (s.channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;
+  w.bytes = (size_t)w.planes * (size_t)w.rows * (size_t)w.row_words * 4;
+  w.data = arena_alloc(g->context, w.bytes);
+  (planes ? pack_planes : pack_bytes)(&s, &w);
+
+  StoredMap in = input_map(s.input);
+  w.product_scale = s.map.mult * in.mult;
+  w.sum_scale = s.map.offset * in.mult;
+  make_border(&s, &w, in.offset);
+  return w;
+}

@@ -1,0 +1,32 @@
+/* Weights and tables of a tensor-core layer, packed for kernel_mma.c. */
+#ifndef BACKEND_WEIGHTS_H
+#define BACKEND_WEIGHTS_H
+
+#include "emit.h"
+
+/* The arithmetic of one layer. With S1 = sum of stored_w * stored_x and S2 = sum of stored_x over the taps inside the
+ * image (padding is stored as zeros):
+ *
+ *     accumulator = product_scale * S1 - sum_scale * S2 + border[class][o]
+ *
+ * which is sum of level_w * level_x, the levels being mult * stored - offset on either side:
+ * product_scale = mult_w * mult_x, sum_scale = offset_w * mult_x, and border[class][o] = - offset_x * (sum of level_w
+ * over inside taps) + pad_level * (sum of level_w over outside taps). A class is a set of taps that lie inside.
+ */
+typedef struct PackedWeights {
+  int planes;               /* of the weights: bits, or 1 for bytes */
+  bool is_signed;           /* bytes: s8 rather than u8 */
+  int32_t taps, words;      /* taps of the filter; 32-bit words a tap, plane and pixel of the input */
+  int32_t row_words;        /* words a filter row, a multiple of the tile's k; the rest is zero */
+  int32_t rows;             /* output channels, padded to CHANNEL_PADDING with zeros */
+  int32_t product_scale, sum_scale;
+  uint32_t *data;           /* [plane][row][row_words] */
+  size_t bytes;
+  int32_t *border;          /* [class][row], NULL if all zero */
+  int32_t class_count, column_classes;
+  uint32_t *row_class, *column_class; /* [OH], [OW]: class = row_class * column_classes + column_class */
+} PackedWeights;
+
+PackedWeights weights_pack(const Graph *g, const Node *node);
+
+#endif

@@ -1,0 +1,243 @@
+/* The graph's structure: values, nodes, names, uses. Keeps operands defined before their uses and names unique. */
+#include "ir.h"
+#include <string.h>
+
+const OpInfo op_info[OP_COUNT] = {
+    [OP_NONE] = {"none", 0, 0, 0, 0},
+#define OP(ENUM, name, least, most, attrs, flags) [OP_##ENUM] = {#name, least, most, attrs, flags},
+#include "ops.def"
+#undef OP
+};
+
+const char *const engine_name[ENGINE_COUNT] = {
+#define ENGINE(ENUM, name) #name,
+#include "engines.def"
+#undef ENGINE
+};
+
+Attrs attrs_default(void) {
+  return (Attrs){.kernel = {1, 1},
+                 .stride = {1, 1},
+                 .dilation = {1, 1},
+                 .factor = {1, 1},
+                 .groups = 1,
+                 .eps = 1e-5f,
+                 .alpha = 0.01f,
+                 .lo = -1.0f,
+                 .hi = 1.0f};
+}
+
+Graph *graph_new(Context *context, const char *name) {
+  Graph *g = ARENA_NEW(context, Graph, 1);
+  g->context = context;
+  g->name = arena_strdup(context, name);
+  return g;
+}
+
+/* A power of two of at least 8 that holds `count` items; 0 for none. */
+static size_t capacity_for(size_t count) {
+  size_t capacity = count ? 8 : 0;
+  while (capacity < count) capacity *= 2;
+  return capacity;
+}
+
+static void *grow_items(Graph *g, void *items, size_t size, size_t count, size_t wanted) {
+  return arena_grow(g->context, items, size * capacity_for(count), size * capacity_for(wanted));
+}
+
+/* --- names --- */
+
+static uint32_t hash_name(const char *name) {
+  uint32_t hash = 2166136261u;
+  for (; *name; name++) hash = (hash ^ (unsigned char)*name) * 16777619u;
+  return hash;
+}
+
+ValueId graph_find(const Graph *g, const char *name) {
+  if (!g->name_slots) return NO_VALUE;
+  for (uint32_t slot = hash_name(name) & (g->name_slots - 1);; slot = (slot + 1) & (g->name_slots - 1)) {
+    ValueId v = g->name_table[slot];
+    if (v == NO_VALUE || !strcmp(g->values[v].name, name)) return v;
+  }
+}
+
+static void enter_name(Graph *g, ValueId v) {
+  uint32_t slot = hash_name(g->values[v].name) & (g->name_slots - 1);
+  while (g->name_table[slot] != NO_VALUE) slot = (slot + 1) & (g->name_slots - 1);
+  g->name_table[slot] = v;
+}
+
+/* The names of the first `count` values, in a table at most half full after one more. */
+static void rebuild_names(Graph *g, uint32_t count, uint32_t slots) {
+  if (slots > g->name_slots) g->name_table = ARENA_NEW(g->context, ValueId, slots);
+  g->name_slots = slots;
+  memset(g->name_table, 0xff, sizeof(ValueId) * slots);
+  for (ValueId v = 0; v < count; v++) enter_name(g, v);
+}
+
+static const char *unique_name(Graph *g, const char *name) {
+  if (name && graph_find(g, name) == NO_VALUE) return arena_strdup(g->context, name);
+  const char *stem = name ? name : "v";
+  for (uint32_t i = name ? 2 : g->value_count;; i++) {
+    char *candidate = arena_printf(g->context, "%s.%u", stem, i);
+    if (graph_find(g, candidate) == NO_VALUE) return candidate;
+  }
+}
+
+const char *graph_rename(Graph *g, ValueId value, const char *name) {
+  if (!strcmp(g->values[value].name, name)) return g->values[value].name;
+  g->values[value].name = unique_name(g, name);
+  rebuild_names(g, g->value_count, g->name_slots);
+  return g->values[value].name;
+}
+
+/* --- values --- */
+
+static ValueId add_value(Graph *g, const char *name, Value value) {
+  if (g->name_slots < 2 * (g->value_count + 1)) {
+    uint32_t slots = g->name_slots ? g->name_slots * 2 : 16;
+    rebuild_names(g, g->value_count, slots);
+  }
+  value.name = unique_name(g, name);
+  if (g->value_count == g->value_capacity) {
+    uint32_t capacity = g->value_capacity ? g->value_capacity * 2 : 16;
+    g->values =
+        arena_grow(g->context, g->values, sizeof(Value) * g->value_capacity, sizeof(Value) * (size_t)capacity);
+    g->value_capacity = capacity;
+  }
+  ValueId v = g->value_count++;
+  g->values[v] = value;
+  enter_name(g, v);
+  return v;
+}
+
+ValueId graph_add_input(Graph *g, const char *name, Type type) {
+  ValueId v = add_value(g, name, (Value){.kind = VALUE_INPUT, .type = type, .arena_offset = NO_OFFSET});
+  g->inputs = grow_items(g, g->inputs, sizeof(ValueId), g->input_count, g->input_count + 1);
+  g->inputs[g->input_count++] = v;
+  return v;
+}
+
+ValueId graph_add_const(Graph *g, const char *name, Type type, const void *data) {
+  return add_value(g, name, (Value){.kind = VALUE_CONST, .type = type, .data = data, .arena_offset = NO_OFFSET});
+}
+
+ValueId graph_add_result(Graph *g, const char *name, Type type) {
+  return add_value(g, name, (Value){.kind = VALUE_RESULT, .type = type, .arena_offset = NO_OFFSET});
+}
+
+void graph_add_output(Graph *g, ValueId value) {
+  g->outputs = grow_items(g, g->outputs, sizeof(ValueId), g->output_count, g->output_count + 1);
+  g->outputs[g->output_count++] = value;
+}
+
+/* --- nodes --- */
+
+static Node *open_node(Graph *g, NodeId position) {
+  if (g->node_count == g->node_capacity) {
+    uint32_t capacity = g->node_capacity ? g->node_capacity * 2 : 16;
+    g->nodes = arena_grow(g->context, g->nodes, sizeof(Node) * g->node_capacity, sizeof(Node) * (size_t)capacity);
+    g->node_capacity = capacity;
+  }
+  Node *node = &g->nodes[position];
+  memmove(node + 1, node, sizeof(Node) * (g->node_count - position));
+  g->node_count++;
+  *node = (Node){.op = OP_NONE, .result = NO_VALUE};
+  return node;
+}
+
+ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, const ValueId *inputs,
+                          uint32_t input_count, Type type, const char *name, SourceLoc loc) {
+  ValueId *copy = ARENA_NEW(g->context, ValueId, input_count);
+  if (input_count) memcpy(copy, inputs, sizeof(ValueId) * input_count);
+  if (type.kind == ELEM_NONE) type.scales = NO_VALUE;
+  ValueId result = graph_add_result(g, name, type);
+  Node *node = open_node(g, position);
+  node->op = op;
+  node->attrs = attrs ? *attrs : attrs_default();
+  node->main_type = type;
+  node->main_type.layout = (Layout){0};
+  node->inputs = copy;
+  node->input_count = input_count;
+  node->result = result;
+  node->loc = loc;
+  infer_node(g, position);
+  return result;
+}
+
+void graph_append_step(Graph *g, NodeId id, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
+                       Type type) {
+  Node *node = &g->nodes[id];
+  node->steps = grow_items(g, node->steps, sizeof(Step), node->step_count, node->step_count + 1);
+  if (type.kind == ELEM_NONE) type.scales = NO_VALUE;
+  Step *step = &node->steps[node->step_count++];
+  *step = (Step){.op = op, .attrs = attrs ? *attrs : attrs_default(), .type = type};
+  step->type.layout = (Layout){0};
+  for (; step->arg_count < arg_count && step->arg_count < 4; step->arg_count++)
+    step->args[step->arg_count] = args[step->arg_count];
+  infer_node(g, id);
+}
+
+void graph_delete_node(Graph *g, NodeId node) { g->nodes[node].op = OP_NONE; }
+
+/* Counts every operand of a node. */
+static void count_operands(const Node *node, uint32_t *uses) {
+  for (uint32_t i = 0; i < node->input_count; i++) uses[node->inputs[i]]++;
+  for (uint32_t s = 0; s < node->step_count; s++)
+    for (uint32_t i = 0; i < node->steps[s].arg_count; i++) uses[node->steps[s].args[i]]++;
+}
+
+void graph_compact(Graph *g) {
+  uint32_t *uses = ARENA_NEW(g->context, uint32_t, g->value_count);
+  for (uint32_t i = 0; i < g->output_count; i++) uses[g->outputs[i]]++;
+  for (NodeId n = g->node_count; n-- > 0;) {
+    Node *node = &g->nodes[n];
+    if (node->op != OP_NONE && !uses[node->result]) node->op = OP_NONE;
+    if (node->op != OP_NONE) count_operands(node, uses);
+  }
+  uint32_t kept = 0;
+  for (NodeId n = 0; n < g->node_count; n++)
+    if (g->nodes[n].op != OP_NONE) g->nodes[kept++] = g->nodes[n];
+  g->node_count = kept;
+}
+
+NodeId graph_definition(const Graph *g, ValueId value) {
+  if (g->values[value].kind != VALUE_RESULT) return NO_NODE;
+  for (NodeId n = 0; n < g->node_count; n++)
+    if (g->nodes[n].op != OP_NONE && g->nodes[n].result == value) return n;
+  return NO_NODE;
+}
+
+uint32_t graph_use_count(const Graph *g, ValueId value) {
+  uint32_t uses = 0;
+  for (NodeId n = 0; n < g->node_count; n++) {
+    const Node *node = &g->nodes[n];
+    if (node->op == OP_NONE) continue;
+    for (uint32_t i = 0; i < node->input_count; i++) uses += node->inputs[i] == value;
+    for (uint32_t s = 0; s < node->step_count; s++)
+      for (uint32_t i = 0; i < node->steps[s].arg_count; i++) uses += node->steps[s].args[i] == value;
+  }
+  for (uint32_t i = 0; i < g->output_count; i++) uses += g->outputs[i] == value;
+  return uses;
+}
+
+static void replace_in(ValueId *ids, uint32_t count, ValueId old_value, ValueId new_value) {
+  for (uint32_t i = 0; i < count; i++)
+    if (ids[i] == old_value) ids[i] = new_value;
+}
+
+void graph_replace_uses(Graph *g, ValueId old_value, ValueId new_value) {
+  for (NodeId n = 0; n < g->node_count; n++) {
+    Node *node = &g->nodes[n];
+    replace_in(node->inputs, node->input_count, old_value, new_value);
+    for (uint32_t s = 0; s < node->step_count; s++)
+      replace_in(node->steps[s].args, node->steps[s].arg_count, old_value, new_value);
+  }
+  replace_in(g->outputs, g->output_count, old_value, new_value);
+}
+
+bool graph_is_output(const Graph *g, ValueId value) {
+  for (uint32_t i = 0; i < g->output_count; i++)
+    if (g->outputs[i] == value) return true;
+  return false;
+}
