@@ -9,7 +9,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tables are written as
 
 enum { BASE64_LINE = 96 };
 
-static uint64_t align_up(uint64_t n) { return (n + APNN_FILE_ALIGN - 1) / APNN_FILE_ALIGN * APNN_FILE_ALIGN; }
+static uint64_t align_up(uint64_t n) {
+  return (n + APNN_FILE_ALIGN - 1) / APNN_FILE_ALIGN * APNN_FILE_ALIGN;
+}
 
 static uint64_t fnv1a(const uint8_t *data, uint64_t size) {
   uint64_t hash = APNN_FNV_BASIS;
@@ -27,7 +29,9 @@ typedef struct Section {
 enum { SECTION_COUNT = 7 };
 
 /* Architectures named with a suffix (sm_90a) run on that one alone. */
-static bool is_exact(const Target *target) { return strchr("0123456789", target->name[strlen(target->name) - 1]) == NULL; }
+static bool is_exact(const Target *target) {
+  return strchr("0123456789", target->name[strlen(target->name) - 1]) == NULL;
+}
 
 static ApnnFileHeader header_of(const Module *m, uint64_t image_bytes, uint64_t image_checksum, bool with_ptx) {
   return (ApnnFileHeader){.magic = APNN_FILE_MAGIC,

@@ -1,5 +1,5 @@
-/* write_file_atomically: a temporary file beside the result, then a rename. On any failure the temporary file is removed
- * and the old file, if there was one, is as it was. */
+/* write_file_atomically: a temporary file beside the result, then a rename. On any failure the temporary file is
+ * removed and the old file, if there was one, is as it was. */
 #define _GNU_SOURCE
 #include "file_write.h"
 #include <errno.h>
@@ -64,7 +64,9 @@ static bool write_and_rename(Context *c, const char *path, mode_t mode, const vo
   return fail(c, path);
 }
 
-static void free_path(void *path) { free(path); }
+static void free_path(void *path) {
+  free(path);
+}
 
 bool write_file_atomically(Context *c, const char *path, const void *data, size_t size) {
   struct stat old;

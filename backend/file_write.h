@@ -5,8 +5,8 @@
 #include "../ir/context.h"
 
 /* Puts `size` bytes into the file `path`: through a temporary file beside it and a rename, so that the file is whole or
- * what it was before. A link is followed; something that is no regular file (a device, a pipe) is written in place. False
- * after reporting an error. */
+ * what it was before. A link is followed; something that is no regular file (a device, a pipe) is written in place.
+ * False after reporting an error. */
 bool write_file_atomically(Context *c, const char *path, const void *data, size_t size);
 
 #endif

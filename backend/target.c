@@ -15,7 +15,9 @@ static const Target *const targets[] = {
 
 enum { TARGET_COUNT = sizeof targets / sizeof targets[0] };
 
-const Target *target_at(uint32_t index) { return index < TARGET_COUNT ? targets[index] : NULL; }
+const Target *target_at(uint32_t index) {
+  return index < TARGET_COUNT ? targets[index] : NULL;
+}
 
 const Target *target_find(const char *name) {
   for (uint32_t i = 0; i < TARGET_COUNT; i++)

@@ -1,5 +1,5 @@
-/* Hopper GH100: the H200 SXM, every rate measured on one. XOR and int4 mma are emulated there and absent from the table.
- * PTX 8.0 is the first that knows sm_90a. */
+/* Hopper GH100: the H200 SXM, every rate measured on one. XOR and int4 mma are emulated there and absent from the
+ * table. PTX 8.0 is the first that knows sm_90a. */
 #include "../ir/graph.h"
 #include "../ir/target.h"
 

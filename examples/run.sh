@@ -59,13 +59,6 @@ find_cuda() {
 
 has_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
 
-# The elements of an int32 .npy file, one a line.
-int32_elements() {
-  local header
-  header=$(od -An -t u2 -j 8 -N 2 "$1" | tr -d ' ')
-  od -An -v -t d4 -w4 -j $((10 + header)) "$1"
-}
-
 install_packages
 find_cuda
 
@@ -85,9 +78,5 @@ say "compiling examples/digits/digits.apnn"
 "$build/bin/apnnc" "$digits/digits.apnn" -o "$work/digits.cubin" --batch 540 "${target[@]}"
 
 say "classifying 540 held-out images on $device"
-"$build/bin/apnn-run" "$work/digits.cubin" -i "$digits/test_images.npy" -o "digit=$work/digit.npy" --device "$device"
-
-paste <(int32_elements "$work/digit.npy") <(int32_elements "$digits/test_labels.npy") |
-  awk -v device="$device" '
-    { images++; right += NF == 2 && $1 == $2 }
-    END { printf "accuracy: %.1f%% (%d of %d) on %s\n", 100 * right / images, right, images, device }'
+"$build/bin/apnn-run" "$work/digits.cubin" -i "$digits/test_images.npy" --labels "$digits/test_labels.npy" \
+  --device "$device"

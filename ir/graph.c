@@ -165,10 +165,17 @@ ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, 
   return result;
 }
 
+Node *graph_add_bare_node(Graph *g, Op op, ValueId result, SourceLoc loc) {
+  Node *node = open_node(g, g->node_count);
+  *node = (Node){.op = op, .attrs = attrs_default(), .result = result, .loc = loc};
+  return node;
+}
+
 void graph_append_step(Graph *g, NodeId id, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
                        Type type) {
   Node *node = &g->nodes[id];
-  node->steps = grow_items(g, node->steps, sizeof(Step), node->step_count, node->step_count + 1);
+  node->steps = arena_grow(g->context, node->steps, sizeof(Step) * node->step_count,
+                           sizeof(Step) * ((size_t)node->step_count + 1));
   if (type.kind == ELEM_NONE) type.scales = NO_VALUE;
   Step *step = &node->steps[node->step_count++];
   *step = (Step){.op = op, .attrs = attrs ? *attrs : attrs_default(), .type = type};

@@ -107,7 +107,8 @@ typedef struct Value {
   ValueKind kind;
   Type type;
   const char *name; /* unique in the graph; never NULL */
-  const void *data; /* VALUE_CONST: dense row-major elements as in type.h; borrowed (mapped file or arena) */
+  const void *data; /* VALUE_CONST: dense row-major elements as in type.h; borrowed (mapped file or arena), aligned to
+                       its element size */
   uint64_t arena_offset; /* VALUE_RESULT: bytes from the arena's start at the largest batch; NO_OFFSET until chosen, and
                             for network outputs, which have memory of their own */
 } Value;
@@ -145,6 +146,9 @@ ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, 
 /* Adds a step and infers its type and the result's (whose layout is kept). */
 void graph_append_step(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
                        Type type);
+/* A node at the end whose result value exists and whose operands, steps and types the caller fills in; nothing is
+ * inferred. For readers of graphs. */
+Node *graph_add_bare_node(Graph *g, Op op, ValueId result, SourceLoc loc);
 void graph_delete_node(Graph *g, NodeId node); /* op becomes OP_NONE */
 void graph_compact(Graph *g);                  /* drops deleted nodes and nodes whose results nobody uses */
 NodeId graph_definition(const Graph *g, ValueId value); /* node that defines it, NO_NODE for inputs and constants */

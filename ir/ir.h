@@ -24,10 +24,13 @@ int32_t type_scale_channels(const Type *t); /* how many per-channel scales it wo
 const char *type_problem(const Graph *g, const Type *t);
 
 /* infer.c: types. Checks operands and attributes and computes the result type of an operation; reports what is wrong
- * (with shapes) at `loc` and returns false. `result` comes in as the wanted type for quantize, reshape and thresholds. */
+ * (with shapes) at `loc` and returns false. `result` comes in as the wanted type for quantize and thresholds (their shape is the operand's) and
+ * as the wanted shape for reshape; otherwise, where it already names the right per-channel scales, these are kept and no
+ * new constant is made. `result` must not point into the graph; operands may. The result has no layout. */
 bool infer_op(Graph *g, Op op, const Attrs *attrs, const Type *const *operands, uint32_t operand_count, Type *result,
               SourceLoc loc);
-/* Recomputes main_type, step types and the result's type of a node (layouts are kept). */
+/* Recomputes main_type, step types and the result's type of a node (layouts are kept), and checks that integer sums stay
+ * within ACCUMULATOR_LIMIT. May add values and so move g->values. */
 bool infer_node(Graph *g, NodeId node);
 
 /* print.c: the text form. Constants of up to 64 elements print in full, larger ones too if `full`; otherwise as

@@ -123,9 +123,8 @@ static bool requantizing_is_exact(const Graph *g, const Type *t) {
   uint32_t channels = t->scales == NO_VALUE ? 1 : (uint32_t)type_channels(t);
   for (uint32_t c = 0; c < channels; c++)
     for (int32_t q = type_q_min(t); q <= type_q_max(t); q++) {
-      float scale = type_scale(g, t, (int32_t)c);
-      float x = exact_dequantize(map.mult * q - map.offset, scale / (float)map.mult);
-      if (exact_quantize(x, scale, t->zero2, type_q_min(t), type_q_max(t)) != q) return false;
+      float x = exact_dequantize(map.mult * q - map.offset, type_step(g, t, (int32_t)c));
+      if (exact_quantize(x, type_scale(g, t, (int32_t)c), t->zero2, type_q_min(t), type_q_max(t)) != q) return false;
     }
   return true;
 }

@@ -13,7 +13,8 @@ enum PassProperty {
   PROP_LAYOUTS = 16,    /* every input, result and output has a layout; copies are in place */
   PROP_TILES = 32,      /* every tensor-core node has a tile */
   PROP_MEMORY = 64,     /* arena offsets and arena_bytes */
-  PROP_LAUNCHES = 128   /* every node but views has a launch */
+  PROP_LAUNCHES = 128,  /* every node but views has a launch */
+  PROP_PLAN = PROP_ENGINES | PROP_LAYOUTS | PROP_TILES | PROP_MEMORY | PROP_LAUNCHES
 };
 
 typedef struct PassOptions {
@@ -31,7 +32,7 @@ typedef struct PassOptions {
 typedef struct Pass {
   const char *name;
   const char *about; /* one line for --list-passes */
-  uint32_t needs, gives, drops; /* properties */
+  uint32_t needs, gives, drops; /* properties; what is dropped is taken off the graph before the pass runs */
   bool (*run)(Graph *g, const PassOptions *options); /* false after reporting an error */
 } Pass;
 

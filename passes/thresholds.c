@@ -24,8 +24,6 @@ typedef struct Chain {
   int32_t spacing;
 } Chain;
 
-static bool is_integer(const Type *t) { return t->kind == ELEM_I32 || type_is_quantized(t); }
-
 static Step step_of_node(const Graph *g, const Node *node) {
   Step step = {.op = node->op, .attrs = node->attrs, .type = *graph_type(g, node->result)};
   step.arg_count = node->input_count - 1;
@@ -43,7 +41,7 @@ static uint32_t find_source(const Graph *g, NodeId last, ValueId *source) {
     if (shared && node->op != OP_DEQUANTIZE) break;
     links++;
     ValueId operand = node->inputs[0];
-    if (is_integer(graph_type(g, operand))) found = links;
+    if (type_is_integer(graph_type(g, operand))) found = links;
     if (shared) break;
     *source = operand;
   }

@@ -109,6 +109,8 @@ static int decode_line(const uint8_t *text, size_t length, uint8_t *out) {
         return -1;
       group = group << 6 | (uint32_t)value;
     }
+    if (group & ((1u << (8 * pad)) - 1))
+      return -1; /* bits that the padding leaves over are zero */
     for (int k = 0; k < 3 - pad; k++)
       out[written++] = (uint8_t)(group >> (16 - 8 * k));
   }

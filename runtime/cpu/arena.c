@@ -2,6 +2,7 @@
  * arena's escape). */
 #include "arena.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

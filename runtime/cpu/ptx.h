@@ -211,6 +211,7 @@ typedef struct Parser {
   Function *function;
   Scope *scope;
   Function **last_function;
+  const char *layer_source, *layer; /* the comment in the text, and its copy */
   uint32_t depth; /* of nested braces and brackets, bounded */
   jmp_buf escape;
   char *message;

@@ -121,10 +121,7 @@ static void note_label_use(Parser *p, Operand *operand, uint32_t line) {
 static Statement *new_statement(Parser *p) {
   Function *f = p->function;
   f->statements = arena_grow(p->arena, f->statements, f->statement_count, &f->statement_capacity, sizeof(Statement));
-  Statement *statement = &f->statements[f->statement_count++];
-  *statement = (Statement){.line = p->token.line};
-  if (p->lexer.layer) statement->layer = p->lexer.layer;
-  return statement;
+  return &f->statements[f->statement_count++];
 }
 
 static void read_guard(Parser *p, Statement *statement) {
@@ -168,10 +165,19 @@ static void read_operands(Parser *p, Statement *statement) {
   for (uint32_t i = 0; i < count; i++) note_label_use(p, &statement->operands[i], statement->line);
 }
 
+/* The text of the last "// layer:" comment, copied once for all instructions under it. */
+static const char *current_layer(Parser *p) {
+  if (p->lexer.layer != p->layer_source) {
+    p->layer_source = p->lexer.layer;
+    p->layer = arena_copy_text(p->arena, p->lexer.layer, p->lexer.layer_length);
+  }
+  return p->layer;
+}
+
 static void read_instruction(Parser *p) {
   uint32_t line = p->token.line;
   Statement statement = {.line = line};
-  const char *layer = p->lexer.layer ? arena_copy_text(p->arena, p->lexer.layer, p->lexer.layer_length) : NULL;
+  const char *layer = current_layer(p);
   read_guard(p, &statement);
   statement.mnemonic = read_mnemonic(p);
   if (!statement.guard && parser_at(p, ':')) {

@@ -1,0 +1,127 @@
+/* cost: estimated microseconds of a layer on an engine.
+ *
+ * A layer takes the longer of its arithmetic, at the target's rates, and its traffic with device memory, and a launch.
+ * The estimate does not look at layouts chosen so far: every engine is given the layouts that suit it, so estimates of
+ * different engines compare.
+ *
+ * Arithmetic of tensor cores: M pixels (of all images) x N channels x K, each rounded up to what the instruction takes.
+ * On MMA_B1 K counts bits: each tap keeps its channels in whole 32-bit words, and 256 bits make a step; every pair of a
+ * weight plane and an activation plane is a product of its own. On MMA_S8 K counts bytes: 4 a word, 32 a step.
+ */
+#include "plan.h"
+
+static int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+static int64_t window_elements(const Attrs *a) { return (int64_t)a->kernel[0] * a->kernel[1]; }
+
+int64_t multiply_adds(const Graph *g, const Node *node) {
+  int64_t results = type_elements(&node->main_type);
+  switch (node->op) {
+  case OP_CONV2D: {
+    const Type *w = graph_type(g, node->inputs[1]);
+    return results * (type_elements(w) / w->dim[0]);
+  }
+  case OP_LINEAR: return results * graph_type(g, node->inputs[1])->dim[1];
+  case OP_MAXPOOL:
+  case OP_AVGPOOL: return results * window_elements(&node->attrs);
+  case OP_ARGMAX:
+  case OP_SOFTMAX: return type_elements(graph_type(g, node->inputs[0]));
+  default: return results;
+  }
+}
+
+/* The greatest block that keeps no more channels than whole words do. */
+static Layout planes_of_greatest_block(const Type *t) {
+  uint32_t least = layout_planes(t, 32).pitch;
+  for (int block = 128; block > 32; block /= 2)
+    if (layout_planes(t, block).pitch == least) return layout_planes(t, block);
+  return layout_planes(t, 32);
+}
+
+static Layout bytes_for_tensor_cores(const Type *t) { return layout_bytes(t, type_channels(t) >= 16 ? 16 : 4); }
+
+Layout preferred_layout(const Type *t, Engine engine) {
+  if (!type_is_quantized(t)) return layout_dense(t);
+  if (engine == ENGINE_MMA_B1) return planes_of_greatest_block(t);
+  if (engine == ENGINE_MMA_S8) return bytes_for_tensor_cores(t);
+  Type planes = *t, bytes = *t;
+  planes.layout = planes_of_greatest_block(t);
+  bytes.layout = layout_bytes(t, type_channels(t) >= 4 ? 4 : 1);
+  return layout_pixel_bytes(&planes) < layout_pixel_bytes(&bytes) ? planes.layout : bytes.layout;
+}
+
+uint32_t reduction_words(const Graph *g, const Node *node, const Type *x) {
+  const Type *w = graph_type(g, node->inputs[1]);
+  uint32_t taps = node->op == OP_CONV2D ? (uint32_t)(w->dim[1] * w->dim[2]) : 1;
+  return taps * (x->layout.kind == LAYOUT_PLANES ? x->layout.pitch / 32 : (x->layout.pitch + 3) / 4);
+}
+
+int plane_pairs(const Graph *g, const Node *node, Engine engine) {
+  if (engine != ENGINE_MMA_B1) return 1;
+  return graph_type(g, node->inputs[0])->bits * graph_type(g, node->inputs[1])->bits;
+}
+
+double engine_tera_ops(const Target *target, Engine engine) {
+  double best = 0;
+  for (uint32_t i = 0; i < target->mma_count; i++) {
+    const MmaRate *rate = &target->mma[i];
+    if (rate->engine == engine && rate->native && rate->tera_ops > best) best = rate->tera_ops;
+  }
+  return best;
+}
+
+/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones. */
+static double cuda_core_microseconds(const Graph *g, const Node *node, const Target *target, uint32_t batch) {
+  double operations = 2.0 * (double)multiply_adds(g, node) * batch;
+  operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch;
+  return operations * 32 / (target->cuda_core_tera_ops * 1e6);
+}
+
+static double tensor_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
+                                       uint32_t batch) {
+  Type x = *graph_type(g, node->inputs[0]);
+  x.layout = preferred_layout(&x, engine);
+  Image image = type_image(&node->main_type);
+  double m = (double)round_up((int64_t)image.height * image.width * batch, 16);
+  double n = (double)round_up(image.channels, 8);
+  double k = (double)round_up(reduction_words(g, node, &x), 8) * (engine == ENGINE_MMA_B1 ? 32 : 4);
+  return 2 * m * n * k * plane_pairs(g, node, engine) / (engine_tera_ops(target, engine) * 1e6);
+}
+
+static double image_bytes(const Graph *g, ValueId v, Engine engine) {
+  Type t = *graph_type(g, v);
+  t.layout = preferred_layout(&t, engine);
+  return (double)layout_image_bytes(&t);
+}
+
+/* Bytes of the weights as the engine keeps them. */
+static double weight_bytes(const Graph *g, const Node *node, Engine engine) {
+  if (node->op != OP_CONV2D && node->op != OP_LINEAR) return 0;
+  const Type *w = graph_type(g, node->inputs[1]);
+  if (!engine_uses_tensor_cores(engine)) return (double)type_elements(w);
+  Type x = *graph_type(g, node->inputs[0]);
+  x.layout = preferred_layout(&x, engine);
+  return 4.0 * w->dim[0] * reduction_words(g, node, &x) * (engine == ENGINE_MMA_B1 ? w->bits : 1);
+}
+
+static double traffic_bytes(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
+  double bytes = image_bytes(g, node->result, ENGINE_DIRECT);
+  for (uint32_t i = 0; i < node->input_count; i++)
+    if (graph_value(g, node->inputs[i])->kind != VALUE_CONST) bytes += image_bytes(g, node->inputs[i], engine);
+  for (uint32_t s = 0; s < node->step_count; s++)
+    for (uint32_t i = 0; i < node->steps[s].arg_count; i++)
+      if (graph_value(g, node->steps[s].args[i])->kind != VALUE_CONST)
+        bytes += image_bytes(g, node->steps[s].args[i], ENGINE_DIRECT);
+  return bytes * batch + weight_bytes(g, node, engine);
+}
+
+double cost_of_node(const Graph *g, const Node *node, Engine engine, const Target *target, uint32_t batch,
+                    const char **why) {
+  const char *unused;
+  if (!engine_can_compute(g, node, engine, target, why ? why : &unused)) return -1;
+  if (engine == ENGINE_VIEW) return 0;
+  double arithmetic = engine_uses_tensor_cores(engine) ? tensor_core_microseconds(g, node, engine, target, batch)
+                                                       : cuda_core_microseconds(g, node, target, batch);
+  double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
+  return (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
+}

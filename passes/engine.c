@@ -1,0 +1,75 @@
+/* engine: which unit computes each layer.
+ *
+ * Guarantees: every node has an engine that can compute it; of several the one that cost.c estimates fastest, or the one
+ * that the options force where it can do the layer. A reshape is a view until the layout pass finds that it moves data.
+ */
+#include "plan.h"
+
+enum { MOST_ENGINES = 3 };
+
+/* The engines that an operation can run on, best first where they cost the same. */
+typedef struct Choice {
+  Op op;
+  Engine engines[MOST_ENGINES];
+} Choice;
+
+static const Choice choices[] = {
+    {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT}},
+    {OP_LINEAR, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT}},
+    {OP_ARGMAX, {ENGINE_ROW}},
+    {OP_SOFTMAX, {ENGINE_ROW}},
+    {OP_RESHAPE, {ENGINE_VIEW, ENGINE_DIRECT}},
+    {OP_NONE, {ENGINE_DIRECT}}, /* every other operation */
+};
+
+static const Engine *engines_of(Op op) {
+  const Choice *choice = choices;
+  while (choice->op != op && choice->op != OP_NONE) choice++;
+  return choice->engines;
+}
+
+bool engine_uses_tensor_cores(Engine engine) { return engine == ENGINE_MMA_B1 || engine == ENGINE_MMA_S8; }
+
+/* The memory of a graph input or output belongs to the user, so no other value can share it. */
+static bool can_share_memory(const Graph *g, ValueId v) {
+  return graph_value(g, v)->kind == VALUE_RESULT && !graph_is_output(g, v);
+}
+
+bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const Target *target, const char **why) {
+  const Engine *engines = engines_of(node->op);
+  int i = 0;
+  while (i < MOST_ENGINES && engines[i] != engine) i++;
+  *why = NULL;
+  if (i == MOST_ENGINES || engine == ENGINE_NONE)
+    *why = "it does not have this operation";
+  else if (engine_uses_tensor_cores(engine) && node->op == OP_CONV2D && node->attrs.groups != 1)
+    *why = "groups share no operand that a matrix product could reuse";
+  else if (engine_uses_tensor_cores(engine) && engine_tera_ops(target, engine) == 0)
+    *why = "the target has no native instruction for it";
+  else if (engine == ENGINE_VIEW &&
+           (node->step_count || !can_share_memory(g, node->inputs[0]) || !can_share_memory(g, node->result)))
+    *why = "the network's inputs and outputs have memory of their own";
+  return *why == NULL;
+}
+
+static Engine choose_engine(const Graph *g, const Node *node, const PassOptions *options, uint32_t batch) {
+  const Engine *engines = engines_of(node->op);
+  const char *why;
+  Engine best = ENGINE_NONE;
+  double least = 0;
+  for (int i = 0; i < MOST_ENGINES && engines[i] != ENGINE_NONE; i++) {
+    double microseconds = cost_of_node(g, node, engines[i], options->target, batch, &why);
+    if (microseconds < 0) continue;
+    if (engines[i] == options->force_engine) return engines[i];
+    if (best != ENGINE_NONE && microseconds >= least) continue;
+    best = engines[i];
+    least = microseconds;
+  }
+  return best;
+}
+
+bool pass_engine(Graph *g, const PassOptions *options) {
+  for (NodeId n = 0; n < g->node_count; n++)
+    g->nodes[n].engine = choose_engine(g, &g->nodes[n], options, options->max_batch);
+  return true;
+}

@@ -1,0 +1,79 @@
+/* launch: grid, threads and shared memory of every layer that has a kernel.
+ *
+ *   tensor cores   x covers all pixels of all images in tiles of m, y the channels in tiles of n; 32 threads a warp
+ *   DIRECT         one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in bytes
+ *                  4 channels (1 where the pitch is not a multiple of 4), in words 1
+ *   ROW            one thread a pixel of the operand
+ */
+#include "plan.h"
+
+enum { DIRECT_THREADS = 128, ROW_THREADS = 32, MOST_BLOCKS_Y = 65535 };
+
+static uint32_t pixels_of(const Type *t) {
+  Image image = type_image(t);
+  return (uint32_t)image.height * (uint32_t)image.width;
+}
+
+static Launch launch_tensor_cores(const Graph *g, const Node *node) {
+  (void)g;
+  const Tile *tile = &node->tile;
+  uint32_t channels = (uint32_t)type_channels(&node->main_type);
+  return (Launch){.x_mul = pixels_of(&node->main_type),
+                  .x_div = tile->m,
+                  .y = (channels + tile->n - 1) / tile->n,
+                  .threads = 32u * tile->warps_m * tile->warps_n,
+                  .shared_bytes = tile_shared_bytes(tile)};
+}
+
+static uint32_t words_of_pixel(const Type *t) {
+  switch (t->layout.kind) {
+  case LAYOUT_PLANES: return t->layout.pitch / 32;
+  case LAYOUT_BYTES: return t->layout.pitch % 4 ? t->layout.pitch : t->layout.pitch / 4;
+  default: return t->layout.pitch;
+  }
+}
+
+static Launch launch_direct(const Graph *g, const Node *node) {
+  const Type *t = graph_type(g, node->result);
+  return (Launch){
+      .x_mul = pixels_of(t) * words_of_pixel(t), .x_div = DIRECT_THREADS, .y = 1, .threads = DIRECT_THREADS};
+}
+
+static Launch launch_row(const Graph *g, const Node *node) {
+  uint32_t pixels = pixels_of(graph_type(g, node->inputs[0]));
+  return (Launch){.x_mul = pixels, .x_div = ROW_THREADS, .y = 1, .threads = ROW_THREADS};
+}
+
+static Launch launch_nothing(const Graph *g, const Node *node) {
+  (void)g;
+  (void)node;
+  return (Launch){0};
+}
+
+typedef Launch LaunchOf(const Graph *g, const Node *node);
+static LaunchOf *const launch_of[ENGINE_COUNT] = {
+    [ENGINE_NONE] = launch_nothing,       [ENGINE_MMA_B1] = launch_tensor_cores,
+    [ENGINE_MMA_S8] = launch_tensor_cores, [ENGINE_DIRECT] = launch_direct,
+    [ENGINE_ROW] = launch_row,            [ENGINE_VIEW] = launch_nothing,
+};
+
+static bool grid_is_possible(Graph *g, const Node *node) {
+  const Launch *l = &node->launch;
+  if (l->x_div == 0) return true;
+  uint64_t x = ((uint64_t)l->x_mul * g->max_batch + l->x_div - 1) / l->x_div;
+  if (x <= INT32_MAX && l->y <= MOST_BLOCKS_Y) return true;
+  diag(g->context, DIAG_GRID_TOO_LARGE, node->loc, graph_value(g, node->result)->name, (unsigned long long)x, l->y);
+  diag_expected(g->context, "at most %d by %d", INT32_MAX, MOST_BLOCKS_Y);
+  diag_hint(g->context, "a smaller largest batch than %u", g->max_batch);
+  return false;
+}
+
+bool pass_launch(Graph *g, const PassOptions *options) {
+  (void)options;
+  bool possible = true;
+  for (NodeId n = 0; n < g->node_count; n++) {
+    g->nodes[n].launch = launch_of[g->nodes[n].engine](g, &g->nodes[n]);
+    possible = grid_is_possible(g, &g->nodes[n]) && possible;
+  }
+  return possible;
+}

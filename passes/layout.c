@@ -1,0 +1,178 @@
+/* layout: where every bit of every tensor lies.
+ *
+ * Guarantees: network inputs and outputs are dense; every tensor-core layer finds its first operand in bit planes
+ * (MMA_B1) or in bytes of whole words (MMA_S8); a reshape is a view exactly where its result has its operand's bytes.
+ *
+ * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that cannot
+ * take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels count
+ * too. Copies that several readers want are made once.
+ */
+#include "plan.h"
+
+/* The engines that read a tensor as their first operand; ENGINE_DIRECT for a reader that takes any layout. */
+typedef struct Readers {
+  Engine *engines;
+  uint32_t count;
+} Readers;
+
+static bool engine_reads(Engine engine, Layout layout) {
+  if (engine == ENGINE_MMA_B1) return layout.kind == LAYOUT_PLANES;
+  if (engine == ENGINE_MMA_S8) return layout.kind == LAYOUT_BYTES && layout.pitch % 4 == 0;
+  return true;
+}
+
+static bool same_layout(Layout a, Layout b) { return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch; }
+
+/* --- bytes --- */
+
+static uint64_t bytes_under(const Type *t, Layout layout) {
+  Type laid = *t;
+  laid.layout = layout;
+  return layout_image_bytes(&laid);
+}
+
+static uint64_t activation_bytes(const Graph *g, ValueId v) {
+  return graph_value(g, v)->kind == VALUE_CONST ? 0 : layout_image_bytes(graph_type(g, v));
+}
+
+uint64_t bytes_read(const Graph *g, const Node *node) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < node->input_count; i++) bytes += activation_bytes(g, node->inputs[i]);
+  for (uint32_t s = 0; s < node->step_count; s++)
+    for (uint32_t i = 0; i < node->steps[s].arg_count; i++) bytes += activation_bytes(g, node->steps[s].args[i]);
+  return bytes;
+}
+
+uint64_t bytes_written(const Graph *g, const Node *node) { return activation_bytes(g, node->result); }
+
+/* --- readers --- */
+
+static bool keeps_channels(const Graph *g, const Node *view) {
+  return type_channels(graph_type(g, view->inputs[0])) == type_channels(graph_type(g, view->result));
+}
+
+static void add_reader(Readers *readers, Engine engine) { readers->engines[readers->count++] = engine; }
+
+static uint32_t count_operands(const Graph *g) {
+  uint32_t count = 0;
+  for (NodeId n = 0; n < g->node_count; n++) {
+    count += g->nodes[n].input_count;
+    for (uint32_t s = 0; s < g->nodes[n].step_count; s++) count += g->nodes[n].steps[s].arg_count;
+  }
+  return count;
+}
+
+/* Who reads v, itself or through views with its channels. */
+static void find_readers(const Graph *g, ValueId v, Readers *readers) {
+  for (NodeId n = 0; n < g->node_count; n++) {
+    const Node *node = &g->nodes[n];
+    for (uint32_t i = 0; i < node->input_count; i++) {
+      if (node->inputs[i] != v) continue;
+      if (node->engine == ENGINE_VIEW && keeps_channels(g, node))
+        find_readers(g, node->result, readers);
+      else
+        add_reader(readers, i == 0 ? node->engine : ENGINE_DIRECT);
+    }
+    for (uint32_t s = 0; s < node->step_count; s++)
+      for (uint32_t i = 0; i < node->steps[s].arg_count; i++)
+        if (node->steps[s].args[i] == v) add_reader(readers, ENGINE_DIRECT);
+  }
+}
+
+/* --- choice --- */
+
+/* Bytes that a copy for `engine` costs besides those that its readers read. */
+static double copy_bytes(const Type *t, Layout from, Engine engine, const PassOptions *options) {
+  double launch = (double)options->target->launch_us * options->target->copy_gb_per_s * 1e3 / options->max_batch;
+  return (double)(bytes_under(t, from) + bytes_under(t, preferred_layout(t, engine))) + launch;
+}
+
+static double bytes_moved(const Type *t, Layout layout, const Readers *readers, const PassOptions *options) {
+  double bytes = (double)bytes_under(t, layout);
+  bool copied[ENGINE_COUNT] = {false};
+  for (uint32_t i = 0; i < readers->count; i++) {
+    Engine engine = readers->engines[i];
+    bool fits = engine_reads(engine, layout);
+    bytes += (double)bytes_under(t, fits ? layout : preferred_layout(t, engine));
+    if (!fits && !copied[engine]) bytes += copy_bytes(t, layout, engine, options);
+    copied[engine] = copied[engine] || !fits;
+  }
+  return bytes;
+}
+
+static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *options, Readers *readers) {
+  const Type *t = graph_type(g, v);
+  if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
+  readers->count = 0;
+  find_readers(g, v, readers);
+  Layout candidates[] = {preferred_layout(t, ENGINE_MMA_B1), preferred_layout(t, ENGINE_MMA_S8), layout_dense(t)};
+  Layout best = candidates[0];
+  double least = bytes_moved(t, best, readers, options);
+  for (int i = 1; i < 3; i++) {
+    double bytes = bytes_moved(t, candidates[i], readers, options);
+    if (bytes >= least) continue;
+    best = candidates[i];
+    least = bytes;
+  }
+  return best;
+}
+
+/* A view's result takes its operand's layout where it keeps the channels; else both must be dense for it to stay one. */
+static void lay_out_result(Graph *g, Node *node, const PassOptions *options, Readers *readers) {
+  Type *result = graph_type(g, node->result);
+  const Type *operand = graph_type(g, node->inputs[0]);
+  if (node->engine == ENGINE_VIEW && keeps_channels(g, node)) {
+    result->layout = operand->layout;
+    return;
+  }
+  result->layout = choose_layout(g, node->result, options, readers);
+  bool dense = same_layout(operand->layout, layout_dense(operand)) && same_layout(result->layout, layout_dense(result));
+  if (node->engine == ENGINE_VIEW && !dense) node->engine = ENGINE_DIRECT;
+}
+
+/* --- copies --- */
+
+static ValueId find_copy(const Graph *g, NodeId before, ValueId v, Layout layout) {
+  for (NodeId n = 0; n < before; n++) {
+    const Node *node = &g->nodes[n];
+    if (node->op == OP_COPY && node->step_count == 0 && node->inputs[0] == v &&
+        same_layout(graph_type(g, node->result)->layout, layout))
+      return node->result;
+  }
+  return NO_VALUE;
+}
+
+static ValueId insert_copy(Graph *g, NodeId before, ValueId v, Layout layout) {
+  Type type = *graph_type(g, v);
+  type.layout = layout;
+  const char *name = arena_printf(g->context, "%s.%s", graph_value(g, v)->name,
+                                  layout.kind == LAYOUT_PLANES ? "planes" : "bytes");
+  ValueId copy = graph_insert_node(g, before, OP_COPY, NULL, &v, 1, type, name, g->nodes[before].loc);
+  graph_type(g, copy)->layout = layout;
+  g->nodes[before].engine = ENGINE_DIRECT;
+  return copy;
+}
+
+/* Gives tensor-core layers their operand in a layout that they read. */
+static void insert_copies(Graph *g) {
+  for (NodeId n = 0; n < g->node_count; n++) {
+    Engine engine = g->nodes[n].engine;
+    ValueId x = g->nodes[n].inputs[0];
+    if (engine_reads(engine, graph_type(g, x)->layout)) continue;
+    Layout wanted = preferred_layout(graph_type(g, x), engine);
+    ValueId copy = find_copy(g, n, x, wanted);
+    if (copy == NO_VALUE) copy = insert_copy(g, n++, x, wanted);
+    g->nodes[n].inputs[0] = copy;
+  }
+}
+
+bool pass_layout(Graph *g, const PassOptions *options) {
+  Readers readers = {.engines = ARENA_NEW(g->context, Engine, count_operands(g))};
+  for (uint32_t i = 0; i < g->input_count; i++) {
+    Type *t = graph_type(g, g->inputs[i]);
+    t->layout = layout_dense(t);
+  }
+  for (NodeId n = 0; n < g->node_count; n++) lay_out_result(g, &g->nodes[n], options, &readers);
+  insert_copies(g);
+  return true;
+}

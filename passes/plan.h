@@ -1,0 +1,30 @@
+/* Planning: the work of a layer, which engines can do it and what each would cost. Shared by the passes from engine on. */
+#ifndef PASSES_PLAN_H
+#define PASSES_PLAN_H
+
+#include "rewrite.h"
+
+/* cost.c */
+int64_t multiply_adds(const Graph *g, const Node *node); /* of one image; one a result element for data movement */
+/* The layout in which an engine reads its first operand (tensor cores) or would have a tensor lie (CUDA cores: the one
+ * with the fewest bytes). */
+Layout preferred_layout(const Type *t, Engine engine);
+/* 32-bit words of the reduction of a conv2d or linear node on a tensor-core engine: taps times the words that one pixel
+ * of the first operand keeps (a plane, for MMA_B1). `x` is the operand's type with its layout. */
+uint32_t reduction_words(const Graph *g, const Node *node, const Type *x);
+/* One-bit products for each product of numbers: planes of weights times planes of activations. 1 on bytes. */
+int plane_pairs(const Graph *g, const Node *node, Engine engine);
+double engine_tera_ops(const Target *target, Engine engine); /* of the best native instruction; 0 if there is none */
+
+/* engine.c */
+bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const Target *target, const char **why);
+bool engine_uses_tensor_cores(Engine engine);
+
+/* layout.c: bytes of one image that a node reads from memory besides constants, and writes, as the layouts stand. */
+uint64_t bytes_read(const Graph *g, const Node *node);
+uint64_t bytes_written(const Graph *g, const Node *node);
+
+/* tile.c */
+double tile_microseconds(const Graph *g, const Node *node, const Tile *tile, const Target *target, uint32_t batch);
+
+#endif

@@ -1,0 +1,266 @@
+/* The machine that runs decoded PTX: instructions, kernels, warps, blocks and launches.
+ *
+ *   ptx_ops.def   one row an instruction: pattern of its name, operands, handler
+ *   decode.c      tree -> instructions;  operands.c: operands -> places in the register file
+ *   assignment.c  which registers are surely written before they are read; only the others are checked while running
+ *   exec_*.c      the handlers, compiled twice: for any machine and, on x86-64, for AVX2
+ *   warp.c        32 lanes with a program counter each
+ *   block.c       warps of a block, barriers, deadlocks
+ *   launch.c      a grid over the pool of threads (pool.c);  fault.c: what went wrong, in words
+ *
+ * A register is 32 lanes side by side in the warp's register file (uint32_t for 16 and 32 bits, uint64_t for 64), a
+ * predicate one bit a lane in a uint32_t. Constants and special registers are registers too, filled when a block starts:
+ * every handler is then a loop over lanes. */
+#ifndef CPU_MACHINE_H
+#define CPU_MACHINE_H
+
+#include "memory.h"
+#include "ptx.h"
+
+#include <pthread.h>
+
+enum { LANES = 32, MAX_WARPS = 32, MAX_SHARED_BYTES = 232448, BARRIER_COUNT = 16, OPERAND_SLOTS = 16 };
+
+#define FULL_MASK 0xffffffffu
+#define NO_OPERAND UINT32_MAX
+
+typedef struct Warp Warp;
+typedef struct Block Block;
+typedef struct Kernel Kernel;
+typedef struct Launch Launch;
+typedef struct Inst Inst;
+
+typedef void ExecFn(Warp *w, const Inst *in, uint32_t mask);
+
+/* ---- instructions ---- */
+
+typedef enum InstKind {
+  INST_PLAIN,   /* runs and falls through */
+  INST_TRACKED, /* plain, with registers to check (Inst.track) */
+  INST_BRANCH,
+  INST_EXIT,
+  INST_SWITCH   /* may block or yield: the warp chooses its lanes anew after it */
+} InstKind;
+
+/* Parts of an instruction's name that vary within a row. */
+typedef enum Modifier {
+  MOD_TYPE,
+  MOD_TYPE2,
+  MOD_COMPARE,
+  MOD_BOOLEAN,
+  MOD_ROUND,
+  MOD_SPACE,
+  MOD_SPACE2,
+  MOD_VECTOR,
+  MOD_MODE,  /* shfl, vote, redux, atom, testp, prmt: which */
+  MOD_FTZ,
+  MOD_SAT,
+  MOD_NAN,
+  MOD_TRANSPOSE,
+  MOD_COUNT
+} Modifier;
+
+enum { MOD_NONE = 0xff };
+
+typedef enum Compare {
+  COMPARE_EQ, COMPARE_NE, COMPARE_LT, COMPARE_LE, COMPARE_GT, COMPARE_GE, COMPARE_LO, COMPARE_LS, COMPARE_HI,
+  COMPARE_HS, COMPARE_EQU, COMPARE_NEU, COMPARE_LTU, COMPARE_LEU, COMPARE_GTU, COMPARE_GEU, COMPARE_NUM, COMPARE_NAN
+} Compare;
+
+typedef enum Boolean { BOOLEAN_AND, BOOLEAN_OR, BOOLEAN_XOR } Boolean;
+
+typedef enum Rounding {
+  ROUND_RN, ROUND_RZ, ROUND_RM, ROUND_RP, ROUND_RNI, ROUND_RZI, ROUND_RMI, ROUND_RPI
+} Rounding;
+
+/* A register that has to be looked at when the instruction runs. */
+typedef struct TrackedUse {
+  uint32_t index; /* in Warp.assigned */
+  const Register *reg;
+} TrackedUse;
+
+typedef struct Track {
+  TrackedUse *uses, *marks;
+  uint32_t use_count, mark_count;
+  TrackedUse *accumulators; /* registers that wgmma may still be writing */
+  uint32_t accumulator_count;
+} Track;
+
+/* A memory operand: the register of the base (or a constant's slot) and what is added to it. */
+typedef struct Address {
+  uint32_t base;
+  bool wide; /* the base has 64 bits */
+  int64_t displacement;
+} Address;
+
+struct Inst {
+  ExecFn *exec;
+  uint32_t guard;      /* slot of the predicate, or NO_OPERAND */
+  uint32_t guard_flip; /* 0, or FULL_MASK for @! */
+  uint8_t kind;
+  uint8_t data_class;  /* RegisterClass of operands that may have any width */
+  uint8_t vector;      /* how many registers an X operand holds */
+  uint8_t flip;        /* bit k: predicate operand k is negated */
+  uint8_t mod[MOD_COUNT];
+  uint32_t target;     /* of a branch: index of an instruction */
+  uint32_t cache;      /* place of this instruction's last region in Block.cache */
+  uint32_t o[OPERAND_SLOTS]; /* slots of registers in the order of the row, NO_OPERAND where left out */
+  Address address[2];
+  const uint32_t *list; /* slots of a long list (wgmma accumulators) */
+  uint32_t list_count;
+  uint16_t defines, uses; /* bit k: operand o[k] is written, read */
+  const Track *track;
+  uint32_t line;
+  const char *layer;
+  uint16_t row;
+};
+
+/* ---- kernels ---- */
+
+struct Kernel {
+  const char *name;
+  const Function *function;
+  Inst *code;
+  uint32_t count;
+  uint32_t cache_count;    /* places in Block.cache */
+  uint32_t register_bytes; /* of a warp's register file */
+  uint32_t constants_start, constants_bytes;
+  const uint8_t *constants; /* image of the constants in the register file */
+  uint32_t special_slot[SPECIAL_COUNT]; /* or NO_OPERAND */
+  uint32_t tracked_count;
+  uint32_t accumulator_count; /* registers of wgmma accumulators */
+  uint32_t shared_static;
+  int32_t shared_dynamic_limit; /* cuFuncSetAttribute */
+  const char *text;
+  size_t text_length;
+};
+
+/* decode.c. Leaves by the arena's escape without memory; otherwise false with a message. */
+typedef struct DecodeError {
+  char text[512];
+} DecodeError;
+Kernel *decode_function(PtxModule *module, Function *function, DecodeError *error);
+
+/* assignment.c: fills Inst.track. */
+void assignment_analyse(Arena *arena, Kernel *kernel);
+
+/* ---- running ---- */
+
+/* A cp.async whose bytes count as not there yet. */
+typedef struct AsyncCopy {
+  uint32_t mask;
+  uint32_t bytes;
+  uint32_t address[LANES];
+  uint32_t group[LANES]; /* the number that the lane's next commit_group had */
+} AsyncCopy;
+
+struct Warp {
+  uint8_t *registers;
+  Block *block;
+  uint32_t index;
+  uint32_t exists;  /* lanes there are */
+  uint32_t live;    /* lanes that have not exited */
+  uint32_t blocked; /* lanes waiting at a barrier */
+  bool stopped;     /* a fault */
+  bool yielded;     /* waits for something another warp does: let others run */
+  uint32_t pc[LANES];
+  uint32_t last_pc;  /* of the group that yielded */
+  uint32_t carry;    /* CC.CF of add.cc and its like */
+  uint32_t barrier[LANES]; /* where a blocked lane waits */
+  uint32_t barrier_pc[LANES];
+  uint32_t *assigned; /* one mask for each tracked register */
+  uint32_t *accumulating; /* per wgmma register: group that writes it plus one, or 0 */
+  AsyncCopy *copies;
+  uint32_t copy_count, copy_capacity;
+  uint32_t committed[LANES]; /* cp.async groups */
+  uint64_t executed;         /* warp instructions */
+};
+
+typedef struct Barrier {
+  uint32_t arrived;  /* threads, in whole warps where a warp is only partly there */
+  uint32_t expected; /* 0: nobody has arrived */
+  uint32_t line;     /* of the first arrival */
+  uint32_t reduction; /* bar.red */
+} Barrier;
+
+struct Block {
+  Launch *launch;
+  const Kernel *kernel;
+  uint32_t index[3];
+  uint32_t thread_count, warp_count;
+  Warp warps[MAX_WARPS];
+  Barrier barriers[BARRIER_COUNT];
+  Region shared;
+  Region **cache;
+  uint32_t pending_granules; /* of shared memory, set in shared.pending */
+  uint64_t progress;         /* counts what can let a yielding warp go on */
+  uint8_t *storage;
+  size_t storage_bytes;
+  void *race; /* state of the race check, or NULL */
+};
+
+typedef enum FaultCode {
+  FAULT_NONE,
+  FAULT_ADDRESS,
+  FAULT_ALIGNMENT,
+  FAULT_INSTRUCTION,
+  FAULT_FAILED,
+  FAULT_MEMORY /* the machine itself had no memory */
+} FaultCode;
+
+enum { FAULT_TEXT = 1024 };
+
+struct Launch {
+  const Kernel *kernel;
+  uint32_t grid[3], block[3];
+  uint32_t shared_dynamic;
+  const uint8_t *params;
+  bool check;      /* reads of memory never written, async copies */
+  bool check_race;
+  uint64_t limit;  /* warp instructions of a block, 0: none */
+  uint64_t next_block, block_count;
+  bool stop;
+  pthread_mutex_t lock; /* of the fault */
+  FaultCode fault;
+  char text[FAULT_TEXT];
+};
+
+typedef enum WarpState { WARP_READY, WARP_BLOCKED, WARP_DONE, WARP_STOPPED } WarpState;
+
+WarpState warp_run(Warp *w, uint64_t quantum);
+void warp_start(Warp *w, Block *block, uint32_t index);
+
+/* Runs block number `number` of the launch; the storage is kept from block to block. */
+void block_run(Block *block, uint64_t number);
+bool block_prepare(Block *block, Launch *launch);
+void block_release(Block *block);
+
+/* Runs the grid and returns when it has ended. The caller holds the memory lock for reading. */
+void launch_run(Launch *launch);
+
+/* The first fault of a launch is kept; the warp stops. `lane` names the thread. */
+void fault_raise(Warp *w, const Inst *in, uint32_t lane, FaultCode code, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+void fault_raise_block(Block *block, const Inst *in, FaultCode code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* pool.c: calls work(data) on the calling thread and on up to `helpers` others, and returns when all calls have. */
+void pool_run(void (*work)(void *), void *data, uint32_t helpers);
+uint32_t pool_threads(void);
+
+/* ---- rows of ptx_ops.def ---- */
+
+typedef struct OpRow {
+  const char *pattern, *operands;
+  uint8_t kind;
+} OpRow;
+
+extern const OpRow op_rows[];
+extern const uint32_t op_row_count;
+extern ExecFn *const exec_table_base[];
+extern ExecFn *const exec_table_v3[];
+
+/* operands.c: see there. */
+typedef struct Decoder Decoder;
+
+#endif

@@ -1,0 +1,32 @@
+/* Times of a loaded network, whole or layer by layer, for apnn-bench. */
+#ifndef RUNTIME_MEASURE_H
+#define RUNTIME_MEASURE_H
+
+#include "apnn.h"
+
+typedef struct Measure Measure;
+
+/* What the file says of one launch at a batch. Texts live as long as the network. */
+typedef struct LayerInfo {
+  const char *name, *engine;
+  uint64_t bytes; /* activations read and written, weights and tables read: once each */
+  uint64_t ops;   /* 2 a multiply-add */
+} LayerInfo;
+
+/* `runs` 0: up to 100 within two seconds, at least 3. Free with measure_free, which accepts NULL. */
+ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *error, size_t error_bytes);
+void measure_free(Measure *measure);
+
+/* Fill the inputs with random numbers of their types and run the batch once. Before the two below. */
+ApnnStatus measure_prepare(Measure *measure, int batch);
+
+/* Median microseconds of the whole network, and of launch number `layer` alone. */
+ApnnStatus measure_whole(Measure *measure, double *us);
+ApnnStatus measure_layer(Measure *measure, uint32_t layer, double *us);
+
+uint32_t measure_layer_count(const ApnnNetwork *network);
+LayerInfo measure_layer_info(const ApnnNetwork *network, uint32_t layer, int batch);
+const char *measure_model(const ApnnNetwork *network); /* "NVIDIA H200" */
+const char *measure_error(const Measure *measure);
+
+#endif
