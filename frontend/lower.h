@@ -91,15 +91,15 @@ typedef struct Place {
   const char *own; /* the assignment's name; "" behind return */
 } Place;
 
-/* Where values come from and how far they spread, in the units of real numbers: what random parameters are fitted to.
- * See random_params.c. */
+/* How the real numbers of a value spread: what random parameters are fitted to. See spread.c. */
 typedef struct Spread {
   double mean, deviation;
-  const double *means; /* per channel, or NULL: all `mean` */
+  const double *means, *deviations; /* per channel; both NULL: all channels alike */
 } Spread;
 
 typedef struct ParamSet ParamSet;
 typedef struct BlockState {
+  bool called;
   bool failed; /* an expansion reported an error of the language: it is not expanded again */
 } BlockState;
 
@@ -142,8 +142,10 @@ Item block_call(Lower *l, const Place *place, const Block *block, const Expressi
 void run_constant(Lower *l, const Place *place, const Statement *s);
 void run_assignment(Lower *l, const Place *place, const Statement *s);
 Item assigned_value(Lower *l, const Place *place, const Statement *s);
-void bind_results(Lower *l, Scope *scope, const Statement *s, Item value);
-Binding *bind_result(Lower *l, Scope *scope, Name name, const Item *value);
+void bind_results(Lower *l, Scope *scope, const Statement *s, Item value); /* each name of s to its value */
+void check_blocks(Lower *l); /* what is wrong with a block whatever it is called with */
+/* Blocks that nobody calls, run with arguments of which nothing is known, so that their names are checked. */
+void check_uncalled_blocks(Lower *l, const Frame *top);
 
 /* --- arguments.c and operations.c --- */
 typedef enum ArgKind {
@@ -275,11 +277,15 @@ typedef struct WeightShape {
 } WeightShape;
 ValueId weights_load(Lower *l, Call *call, const Item *type, WeightShape shape);
 
-/* --- random_params.c: parameters drawn from a seed --- */
+/* --- random_params.c: parameters drawn from a seed and their names --- */
 void random_weights(uint64_t seed, const char *name, const Type *type, uint8_t *q, int64_t count);
+void random_weight_scales(uint64_t seed, const char *name, const Type *type, int64_t fan_in, int32_t out, float *scales);
 void random_vector(uint64_t seed, const char *name, ParamRole role, const Spread *input, int32_t channels, float *out);
 float random_quantize_scale(const Spread *input, const Type *type); /* so that the type's levels cover the input */
-Spread spread_of(Lower *l, ValueId value);
-void spread_after(Lower *l, const Node *node); /* notes the spread of a new node's result */
+
+/* --- spread.c --- */
+Spread spread_of(const Lower *l, ValueId value); /* {0, 1} where parameters are not random */
+void spread_after_node(Lower *l, NodeId node);   /* notes the spread of a new node's result */
+void spread_of_input(Lower *l, ValueId input);
 
 #endif

@@ -87,10 +87,11 @@ static float derived_scale(const Weights *w, const float *weights) {
     if (magnitude > largest) largest = magnitude;
   }
   int32_t mult = type_level_map(&w->type).mult;
-  int32_t low = -type_level_min(&w->type), high = type_level_max(&w->type);
-  double step = is_bipolar(&w->type) ? sum / (double)w->per_channel : largest / (low > high ? low : high);
-  float scale = (float)(mult * step);
-  return scale >= 2 * FLT_MIN ? scale : (float)mult; /* a channel of zeros */
+  int32_t lowest = type_level_min(&w->type), highest = type_level_max(&w->type);
+  double step = is_bipolar(&w->type) ? sum / (double)w->per_channel : largest / (highest > 0 ? highest : -lowest);
+  double scale = mult * step;
+  if (scale < (double)(2 * FLT_MIN)) return (float)mult; /* a channel of zeros */
+  return scale > (double)FLT_MAX ? FLT_MAX : (float)scale;
 }
 
 static float channel_scale(const Weights *w, int32_t channel) {

@@ -1,6 +1,7 @@
 /* cost: estimated microseconds of a layer on an engine.
  *
- * A layer takes the longer of its arithmetic, at the target's rates, and its traffic with device memory, and a launch.
+ * A layer takes the longer of its arithmetic, at the target's rates, and its traffic with device memory, and a launch;
+ * and what it takes to bring a network input into the order that the engine reads.
  * The estimate does not look at layouts chosen so far: every engine is given the layouts that suit it, so estimates of
  * different engines compare.
  *
@@ -115,6 +116,16 @@ static double traffic_bytes(const Graph *g, const Node *node, Engine engine, uin
   return bytes * batch + weight_bytes(g, node, engine);
 }
 
+/* A network input or output is dense; where the engine cannot read that, a copy goes before the layer. */
+static double copy_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target, uint32_t batch) {
+  ValueId x = node->inputs[0];
+  if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
+  Layout dense = layout_dense(graph_type(g, x));
+  if (engine == ENGINE_MMA_S8 ? dense.pitch % 4 == 0 : !engine_uses_tensor_cores(engine)) return 0;
+  double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
+  return bytes * batch / (target->copy_gb_per_s * 1e3) + target->launch_us;
+}
+
 double cost_of_node(const Graph *g, const Node *node, Engine engine, const Target *target, uint32_t batch,
                     const char **why) {
   const char *unused;
@@ -123,5 +134,6 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   double arithmetic = engine_uses_tensor_cores(engine) ? tensor_core_microseconds(g, node, engine, target, batch)
                                                        : cuda_core_microseconds(g, node, target, batch);
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
-  return (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
+  double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
+  return layer + copy_microseconds(g, node, engine, target, batch);
 }

@@ -44,8 +44,9 @@ void passes_list(FILE *out);
 /* Per layer: engine and why, rejected engines with estimates, bytes against the least and against unfused, tile, time. */
 void passes_explain(const Graph *g, const PassOptions *options, FILE *out);
 
-/* Plug-ins. A shared object exports `const ApnnPlugin apnn_plugin`. Its pass runs after the built-in pass named `after`. */
+/* Plug-ins. A shared object exports `APNN_PLUGIN_EXPORT const ApnnPlugin apnn_plugin`. Its pass runs after the built-in pass named `after`. */
 enum { APNN_PLUGIN_VERSION = 1 };
+#define APNN_PLUGIN_EXPORT __attribute__((visibility("default")))
 typedef struct ApnnPlugin {
   uint32_t version; /* APNN_PLUGIN_VERSION */
   const char *after;

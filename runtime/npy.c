@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char magic[6] = "\x93NUMPY";
 
@@ -199,6 +200,8 @@ ApnnStatus npy_write(const char *path, const Npy *npy, ErrorText *error) {
   if (good)
     return APNN_OK;
   apnn_fail(error, APNN_ERROR_FILE, "%s: %s", path, strerror(errno));
-  remove(path);
+  struct stat info;
+  if (stat(path, &info) == 0 && S_ISREG(info.st_mode))
+    remove(path);
   return APNN_ERROR_FILE;
 }

@@ -11,19 +11,19 @@
 static const char tool[] = "apnn-run";
 
 static const char help[] =
-    "usage: apnn-run FILE -i INPUT.npy ... [-o OUTPUT.npy ...] [options]\n"
+    "usage: apnn-run FILE -i [NAME=]INPUT.npy ... [-o [NAME=]OUTPUT.npy ...] [options]\n"
     "       apnn-run FILE --list\n"
     "\n"
-    "Run a network that apnnc compiled (.cubin or .ptx). Arrays have the batch as their first dimension; -i and -o are\n"
-    "given in the order in which the network names its inputs and outputs.\n"
+    "Run a network that apnnc compiled (.cubin or .ptx). Arrays have the batch as their first dimension. NAME= says which\n"
+    "input or output is meant; without it they are taken in the network's order.\n"
     "\n"
-    "  -i, --input FILE       array of the next input: uint8 for u1..u8, int8 for i2..i8, int32 for i32, float32 for f32\n"
-    "  -o, --output FILE      write the next output\n"
-    "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
-    "      --batch-size N     images a run; default: the largest the network takes\n"
-    "      --labels FILE      compare the first output with these classes and print the accuracy\n"
-    "      --list             print the inputs and outputs, and run nothing\n"
-    "      --help             print this\n"
+    "  -i, --input [NAME=]FILE    array of an input: uint8 for u1..u8, int8 for i2..i8, int32 for i32, float32 for f32\n"
+    "  -o, --output [NAME=]FILE   write an output\n"
+    "      --device DEVICE        cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
+    "      --batch-size N         images a run; default: the largest the network takes\n"
+    "      --labels FILE          compare the first output with these classes and print the accuracy\n"
+    "      --list                 print the inputs and outputs, and run nothing\n"
+    "      --help                 print this\n"
     "\n"
     "Exit status: 0 success, 1 bad input, 2 wrong usage.\n";
 
@@ -127,6 +127,49 @@ static int list(const char *path) {
   return status == APNN_OK ? EXIT_GOOD : tool_fail(EXIT_BAD_INPUT, tool, "%s: %s", path, text);
 }
 
+/* --- which array is which --- */
+
+typedef ApnnStatus InfoFunction(const ApnnNetwork *network, int index, ApnnTensorInfo *info);
+
+/* The number of the tensor of this name, `length` characters long; -1 where there is none. */
+static int find_tensor(const ApnnNetwork *network, InfoFunction *describe, const char *name, size_t length) {
+  ApnnTensorInfo info;
+  for (int i = 0; describe(network, i, &info) == APNN_OK; i++)
+    if (strlen(info.name) == length && memcmp(info.name, name, length) == 0)
+      return i;
+  return -1;
+}
+
+/* Sort "[NAME=]FILE" texts into paths[count], NULL where none is given. False after saying what is wrong. */
+static bool bind(const ApnnNetwork *network, InfoFunction *describe, const char *what, const char **texts, int given,
+                 const char **paths, int count) {
+  int next = 0;
+  for (int i = 0; i < given; i++) {
+    const char *text = texts[i], *equals = strchr(text, '='), *slash = strchr(text, '/');
+    bool named = equals && (!slash || equals < slash);
+    int index = named ? find_tensor(network, describe, text, (size_t)(equals - text)) : next++;
+    if (index < 0)
+      return tool_fail(0, tool, "the network has no %s named %.*s; try --list", what, (int)(equals - text), text);
+    if (index >= count)
+      return tool_fail(0, tool, "the network has %d %s%s, got %d; try --list", count, what, count == 1 ? "" : "s", given);
+    if (paths[index])
+      return tool_fail(0, tool, "%s %d is given twice: %s and %s", what, index, paths[index], text);
+    paths[index] = named ? equals + 1 : text;
+  }
+  return true;
+}
+
+static bool bind_inputs(const ApnnNetwork *network, const Options *o, const char **paths) {
+  ApnnTensorInfo info;
+  int count = apnn_input_count(network);
+  if (!bind(network, apnn_input_info, "input", o->inputs, o->input_count, paths, count))
+    return false;
+  for (int i = 0; i < count; i++)
+    if (!paths[i] && apnn_input_info(network, i, &info) == APNN_OK)
+      return tool_fail(0, tool, "no array for input %s is given; try --list", info.name);
+  return true;
+}
+
 /* --- running --- */
 
 static int run_pieces(ApnnNetwork *network, Arrays *arrays, long batch_size) {
@@ -150,12 +193,13 @@ static int run_pieces(ApnnNetwork *network, Arrays *arrays, long batch_size) {
   return status == APNN_OK ? EXIT_GOOD : EXIT_BAD_INPUT;
 }
 
-static int write_and_compare(const ApnnNetwork *network, const Options *o, const Arrays *arrays) {
+static int write_and_compare(const ApnnNetwork *network, const Options *o, const Arrays *arrays,
+                             const char *const *paths) {
   char text[1024];
   ErrorText error = apnn_error_text(text, sizeof text);
   int64_t right = 0;
-  for (int i = 0; i < o->output_count; i++)
-    if (arrays_write(arrays, i, o->outputs[i], &error) != APNN_OK)
+  for (int i = 0; i < arrays->output_count; i++)
+    if (paths[i] && arrays_write(arrays, i, paths[i], &error) != APNN_OK)
       return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   if (!o->labels)
     return EXIT_GOOD;
@@ -166,19 +210,29 @@ static int write_and_compare(const ApnnNetwork *network, const Options *o, const
   return EXIT_GOOD;
 }
 
-static int run(ApnnNetwork *network, const Options *o) {
+static int run_bound(ApnnNetwork *network, const Options *o, const char **inputs, const char **outputs) {
   char text[1024];
   ErrorText error = apnn_error_text(text, sizeof text);
   Arrays arrays;
-  if (o->input_count != apnn_input_count(network) || o->output_count > apnn_output_count(network))
-    return tool_fail(EXIT_BAD_INPUT, tool, "%s has %d inputs and %d outputs, got %d -i and %d -o; try --list", o->file,
-                     apnn_input_count(network), apnn_output_count(network), o->input_count, o->output_count);
-  if (arrays_open(network, o->inputs, &arrays, &error) != APNN_OK)
+  if (!bind_inputs(network, o, inputs) ||
+      !bind(network, apnn_output_info, "output", o->outputs, o->output_count, outputs, apnn_output_count(network)))
+    return EXIT_BAD_INPUT;
+  if (arrays_open(network, inputs, &arrays, &error) != APNN_OK)
     return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   int code = run_pieces(network, &arrays, o->batch_size);
   if (code == EXIT_GOOD)
-    code = write_and_compare(network, o, &arrays);
+    code = write_and_compare(network, o, &arrays, outputs);
   arrays_free(&arrays);
+  return code;
+}
+
+static int run(ApnnNetwork *network, const Options *o) {
+  const char **inputs = calloc((size_t)apnn_input_count(network), sizeof *inputs);
+  const char **outputs = calloc((size_t)apnn_output_count(network), sizeof *outputs);
+  int code = inputs && outputs ? run_bound(network, o, inputs, outputs)
+                               : tool_fail(EXIT_BAD_INPUT, tool, "out of memory");
+  free(inputs);
+  free(outputs);
   return code;
 }
 

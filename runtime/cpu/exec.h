@@ -19,10 +19,8 @@
 
 #define EACH_LANE for (int lane = 0; lane < LANES; lane++)
 
-#define EXEC_ROW(handler) EXEC(handler);
-#define OP(pattern, operands, handler, kind)
-#include "exec_handlers.h"
-#undef EXEC_ROW
+#define OP(name, operands, handler, kind) EXEC(handler);
+#include "ptx_ops.def"
 
 __extension__ typedef unsigned __int128 Wide;
 __extension__ typedef __int128 SignedWide;

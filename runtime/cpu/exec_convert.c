@@ -120,7 +120,7 @@ static inline uint64_t clamp_integer(uint64_t v, bool from_signed, uint32_t bits
 EXEC(cvt_integer_integer) {
   uint64_t x[LANES];
   PtxType to = (PtxType)in->mod[MOD_TYPE], from = (PtxType)in->mod[MOD_TYPE2];
-  load_integers(w, in, from, ptx_types[from].bytes == 8, x);
+  load_integers(w, in, from, in->source_class == REGISTER_64, x);
   if (in->mod[MOD_SAT] != MOD_NONE) {
     bool from_signed = ptx_types[from].kind == 's', to_signed = ptx_types[to].kind == 's';
     EACH_LANE x[lane] = clamp_integer(x[lane], from_signed, 8u * ptx_types[to].bytes, to_signed);
@@ -161,7 +161,7 @@ EXEC(cvt_real_integer) {
   uint32_t narrow[LANES];
   PtxType from = (PtxType)in->mod[MOD_TYPE2];
   bool is_signed = ptx_types[from].kind == 's', single = in->mod[MOD_TYPE] == TYPE_F32;
-  load_integers(w, in, from, ptx_types[from].bytes == 8, x);
+  load_integers(w, in, from, in->source_class == REGISTER_64, x);
   EACH_LANE {
     long double exact = is_signed ? (long double)(int64_t)x[lane] : (long double)x[lane];
     if (single) narrow[lane] = finish32(in, round_to_f32(exact, in->mod[MOD_ROUND]));

@@ -98,12 +98,13 @@ struct Inst {
   uint32_t guard;      /* slot of the predicate, or NO_OPERAND */
   uint32_t guard_flip; /* 0, or FULL_MASK for @! */
   uint8_t kind;
-  uint8_t data_class;  /* RegisterClass of operands that may have any width */
+  uint8_t data_class;   /* RegisterClass of the first operand that may have any width */
+  uint8_t source_class; /* and of the second */
   uint8_t vector;      /* how many registers an X operand holds */
   uint8_t flip;        /* bit k: predicate operand k is negated */
   uint8_t mod[MOD_COUNT];
   uint32_t target;     /* of a branch: index of an instruction */
-  uint32_t cache;      /* place of this instruction's last region in Block.cache */
+  uint32_t cache;      /* first of the places of this instruction's last regions in Block.cache */
   uint32_t o[OPERAND_SLOTS]; /* slots of registers in the order of the row, NO_OPERAND where left out */
   Address address[2];
   const uint32_t *list; /* slots of a long list (wgmma accumulators) */
@@ -196,7 +197,8 @@ struct Block {
   uint64_t progress;         /* counts what can let a yielding warp go on */
   uint8_t *storage;
   size_t storage_bytes;
-  void *race; /* state of the race check, or NULL */
+  void *race;                /* state of the race check, or NULL */
+  uint32_t race_epoch;       /* barriers of the whole block so far */
 };
 
 typedef enum FaultCode {
@@ -243,6 +245,9 @@ void fault_raise(Warp *w, const Inst *in, uint32_t lane, FaultCode code, const c
     __attribute__((format(printf, 5, 6)));
 void fault_raise_block(Block *block, const Inst *in, FaultCode code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* race.c: what the state of the race check of this block takes. */
+size_t race_bytes(const Block *block);
 
 /* pool.c: calls work(data) on the calling thread and on up to `helpers` others, and returns when all calls have. */
 void pool_run(void (*work)(void *), void *data, uint32_t helpers);

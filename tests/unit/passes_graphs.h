@@ -215,7 +215,9 @@ static inline Outcome evaluate(Build *b, uint64_t seed) {
     outcome.bytes[i] = type_dense_bytes(graph_type(g, g->outputs[i])) * TEST_BATCH;
     outcome.outputs[i] = arena_alloc(b->context, outcome.bytes[i]);
   }
-  assert_true(graph_eval(g, TEST_BATCH, inputs, outcome.outputs));
+  bool evaluated = graph_eval(g, TEST_BATCH, inputs, outcome.outputs);
+  if (!evaluated) diag_flush(b->context, stderr);
+  assert_true(evaluated);
   return outcome;
 }
 

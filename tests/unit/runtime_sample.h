@@ -10,6 +10,7 @@
 #include "runtime/apnn_file.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

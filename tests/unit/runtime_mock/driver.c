@@ -12,7 +12,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 enum { INVALID_VALUE = 1, INVALID_CONTEXT = 201, NOT_FOUND = 500, CAPTURING = 900 };
-enum { MAX_ALLOCATIONS = 64, MAX_NODES = 256, MAX_DEPTH = 8 };
+enum { MAX_OBJECTS = 256, MAX_ALLOCATIONS = MAX_OBJECTS + 1, MAX_NODES = 256, MAX_DEPTH = 8 };
 
 typedef struct Node {
   int kernel;
@@ -36,7 +36,6 @@ typedef struct Allocation {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static MockControl control = {.devices = 1, .capability = 80, .fail_with = 999};
-static Allocation allocations[MAX_ALLOCATIONS];
 static Stream legacy_stream;
 static _Thread_local void *contexts[MAX_DEPTH];
 static _Thread_local int depth;
@@ -64,10 +63,44 @@ static int enter(const char *symbol, bool needs_context) {
   return result;
 }
 
-static void alive(int change) {
+/* --- what is alive: host memory that stands for a stream, graph, event or device memory --- */
+
+static void *objects[MAX_OBJECTS];
+
+static void *make_object(size_t bytes) {
+  void *made = NULL;
   pthread_mutex_lock(&lock);
-  control.live += change;
+  for (int i = 0; !made && i < MAX_OBJECTS; i++)
+    if (!objects[i]) {
+      objects[i] = made = calloc(1, bytes);
+      control.live++;
+    }
   pthread_mutex_unlock(&lock);
+  return made;
+}
+
+static bool free_object(void *object) {
+  bool found = false;
+  pthread_mutex_lock(&lock);
+  for (int i = 0; object && !found && i < MAX_OBJECTS; i++)
+    if (objects[i] == object) {
+      objects[i] = NULL;
+      free(object);
+      control.live--;
+      found = true;
+    }
+  pthread_mutex_unlock(&lock);
+  return found;
+}
+
+static Allocation allocations[MAX_ALLOCATIONS];
+
+/* What a context takes with it when it ends. */
+static void free_leftovers(void) {
+  memset(allocations, 0, sizeof allocations);
+  for (int i = 0; i < MAX_OBJECTS; i++)
+    if (objects[i] && free_object(objects[i]))
+      control.leftovers++;
 }
 
 static void count(int *counter) {
@@ -126,18 +159,25 @@ static int mock_device_attribute(int *value, int attribute, int device) {
 }
 
 static char primary;
+static int retained;
 
 static int mock_primary_retain(void **context, int device) {
   ENTER("cuDevicePrimaryCtxRetain", false);
   (void)device;
-  alive(1);
+  pthread_mutex_lock(&lock);
+  retained++;
+  pthread_mutex_unlock(&lock);
   *context = &primary;
   return 0;
 }
 
 static int mock_primary_release(int device) {
   (void)device;
-  alive(-1);
+  pthread_mutex_lock(&lock);
+  bool last = --retained == 0;
+  pthread_mutex_unlock(&lock);
+  if (last)
+    free_leftovers();
   return enter("cuDevicePrimaryCtxRelease", false);
 }
 
@@ -170,7 +210,7 @@ static int mock_context_device(int *device) {
 
 /* --- modules --- */
 
-static char module_object, functions[2];
+static char functions[2];
 
 static int mock_module_load(void **module, const void *image, unsigned count, const int *options, void **values) {
   ENTER("cuModuleLoadDataEx", true);
@@ -179,14 +219,12 @@ static int mock_module_load(void **module, const void *image, unsigned count, co
   bool elf = memcmp(image, "\177ELF", 4) == 0;
   if (!elf && (!strstr(image, ".entry widen") || count != 2))
     return INVALID_VALUE;
-  alive(1);
-  *module = &module_object;
+  *module = make_object(1);
   return 0;
 }
 
 static int mock_module_unload(void *module) {
-  (void)module;
-  alive(-1);
+  free_object(module);
   return enter("cuModuleUnload", true);
 }
 
@@ -206,7 +244,7 @@ static int mock_function_set(void *function, int attribute, int value) {
 
 /* --- memory --- */
 
-static Allocation *find_allocation(uint64_t pointer) {
+static Allocation *find_allocation(uint64_t pointer) { /* under the lock */
   for (int i = 0; i < MAX_ALLOCATIONS; i++)
     if (allocations[i].base && pointer >= (uintptr_t)allocations[i].base &&
         pointer < (uintptr_t)allocations[i].base + allocations[i].bytes)
@@ -216,31 +254,30 @@ static Allocation *find_allocation(uint64_t pointer) {
 
 static int mock_memory_allocate(uint64_t *pointer, size_t bytes) {
   ENTER("cuMemAlloc", true);
-  int result = 2;
+  char *base = bytes ? make_object(bytes) : NULL;
+  if (!base)
+    return 2;
+  memset(base, 0xa5, bytes);
+  *pointer = (uintptr_t)base;
   pthread_mutex_lock(&lock);
-  for (int i = 0; result && bytes && i < MAX_ALLOCATIONS; i++)
-    if (!allocations[i].base) {
-      allocations[i] = (Allocation){malloc(bytes), bytes};
-      memset(allocations[i].base, 0xa5, bytes);
-      *pointer = (uintptr_t)allocations[i].base;
-      control.live++;
-      result = 0;
-    }
+  int free_slot = 0;
+  while (allocations[free_slot].base)
+    free_slot++;
+  allocations[free_slot] = (Allocation){base, bytes};
   pthread_mutex_unlock(&lock);
-  return result;
+  return 0;
 }
 
 static int mock_memory_free(uint64_t pointer) {
   pthread_mutex_lock(&lock);
   Allocation *found = find_allocation(pointer);
-  if (found) {
-    free(found->base);
+  void *base = found ? found->base : NULL;
+  if (found)
     found->base = NULL;
-    control.live--;
-  }
   pthread_mutex_unlock(&lock);
+  bool good = free_object(base);
   int result = enter("cuMemFree", true);
-  return found ? result : INVALID_VALUE;
+  return good ? result : INVALID_VALUE;
 }
 
 static int mock_copy_in(uint64_t to, const void *from, size_t bytes) {
@@ -332,16 +369,13 @@ static int mock_stream_create(void **stream, unsigned flags) {
   ENTER("cuStreamCreate", true);
   if (flags > 1)
     return INVALID_VALUE;
-  *stream = calloc(1, sizeof(Stream));
-  alive(1);
+  *stream = make_object(sizeof(Stream));
   return 0;
 }
 
 static int mock_stream_destroy(void *handle) {
-  Stream *stream = handle;
-  free(stream->capture);
-  free(stream);
-  alive(-1);
+  free_object(((Stream *)handle)->capture);
+  free_object(handle);
   return enter("cuStreamDestroy", true);
 }
 
@@ -360,20 +394,16 @@ static int mock_stream_is_capturing(void *handle, int *status) {
 static int mock_capture_begin(void *handle, int mode) {
   ENTER("cuStreamBeginCapture", true);
   (void)mode;
-  ((Stream *)handle)->capture = calloc(1, sizeof(Graph));
+  ((Stream *)handle)->capture = make_object(sizeof(Graph));
   return 0;
 }
 
 static int mock_capture_end(void *handle, void **graph) {
   Stream *stream = handle;
   int result = enter("cuStreamEndCapture", true);
-  *graph = NULL;
-  if (result) {
-    free(stream->capture);
-  } else {
-    *graph = stream->capture;
-    alive(1);
-  }
+  *graph = result ? NULL : stream->capture;
+  if (result)
+    free_object(stream->capture);
   stream->capture = NULL;
   return result;
 }
@@ -381,10 +411,8 @@ static int mock_capture_end(void *handle, void **graph) {
 static int mock_graph_instantiate(void **exec, void *graph, unsigned long long flags) {
   ENTER("cuGraphInstantiateWithFlags", true);
   (void)flags;
-  Graph *copy = malloc(sizeof *copy);
-  memcpy(copy, graph, sizeof *copy);
-  alive(1);
-  *exec = copy;
+  *exec = make_object(sizeof(Graph));
+  memcpy(*exec, graph, sizeof(Graph));
   return 0;
 }
 
@@ -399,14 +427,12 @@ static int mock_graph_launch(void *exec, void *handle) {
 }
 
 static int mock_graph_exec_destroy(void *exec) {
-  free(exec);
-  alive(-1);
+  free_object(exec);
   return enter("cuGraphExecDestroy", true);
 }
 
 static int mock_graph_destroy(void *graph) {
-  free(graph);
-  alive(-1);
+  free_object(graph);
   return enter("cuGraphDestroy", true);
 }
 
@@ -415,8 +441,7 @@ static int mock_graph_destroy(void *graph) {
 static int mock_event_create(void **event, unsigned flags) {
   ENTER("cuEventCreate", true);
   (void)flags;
-  *event = malloc(1);
-  alive(1);
+  *event = make_object(1);
   return 0;
 }
 
@@ -440,8 +465,7 @@ static int mock_event_elapsed(float *milliseconds, void *start, void *stop) {
 }
 
 static int mock_event_destroy(void *event) {
-  free(event);
-  alive(-1);
+  free_object(event);
   return enter("cuEventDestroy", true);
 }
 

@@ -1,0 +1,93 @@
+/* The slow side of memory accesses: finding a region, and saying what is wrong with an access. */
+#include "access.h"
+
+#include <stdio.h>
+
+static const char *const use_word[] = {[ACCESS_READ] = "read", [ACCESS_WRITE] = "write", [ACCESS_BOTH] = "update"};
+
+static bool contains(const Region *r, uint64_t address, uint64_t bytes) {
+  return r->size >= bytes && address - r->start <= r->size - bytes;
+}
+
+static void fault_shared_bounds(Warp *w, const Inst *in, uint32_t lane, uint64_t address, uint32_t bytes,
+                                AccessUse use) {
+  fault_raise(w, in, lane, FAULT_ADDRESS, "out-of-bounds %s of %u bytes at shared address %llu: the block has %llu bytes",
+              use_word[use], bytes, (unsigned long long)(address & ~SHARED_WINDOW),
+              (unsigned long long)w->block->shared.size);
+}
+
+static void fault_bounds(Warp *w, const Inst *in, uint32_t lane, uint64_t address, uint32_t bytes, AccessUse use) {
+  const Region *below = memory_find_below(address);
+  const Region *above = memory_find_below(address + bytes);
+  if (below && address - below->start < below->size + 65536) {
+    fault_raise(w, in, lane, FAULT_ADDRESS,
+                "out-of-bounds %s of %u bytes at 0x%llx: byte %llu of an allocation of %llu bytes", use_word[use], bytes,
+                (unsigned long long)address, (unsigned long long)(address - below->start),
+                (unsigned long long)below->size);
+  } else if (above && above != below) {
+    fault_raise(w, in, lane, FAULT_ADDRESS, "out-of-bounds %s of %u bytes at 0x%llx: %llu bytes before an allocation",
+                use_word[use], bytes, (unsigned long long)address, (unsigned long long)(above->start - address));
+  } else {
+    fault_raise(w, in, lane, FAULT_ADDRESS, "out-of-bounds %s of %u bytes at 0x%llx: no allocation is near",
+                use_word[use], bytes, (unsigned long long)address);
+  }
+}
+
+Region *access_region(Warp *w, const Inst *in, const AccessPlan *plan, uint32_t lane, uint64_t address) {
+  Region *r;
+  if ((address & SHARED_WINDOW) && (plan->space == SPACE_SHARED || plan->space == SPACE_GENERIC)) {
+    r = &w->block->shared;
+    if (contains(r, address, plan->bytes)) return r;
+    fault_shared_bounds(w, in, lane, address, plan->bytes, plan->use);
+    return NULL;
+  }
+  r = memory_find(address, plan->bytes);
+  if (!r) {
+    fault_bounds(w, in, lane, address, plan->bytes, plan->use);
+    return NULL;
+  }
+  if (r->read_only && plan->use != ACCESS_READ) {
+    fault_raise(w, in, lane, FAULT_ADDRESS, "write to .const memory at 0x%llx", (unsigned long long)address);
+    return NULL;
+  }
+  return r;
+}
+
+void access_misaligned(Warp *w, const Inst *in, const Access *a, uint32_t align, AccessUse use) {
+  for (uint32_t rest = a->mask; rest; rest &= rest - 1) {
+    uint32_t lane = first_lane(rest);
+    if (!(a->offset[lane] & (align - 1))) continue;
+    bool shared = a->region->kind == REGION_SHARED;
+    fault_raise(w, in, lane, FAULT_ALIGNMENT, "misaligned %s: %s address 0x%llx is not a multiple of %u", use_word[use],
+                shared ? "shared" : "global",
+                (unsigned long long)(a->offset[lane] + (shared ? 0 : a->region->start)), align);
+    return;
+  }
+}
+
+void access_unwritten(Warp *w, const Inst *in, const Access *a, uint32_t bytes) {
+  for (uint32_t rest = a->mask; rest; rest &= rest - 1) {
+    uint32_t lane = first_lane(rest);
+    if (shadow_all_set(a->region->written, a->offset[lane], bytes)) continue;
+    bool shared = a->region->kind == REGION_SHARED;
+    fault_raise(w, in, lane, FAULT_FAILED, "read of %u bytes of %s memory that nothing wrote: byte %llu of %s of %llu",
+                bytes, shared ? "shared" : "device", (unsigned long long)a->offset[lane],
+                shared ? "the block's memory" : "an allocation", (unsigned long long)a->region->size);
+    return;
+  }
+}
+
+bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use) {
+  const uint8_t *map = a->region->pending;
+  for (uint32_t rest = a->mask; rest; rest &= rest - 1) {
+    uint32_t lane = first_lane(rest);
+    for (uint64_t g = a->offset[lane] / 4; g <= (a->offset[lane] + bytes - 1) / 4; g++) {
+      if (!(map[g >> 3] >> (g & 7) & 1)) continue;
+      fault_raise(w, in, lane, FAULT_FAILED,
+                  "%s of shared byte %llu, which an asynchronous copy is still filling: no wait has covered it",
+                  use_word[use], (unsigned long long)a->offset[lane]);
+      return false;
+    }
+  }
+  return true;
+}

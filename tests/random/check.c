@@ -1,0 +1,183 @@
+/* The checks of one network, in order:
+ *
+ *   frontend     the text compiles to a graph
+ *   evaluate     the reference evaluator computes it; its results are what all others must equal
+ *   pass NAME    the pass runs, the graph verifies, and evaluates to the same bits
+ *   parse NAME   what is printed after the pass reads back and prints the same
+ *   compile, load, run, compare   the compiled file on a device
+ *   assemble     the same through ptxas
+ */
+#include "check.h"
+#include "../../frontend/frontend.h"
+#include "../../runtime/apnn.h"
+#include "cases.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_BATCH = 5 };
+
+typedef struct Check {
+  Context *context;
+  const char *text;
+  const CheckOptions *options;
+  CheckResult *result;
+  Case cases[PATTERN_COUNT];
+} Check;
+
+CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
+  static const Engine engines[] = {ENGINE_NONE, ENGINE_NONE, ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT};
+  RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
+  uint32_t target_count = 0;
+  while (target_at(target_count)) target_count++;
+  return (CheckOptions){.seed = seed,
+                        .device = device,
+                        .target = target_at((uint32_t)random_in(&r, 0, (int)target_count - 1)),
+                        .engine = RANDOM_OF(&r, engines),
+                        .batch = (uint32_t)random_in(&r, 1, MOST_BATCH),
+                        .every_pass = true,
+                        .assemble = false};
+}
+
+/* --- reporting --- */
+
+static char *reports(Context *c) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *f = open_memstream(&text, &size);
+  diag_flush(c, f);
+  fclose(f);
+  char *copy = arena_strdup(c, text);
+  free(text);
+  return copy;
+}
+
+/* Notes the failure, with the compiler's reports where it made some. False. */
+static bool failed(Check *k, const char *stage, const char *detail, const char *words) {
+  CheckResult *r = k->result;
+  const char *reported = reports(k->context);
+  r->verdict = strstr(reported, "[E0310]") ? VERDICT_REFUSED : VERDICT_FAILED;
+  snprintf(r->stage, sizeof r->stage, "%s%s%s", stage, detail[0] ? " " : "", detail);
+  snprintf(r->words, sizeof r->words, "%s%s%s", words, words[0] && reported[0] ? "\n" : "", reported);
+  return false;
+}
+
+/* --- the compiler in process --- */
+
+static Graph *load(Check *k) {
+  FrontendOptions options = {.random_params = true, .seed = k->options->seed};
+  Graph *g = frontend_load(k->context, "random.apnn", k->text, strlen(k->text), &options);
+  if (!g) failed(k, "frontend", "", "");
+  return g;
+}
+
+static PassOptions pass_options(const Check *k) {
+  return (PassOptions){
+      .target = k->options->target, .max_batch = k->options->batch, .force_engine = k->options->engine};
+}
+
+/* The largest batch with every pattern but one, and a batch of one in between. */
+static bool make_cases(Check *k, const Graph *g) {
+  RandomSource random = {k->options->seed};
+  for (int i = 0; i < PATTERN_COUNT; i++) {
+    k->cases[i] = case_new(g, i == PATTERN_LEAST ? 1 : k->options->batch, (Pattern)i, &random);
+    if (!graph_eval(g, k->cases[i].batch, (const void *const *)k->cases[i].inputs, k->cases[i].expected))
+      return failed(k, "evaluate", "", "graph_eval gave up");
+  }
+  return true;
+}
+
+static bool same_evaluation(Check *k, const Graph *g, const char *stage, const char *detail) {
+  static const Pattern patterns[] = {PATTERN_LEAST, PATTERN_EDGES};
+  for (int i = 0; i < 2; i++) {
+    const Case *the_case = &k->cases[patterns[i]];
+    void **outputs = case_outputs(g, the_case);
+    if (!graph_eval(g, the_case->batch, (const void *const *)the_case->inputs, outputs))
+      return failed(k, stage, detail, "graph_eval gave up");
+    const char *difference = case_difference(g, the_case, outputs);
+    if (difference) return failed(k, stage, detail, difference);
+  }
+  return true;
+}
+
+static bool reads_back(Check *k, const Graph *g, const char *pass, PrintMode mode) {
+  const char *printed = graph_print_string(g, mode);
+  Graph *parsed = graph_parse(k->context, "printed.ir", printed, mode == PRINT_FULL ? NULL : g);
+  if (!parsed) return failed(k, "parse", pass, printed);
+  if (!graph_verify(parsed)) return failed(k, "parse", pass, "what was read back does not verify");
+  if (strcmp(printed, graph_print_string(parsed, mode)) != 0)
+    return failed(k, "parse", pass, "what was read back prints otherwise");
+  return mode == PRINT_SHORT || same_evaluation(k, parsed, "parse", pass);
+}
+
+static bool check_passes(Check *k) {
+  PassOptions options = pass_options(k);
+  Graph *g = load(k);
+  if (!g || !reads_back(k, g, "frontend", PRINT_FULL)) return false;
+  for (uint32_t i = 0; pass_at(i); i++) {
+    const Pass *pass = pass_at(i);
+    if (!pass->run(g, &options) || !graph_verify(g)) return failed(k, "pass", pass->name, "");
+    if (!same_evaluation(k, g, "pass", pass->name)) return false;
+    if (!reads_back(k, g, pass->name, pass_at(i + 1) ? PRINT_SHORT : PRINT_FULL)) return false;
+  }
+  return true;
+}
+
+/* --- the compiled file on a device --- */
+
+/* The second round replays what the first recorded. */
+static bool run_cases(Check *k, const Graph *g, ApnnSession *session, const char *form) {
+  for (int i = 0; i < 2 * PATTERN_COUNT; i++) {
+    const Case *the_case = &k->cases[i % PATTERN_COUNT];
+    void **outputs = case_outputs(g, the_case);
+    ApnnStatus status = apnn_run(session, (int)the_case->batch, (const void *const *)the_case->inputs, outputs);
+    if (status != APNN_OK) return failed(k, "run", form, apnn_session_error(session));
+    const char *difference = case_difference(g, the_case, outputs);
+    if (difference) return failed(k, "compare", form, difference);
+  }
+  return true;
+}
+
+static bool run_file(Check *k, const Graph *g, const Text *bytes, const char *form) {
+  char words[1000] = "";
+  ApnnNetwork *network = NULL;
+  ApnnSession *session = NULL;
+  if (apnn_load_memory(bytes->data, bytes->length, k->options->device, &network, words, sizeof words) != APNN_OK)
+    return failed(k, "load", form, words);
+  bool good = apnn_session_new(network, NULL, &session, words, sizeof words) == APNN_OK;
+  good = good ? run_cases(k, g, session, form) : failed(k, "load", form, words);
+  apnn_session_free(session);
+  apnn_network_free(network);
+  return good;
+}
+
+static bool check_device(Check *k) {
+  PassOptions options = pass_options(k);
+  Module module = {0};
+  Text bytes;
+  Graph *g = load(k);
+  if (!g) return false;
+  if (!compile_graph(g, &options, &module)) return failed(k, "compile", "", "");
+  backend_ptx_bytes(k->context, &module, &bytes);
+  if (!run_file(k, g, &bytes, "ptx")) return false;
+  if (!k->options->assemble) return true;
+  return backend_cubin_bytes(k->context, &module, &bytes) ? run_file(k, g, &bytes, "cubin")
+                                                          : failed(k, "assemble", "", "");
+}
+
+static bool check(void *user) {
+  Check *k = user;
+  Graph *g = load(k);
+  return g && make_cases(k, g) && (!k->options->every_pass || check_passes(k)) && check_device(k);
+}
+
+void check_network(const char *text, const CheckOptions *options, CheckResult *result) {
+  *result = (CheckResult){.verdict = VERDICT_NONE};
+  Check k = {.context = context_new(NULL), .text = text, .options = options, .result = result};
+  bool good = k.context && context_try(k.context, check, &k);
+  if (good) result->verdict = VERDICT_SAME;
+  else if (result->verdict == VERDICT_NONE) {
+    result->verdict = VERDICT_FAILED;
+    snprintf(result->stage, sizeof result->stage, "memory");
+  }
+  context_free(k.context);
+}

@@ -1,0 +1,35 @@
+/* One network, every way: reference evaluation = evaluation after each pass = a device that runs the compiled file. */
+#ifndef TESTS_RANDOM_CHECK_H
+#define TESTS_RANDOM_CHECK_H
+
+#include "../../ir/ir.h"
+
+typedef struct CheckOptions {
+  uint64_t seed;      /* of parameters and inputs */
+  const char *device; /* as in apnn.h */
+  const Target *target;
+  Engine engine; /* forced where it can compute a layer; ENGINE_NONE: the cost model's */
+  uint32_t batch;
+  bool every_pass; /* evaluate, print and parse after every pass */
+  bool assemble;   /* also write the cubin form and run that; needs ptxas */
+} CheckOptions;
+
+/* What of the options follows from a seed; device is kept. */
+CheckOptions check_options_from_seed(uint64_t seed, const char *device);
+
+typedef enum Verdict {
+  VERDICT_NONE,
+  VERDICT_SAME,    /* every bit is the same */
+  VERDICT_REFUSED, /* the compiler says that sums could pass 32 bits */
+  VERDICT_FAILED
+} Verdict;
+
+typedef struct CheckResult {
+  Verdict verdict;
+  char stage[48];   /* what failed: "pass fuse", "compare", ... */
+  char words[1500]; /* how */
+} CheckResult;
+
+void check_network(const char *text, const CheckOptions *options, CheckResult *result);
+
+#endif

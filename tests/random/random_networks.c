@@ -1,0 +1,190 @@
+/* Random networks, every way, bit for bit.
+ *
+ *   random_networks [--seed S] [--count N] [--device cpu|cuda:0] [--jobs J] [--assemble N] [--no-passes]
+ *   random_networks --pairs [...]                every weight type x activation type on every engine
+ *   random_networks --network file.apnn --seed S  one network from a file, options as the seed gives them
+ *   random_networks --print --seed S             the text of one network
+ *
+ * A failure prints its seed and a shrunk network; the exit status is then 1.
+ */
+#include "check.h"
+#include "generate.h"
+#include "shrink.h"
+#include "workers.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_SHRUNK = 3, SHRINK_ATTEMPTS = 600, SECONDS_A_CHECK = 240 };
+
+typedef struct Plan {
+  uint64_t seed;
+  uint32_t count, jobs, assemble_every;
+  const char *device, *network;
+  char *network_text;
+  bool pairs, print, no_passes;
+} Plan;
+
+static const Engine pair_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT};
+enum { PAIR_ENGINES = 3 };
+
+/* --- what check number `index` is --- */
+
+static char *text_of(const Plan *p, uint32_t index) {
+  if (p->network) return strdup(p->network_text);
+  return p->pairs ? generate_pair(index / PAIR_ENGINES) : generate_network(p->seed + index);
+}
+
+static CheckOptions options_of(const Plan *p, uint32_t index) {
+  CheckOptions o = check_options_from_seed(p->seed + index, p->device);
+  if (p->pairs) {
+    o.engine = pair_engines[index % PAIR_ENGINES];
+    o.every_pass = false;
+  }
+  if (p->no_passes) o.every_pass = false;
+  o.assemble = p->assemble_every > 0 && index % p->assemble_every == 0;
+  return o;
+}
+
+static void work(void *user, uint32_t index, CheckResult *result) {
+  const Plan *p = user;
+  char *text = text_of(p, index);
+  CheckOptions options = options_of(p, index);
+  check_network(text, &options, result);
+  free(text);
+}
+
+/* --- failures --- */
+
+typedef struct Shrinking {
+  const Plan *plan;
+  CheckOptions options;
+  const char *text;  /* under test */
+  const char *stage; /* that must fail again */
+} Shrinking;
+
+static void check_candidate(void *user, uint32_t index, CheckResult *result) {
+  const Shrinking *s = user;
+  (void)index;
+  check_network(s->text, &s->options, result);
+}
+
+static bool still_fails(void *user, const char *text) {
+  Shrinking *s = user;
+  s->text = text;
+  Workers w = {.work = check_candidate, .user = s, .count = 1, .processes = 1, .seconds = 20};
+  bool same = workers_run(&w) && w.results[0].verdict == VERDICT_FAILED && strcmp(w.results[0].stage, s->stage) == 0;
+  workers_free(&w);
+  return same;
+}
+
+static void print_shrunk(const Plan *p, uint32_t index, const CheckResult *result) {
+  Shrinking s = {.plan = p, .options = options_of(p, index), .stage = result->stage};
+  char *text = text_of(p, index);
+  char *small = shrink_network(text, still_fails, &s, SHRINK_ATTEMPTS);
+  printf("shrunk to:\n%s\n", small);
+  free(small);
+  free(text);
+}
+
+static void print_failure(const Plan *p, uint32_t index, const CheckResult *result) {
+  CheckOptions o = options_of(p, index);
+  printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", p->pairs ? "pair" : "network",
+         index, (unsigned long long)o.seed, o.target->name, engine_name[o.engine], o.batch, o.device, result->stage,
+         result->words);
+  if (!p->pairs && !p->network) printf("again: random_networks --seed %llu --count 1\n", (unsigned long long)o.seed);
+}
+
+static int report(const Plan *p, const Workers *w) {
+  uint32_t passed = 0, refused = 0, failed = 0;
+  for (uint32_t i = 0; i < w->count; i++) {
+    const CheckResult *r = &w->results[i];
+    passed += r->verdict == VERDICT_SAME;
+    refused += r->verdict == VERDICT_REFUSED;
+    if (r->verdict == VERDICT_SAME || r->verdict == VERDICT_REFUSED) continue;
+    print_failure(p, i, r);
+    if (failed++ < MOST_SHRUNK) print_shrunk(p, i, r);
+    fflush(stdout);
+  }
+  if (w->damaged_workers) printf("%u processes ended with an error after their checks\n", w->damaged_workers);
+  printf("%u passed, %u failed, %u skipped\n", passed, failed + w->damaged_workers, refused);
+  return failed || w->damaged_workers || passed == 0 ? 1 : 0;
+}
+
+/* --- options --- */
+
+static char *read_text(const char *path) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *f = fopen(path, "r");
+  if (!f) return NULL;
+  if (getdelim(&text, &size, '\0', f) < 0) {
+    free(text);
+    text = NULL;
+  }
+  fclose(f);
+  return text;
+}
+
+static bool parse_number(const char *text, uint64_t *out) {
+  char *end;
+  if (!text || *text < '0' || *text > '9') return false;
+  *out = strtoull(text, &end, 0);
+  return *end == '\0';
+}
+
+static bool parse_options(Plan *p, char **arguments) {
+  for (; *arguments; arguments++) {
+    const char *name = *arguments, *value = arguments[1];
+    uint64_t number = 0;
+    bool is_number = parse_number(value, &number), takes_value = true;
+    if (strcmp(name, "--pairs") == 0) p->pairs = true, takes_value = false;
+    else if (strcmp(name, "--print") == 0) p->print = true, takes_value = false;
+    else if (strcmp(name, "--no-passes") == 0) p->no_passes = true, takes_value = false;
+    else if (strcmp(name, "--device") == 0 && value) p->device = value;
+    else if (strcmp(name, "--network") == 0 && value) p->network = value;
+    else if (strcmp(name, "--seed") == 0 && is_number) p->seed = number;
+    else if (strcmp(name, "--count") == 0 && is_number) p->count = (uint32_t)number;
+    else if (strcmp(name, "--jobs") == 0 && is_number) p->jobs = (uint32_t)number;
+    else if (strcmp(name, "--assemble") == 0 && is_number) p->assemble_every = (uint32_t)number;
+    else return false;
+    arguments += takes_value;
+  }
+  return p->count > 0 && p->jobs > 0;
+}
+
+static uint32_t pair_count(void) {
+  for (uint32_t i = 0;; i++) {
+    char *text = generate_pair(i);
+    free(text);
+    if (!text) return i * PAIR_ENGINES;
+  }
+}
+
+int main(int argument_count, char **arguments) {
+  Plan p = {.seed = 1, .count = 100, .device = "cpu", .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
+  if (argument_count < 1 || !parse_options(&p, arguments + 1)) {
+    fprintf(stderr, "usage: random_networks [--seed S] [--count N] [--device D] [--jobs J] [--assemble N] [--pairs]\n"
+                    "                       [--network FILE] [--no-passes] [--print]\n");
+    return 2;
+  }
+  if (p.pairs) p.count = pair_count();
+  if (p.network) {
+    p.count = 1;
+    p.network_text = read_text(p.network);
+    if (!p.network_text) return perror(p.network), 1;
+  }
+  if (p.print) {
+    char *text = text_of(&p, 0);
+    fputs(text, stdout);
+    free(text);
+    return 0;
+  }
+  Workers w = {.work = work, .user = &p, .count = p.count, .processes = p.jobs, .seconds = SECONDS_A_CHECK};
+  bool ran = workers_run(&w);
+  if (!ran) perror("processes");
+  int status = ran ? report(&p, &w) : 1;
+  workers_free(&w);
+  free(p.network_text);
+  return status;
+}

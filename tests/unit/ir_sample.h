@@ -1,0 +1,106 @@
+/* What the tests of the IR share: a reproducible source of numbers, an allocator that fails on demand and counts, and the
+ * text that a context's reports give. */
+#ifndef TESTS_IR_SAMPLE_H
+#define TESTS_IR_SAMPLE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ir/ir.h"
+
+/* xorshift64: the same numbers every run. */
+typedef struct Random {
+  uint64_t state;
+} Random;
+
+static inline uint32_t random_bits(Random *r) {
+  r->state ^= r->state << 13;
+  r->state ^= r->state >> 7;
+  r->state ^= r->state << 17;
+  return (uint32_t)(r->state >> 32);
+}
+
+static inline int32_t random_in(Random *r, int32_t least, int32_t most) {
+  return least + (int32_t)(random_bits(r) % (uint32_t)(most - least + 1));
+}
+
+static inline float float_of_bits(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+static inline uint32_t bits_of_float(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  return bits;
+}
+
+/* Any float: mostly ordinary, often special. */
+static inline float random_float(Random *r) {
+  static const uint32_t special[] = {0,          0x80000000, 0x7f800000, 0xff800000, 0x7fc00001, 0x00000001,
+                                     0x007fffff, 0x7f7fffff, 0x3f800000, 0x3f000000, 0xbf000000, 0x00800000};
+  uint32_t kind = random_bits(r) % 8;
+  if (kind == 0) return float_of_bits(special[random_bits(r) % (sizeof special / sizeof *special)]);
+  if (kind == 1) return float_of_bits(random_bits(r));
+  if (kind < 5) return (float)random_in(r, -40, 40) * 0.5f;
+  return (float)random_in(r, -1000000, 1000000) / 4096.0f;
+}
+
+static inline void assert_same_float(float a, float b) { assert_int_equal(bits_of_float(a), bits_of_float(b)); }
+
+/* An allocator that refuses after `left` allocations (negative: never) and counts what is out. */
+typedef struct Counter {
+  long left;
+  long blocks;
+  size_t bytes;
+} Counter;
+
+static inline void *counted(void *user, void *pointer, size_t old_size, size_t new_size) {
+  Counter *c = user;
+  if (new_size && c->left == 0) return NULL;
+  if (new_size && c->left > 0) c->left--;
+  c->bytes -= old_size;
+  c->bytes += new_size;
+  c->blocks += (new_size != 0) - (pointer != NULL);
+  if (new_size) return realloc(pointer, new_size);
+  free(pointer);
+  return NULL;
+}
+
+/* The reports so far, as text, which the caller frees. */
+static inline char *flushed(Context *c) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *f = open_memstream(&text, &size);
+  assert_non_null(f);
+  diag_flush(c, f);
+  fclose(f);
+  return text;
+}
+
+/* The reports contain `words`. */
+static inline void assert_reported(Context *c, const char *words) {
+  char *text = flushed(c);
+  if (!strstr(text, words)) fail_msg("no '%s' in:\n%s", words, text);
+  free(text);
+}
+
+static inline void assert_no_reports(Context *c) {
+  char *text = flushed(c);
+  assert_string_equal(text, "");
+  free(text);
+}
+
+
+#define DIMS(...) ((const int32_t[]){__VA_ARGS__})
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+#endif
