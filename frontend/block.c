@@ -3,15 +3,12 @@
 #include <string.h>
 
 const Block *block_by_name(const Lower *l, const char *name) {
-  for (uint32_t i = 0; i < l->tree->block_count; i++)
-    if (!strcmp(l->tree->blocks[i]->name.text, name)) return l->tree->blocks[i];
-  return NULL;
+  const Binding *b = scope_find(l->blocks, name);
+  return b ? l->tree->blocks[b->item.integer] : NULL;
 }
 
 static BlockState *state_of(Lower *l, const Block *block) {
-  uint32_t i = 0;
-  while (l->tree->blocks[i] != block) i++;
-  return &l->block_states[i];
+  return &l->block_states[scope_find(l->blocks, block->name.text)->item.integer];
 }
 
 /* --- statements that blocks and networks share --- */
@@ -246,30 +243,23 @@ static void check_statements(Lower *l, const Block *block) {
 }
 
 static void check_formals(Lower *l, const Block *block) {
+  Scope *scope = scope_new(l->context, l->globals);
   for (uint32_t i = 0; i < block->formals.count; i++) {
     Name name = block->formals.items[i].name;
     if (!strcmp(name.text, "name"))
       diag(l->context, DIAG_RESERVED_NAME, name.loc, name.text, "an argument that every block takes");
-    int first = formal_index(block, name.text);
-    if (first == (int)i) continue;
-    diag(l->context, DIAG_DUPLICATE_NAME, name.loc, name.text);
-    diag_note(l->context, block->formals.items[first].name.loc, "the first definition is here");
+    scope_bind(l->context, scope, name, item_none());
   }
 }
 
 void check_blocks(Lower *l) {
+  l->blocks = scope_new(l->context, NULL);
   for (uint32_t i = 0; i < l->tree->block_count; i++) {
-    const Block *block = l->tree->blocks[i], *first = block_by_name(l, block->name.text);
+    const Block *block = l->tree->blocks[i];
     uint32_t errors = diag_error_count(l->context);
-    if (first != block) {
-      diag(l->context, DIAG_DUPLICATE_NAME, block->name.loc, block->name.text);
-      diag_note(l->context, first->name.loc, "the first definition is here");
-    }
-    Item type;
     if (operation_by_name(block->name.text))
       diag(l->context, DIAG_RESERVED_NAME, block->name.loc, block->name.text, "an operation");
-    else if (type_by_name(block->name.text, &type))
-      diag(l->context, DIAG_RESERVED_NAME, block->name.loc, block->name.text, "an element type");
+    scope_bind(l->context, l->blocks, block->name, (Item){.kind = ITEM_INTEGER, .integer = i});
     check_formals(l, block);
     check_statements(l, block);
     if (diag_error_count(l->context) != errors) l->block_states[i].failed = true;

@@ -16,6 +16,7 @@
 typedef struct FrontendOptions {
   bool random_params;   /* draw parameters from `seed`; parameter files are not opened */
   uint64_t seed;
+  bool warn_unused_params; /* a warning for every parameter of the files that the network does not read */
   const char *network;  /* which network of the file; NULL: the only one (several: an error listing them) */
 } FrontendOptions;
 

@@ -111,8 +111,10 @@ typedef struct Lower {
   const FrontendOptions *options;
   Scope *globals;
   ParamSet *params;
-  BlockState *block_states; /* one a block of the tree */
-  uint32_t depth, expansions;
+  Scope *blocks; /* names of blocks: their index in the tree */
+  BlockState *block_states;
+  uint32_t depth, expansions, errors_before;
+  bool input_seen, output_seen;
   bool expansion_reported, depth_reported;
   uint32_t param_errors; /* errors of parameters, which differ from call to call of a block */
   Spread *spreads;       /* one a value of the graph; random parameters only */
@@ -143,7 +145,8 @@ void run_constant(Lower *l, const Place *place, const Statement *s);
 void run_assignment(Lower *l, const Place *place, const Statement *s);
 Item assigned_value(Lower *l, const Place *place, const Statement *s);
 void bind_results(Lower *l, Scope *scope, const Statement *s, Item value); /* each name of s to its value */
-void check_blocks(Lower *l); /* what is wrong with a block whatever it is called with */
+/* Fills l->blocks; what is wrong with a block whatever it is called with. */
+void check_blocks(Lower *l);
 /* Blocks that nobody calls, run with arguments of which nothing is known, so that their names are checked. */
 void check_uncalled_blocks(Lower *l, const Frame *top);
 
@@ -203,6 +206,7 @@ const Item *call_argument(const Call *call, const char *name); /* NULL where it 
 ValueId call_tensor(const Call *call);                         /* its first tensor */
 int32_t call_integer(const Call *call, const char *name, int32_t absent);
 bool call_truth(const Call *call, const char *name);
+float call_real(const Call *call, const char *name, float absent);
 void call_pair(const Call *call, const char *name, int32_t pair[2]); /* unchanged where it was not given */
 
 /* Adds a node. `last`: it gives the call's result; otherwise its name says which part it is. ITEM_NONE after an error. */
@@ -210,6 +214,7 @@ Item emit(Lower *l, const Call *call, bool last, Op op, const Attrs *attrs, cons
           Type wanted);
 ValueId emit_real(Lower *l, const Call *call, ValueId value); /* dequantized where it is not f32; NO_VALUE: an error */
 ValueId emit_one_scale(Lower *l, const Call *call, ValueId value); /* dequantized where it has per-channel scales */
+bool need_rank(Lower *l, const Call *call, ValueId value, int rank); /* 3 or 1; false after reporting */
 
 #define BUILD(name) Item build_##name(Lower *l, Call *call)
 BUILD(conv2d);

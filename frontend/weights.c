@@ -5,6 +5,7 @@
  * network, or the parameter weight_scale, or for floats one derived from each output channel's weights, or 1 (bipolar 2).
  */
 #include "lower.h"
+#include "../ir/exact.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>

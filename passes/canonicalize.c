@@ -2,7 +2,7 @@
  *
  * Guarantees: every linear layer over an image stands as a convolution whose kernel is the image, so no element moves;
  * reshapes that keep the channel stand below the elementwise operations that follow them; operations that change nothing
- * are gone. Every rewrite keeps all bits.
+ * are gone; no concat has more operands than a kernel reads. Every rewrite keeps all bits.
  */
 #include "rewrite.h"
 #include "../ir/exact.h"
@@ -176,8 +176,25 @@ static bool drop_identity(Graph *g, NodeId n) {
   return is_identity(g, &g->nodes[n]) && replace_by_operand(g, n, g->nodes[n].inputs[0]);
 }
 
-static Rule *const rules[] = {flatten_is_reshape,      merge_reshapes,  drop_identity,    drop_requantize,
-                              sink_reshape_below_step, sink_reshapes_below_add, linear_over_image};
+enum { MOST_CONCAT_OPERANDS = 16 }; /* what one kernel reads */
+
+/* concat of many -> concat of a concat of the first ones. */
+static bool split_concat(Graph *g, NodeId n) {
+  Node node = g->nodes[n];
+  if (node.op != OP_CONCAT || node.input_count <= MOST_CONCAT_OPERANDS) return false;
+  uint32_t rest = node.input_count - MOST_CONCAT_OPERANDS;
+  ValueId *inputs = ARENA_NEW(g->context, ValueId, rest + 1);
+  memcpy(inputs + 1, node.inputs + MOST_CONCAT_OPERANDS, rest * sizeof *inputs);
+  inputs[0] = graph_insert_node(g, n, OP_CONCAT, &node.attrs, node.inputs, MOST_CONCAT_OPERANDS, (Type){0},
+                                graph_value(g, node.result)->name, node.loc);
+  become(g, n + 1, OP_CONCAT, &node.attrs, inputs, rest + 1);
+  return true;
+}
+
+static Rule *const rules[] = {
+    flatten_is_reshape,      merge_reshapes,          drop_identity,     drop_requantize,
+    sink_reshape_below_step, sink_reshapes_below_add, linear_over_image, split_concat,
+};
 
 static bool apply_rules(Graph *g, NodeId n) {
   for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)

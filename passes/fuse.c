@@ -8,6 +8,8 @@
 #include "rewrite.h"
 #include <string.h>
 
+enum { MOST_STEPS = 16 }; /* an epilogue's, so that its constants find registers */
+
 static bool can_host(const Node *node) {
   static const Op without_epilogue[] = {OP_ARGMAX, OP_SOFTMAX, OP_RESHAPE, OP_FLATTEN};
   for (size_t i = 0; i < sizeof without_epilogue / sizeof without_epilogue[0]; i++)
@@ -33,6 +35,7 @@ static bool can_join(const Graph *g, NodeId n, uint32_t i) {
   ValueId v = node->inputs[i];
   NodeId host = graph_definition(g, v);
   if (host == NO_NODE || !is_private(g, v) || !can_host(&g->nodes[host])) return false;
+  if (g->nodes[host].step_count + 1 + node->step_count > MOST_STEPS) return false;
   for (uint32_t j = 0; j < node->input_count; j++) {
     ValueId other = node->op == OP_ADD ? without_dequantize(g, node->inputs[j]) : node->inputs[j];
     if (j != i && !is_defined_before(g, other, host)) return false;

@@ -100,6 +100,12 @@ static double bytes_moved(const Type *t, Layout layout, const Readers *readers, 
   return bytes;
 }
 
+static bool has_reader(const Readers *readers, Engine engine) {
+  for (uint32_t i = 0; i < readers->count; i++)
+    if (readers->engines[i] == engine) return true;
+  return false;
+}
+
 static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *options, Readers *readers) {
   const Type *t = graph_type(g, v);
   if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
@@ -108,7 +114,8 @@ static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *option
   Layout candidates[] = {preferred_layout(t, ENGINE_MMA_B1), preferred_layout(t, ENGINE_MMA_S8), layout_dense(t)};
   Layout best = candidates[0];
   double least = bytes_moved(t, best, readers, options);
-  for (int i = 1; i < 3; i++) {
+  int count = has_reader(readers, ENGINE_MMA_S8) ? 2 : 3; /* pixels at 16-byte addresses copy faster than dense ones */
+  for (int i = 1; i < count; i++) {
     double bytes = bytes_moved(t, candidates[i], readers, options);
     if (bytes >= least) continue;
     best = candidates[i];

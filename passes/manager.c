@@ -115,6 +115,12 @@ static const char *plugin_problem(const ApnnPlugin *plugin, Context *c) {
   return NULL;
 }
 
+static void reject_plugin(Context *c, const char *path, const char *problem) {
+  diag(c, DIAG_PLUGIN_BAD, (SourceLoc){0}, path);
+  diag_expected(c, "an exported 'const ApnnPlugin apnn_plugin' with a pass of its own (passes/passes.h)");
+  diag_seen(c, "%s", problem);
+}
+
 static const ApnnPlugin *load_plugin(Context *c, const char *path) {
   const char *file = strchr(path, '/') ? path : arena_printf(c, "./%s", path);
   void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
@@ -126,9 +132,7 @@ static const ApnnPlugin *load_plugin(Context *c, const char *path) {
   const ApnnPlugin *plugin = dlsym(handle, "apnn_plugin");
   const char *problem = plugin ? plugin_problem(plugin, c) : "no symbol 'apnn_plugin'";
   if (!problem) return plugin;
-  diag(c, DIAG_PLUGIN_BAD, (SourceLoc){0}, path);
-  diag_expected(c, "an exported 'const ApnnPlugin apnn_plugin' with a pass of its own (passes/passes.h)");
-  diag_seen(c, "%s", problem);
+  reject_plugin(c, path, problem);
   return NULL;
 }
 
@@ -142,14 +146,6 @@ typedef struct Pipeline {
   uint32_t count, capacity;
 } Pipeline;
 
-static bool load_plugins(Pipeline *p, const PassOptions *options) {
-  p->plugins = ARENA_NEW(p->context, const ApnnPlugin *, options->plugin_count);
-  for (uint32_t i = 0; i < options->plugin_count; i++) {
-    const ApnnPlugin *plugin = load_plugin(p->context, options->plugins[i]);
-    if (plugin) p->plugins[p->plugin_count++] = plugin;
-  }
-  return p->plugin_count == options->plugin_count;
-}
 
 static void add_pass(Pipeline *p, const Pass *pass) {
   if (p->count == p->capacity) {
@@ -164,6 +160,20 @@ static const Pass *plugin_pass(const Pipeline *p, const char *name) {
   for (uint32_t i = 0; i < p->plugin_count; i++)
     if (strcmp(p->plugins[i]->pass.name, name) == 0) return &p->plugins[i]->pass;
   return NULL;
+}
+
+static bool load_plugins(Pipeline *p, const PassOptions *options) {
+  p->plugins = ARENA_NEW(p->context, const ApnnPlugin *, options->plugin_count);
+  for (uint32_t i = 0; i < options->plugin_count; i++) {
+    const ApnnPlugin *plugin = load_plugin(p->context, options->plugins[i]);
+    if (!plugin) continue;
+    if (plugin_pass(p, plugin->pass.name))
+      reject_plugin(p->context, options->plugins[i],
+                    arena_printf(p->context, "a second pass '%s'", plugin->pass.name));
+    else
+      p->plugins[p->plugin_count++] = plugin;
+  }
+  return p->plugin_count == options->plugin_count;
 }
 
 static const Pass *known_pass(const Pipeline *p, const char *name) {

@@ -25,41 +25,54 @@ static const uint8_t step_words[] = {8, 16, 32};
 enum {
   STAGES = 2,
   MOST_ACCUMULATORS = 64, /* registers a thread */
-  WARPS_FOR_FULL_RATE = 8 /* of one SM's tensor cores */
+  OTHER_REGISTERS = 64,   /* addresses, fragments, constants of the epilogue */
+  SM_REGISTERS = 65536,
+  MOST_THREADS = 2048,    /* of an SM */
+  WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
 };
 
-/* Seconds spent at a step besides its products and loads (waiting for the copy, a barrier), and outside of the steps
- * (first loads, epilogue). */
-static const double step_overhead = 60e-9, block_overhead = 1.2e-6;
+/* Seconds from the start of a step's copy to its products where nothing else hides them (L2, barriers), and of a block
+ * outside of its steps (first copy, epilogue). */
+static const double step_latency = 0.5e-6, block_latency = 1.2e-6;
+
+static int accumulators(const Tile *tile) { return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n); }
 
 static bool tile_fits(const Tile *tile, const Type *result, const Target *target) {
-  int warp_m = tile->m / tile->warps_m, warp_n = tile->n / tile->warps_n;
-  if (warp_m * warp_n / 32 > MOST_ACCUMULATORS) return false;
-  if (result->layout.kind == LAYOUT_PLANES && warp_n % result->layout.block) return false;
-  return tile_shared_bytes(tile) <= target->shared_bytes;
+  if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
+  return result->layout.kind != LAYOUT_PLANES || tile->n / tile->warps_n % result->layout.block == 0;
 }
+
+static double lesser(double a, double b) { return a < b ? a : b; }
+static double greater(double a, double b) { return a > b ? a : b; }
 
 static double divide_up(double a, double b) {
   double quotient = a / b;
-  double whole = (double)(int64_t)quotient;
+  double whole = (double)(int64_t)quotient; /* far below 2^63 */
   return whole < quotient ? whole + 1 : whole;
 }
 
-/* Blocks of a wave, one an SM, run side by side; a wave's time is its steps', each the longer of products and loads. */
+/* Blocks that an SM runs side by side. */
+static double resident_blocks(const Tile *tile, const Target *target) {
+  int threads = 32 * tile->warps_m * tile->warps_n;
+  int by_registers = SM_REGISTERS / (threads * (accumulators(tile) + OTHER_REGISTERS));
+  int by_shared = (int)(target->shared_bytes / tile_shared_bytes(tile));
+  return lesser(lesser(by_registers, by_shared), (double)MOST_THREADS / threads);
+}
+
+/* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its steps,
+ * which blocks side by side hide from each other. A pair of planes goes through all of the reduction before the next. */
 double tile_microseconds(const Graph *g, const Node *node, const Tile *tile, const Target *target, uint32_t batch) {
-  const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
-  bool planes = node->engine == ENGINE_MMA_B1;
   Image image = type_image(&node->main_type);
-  double blocks = divide_up((double)image.height * image.width * batch, tile->m) * divide_up(image.channels, tile->n);
-  double steps = divide_up(reduction_words(g, node, x), tile->k);
-  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count;
-  double warps = (double)tile->warps_m * tile->warps_n;
-  if (warps < WARPS_FOR_FULL_RATE) rate *= warps / WARPS_FOR_FULL_RATE;
-  double products = 2.0 * tile->m * tile->n * tile->k * (planes ? 32.0 * x->bits * w->bits : 4.0) / rate;
-  double words = planes ? tile->m * (double)x->bits + tile->n * (double)w->bits : tile->m + (double)tile->n;
-  double loads = words * tile->k * 4 / (2e9 * target->copy_gb_per_s / target->sm_count); /* L2: twice the memory's rate */
-  double wave = steps * ((products > loads ? products : loads) + step_overhead) + block_overhead;
-  return divide_up(blocks, target->sm_count) * wave * 1e6;
+  double grid = divide_up((double)image.height * image.width * batch, tile->m) * divide_up(image.channels, tile->n);
+  double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, target));
+  double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
+  double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
+  double warps = at_once * tile->warps_m * tile->warps_n;
+  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
+  double products = 2.0 * tile->m * tile->n * tile->k * (node->engine == ENGINE_MMA_B1 ? 32 : 4) / rate;
+  double copies = 4.0 * (tile->m + tile->n) * tile->k / (2e9 * target->copy_gb_per_s / target->sm_count); /* L2: twice */
+  double waiting = divide_up(blocks, at_once) * (steps * step_latency + block_latency);
+  return greater(blocks * steps * greater(products, copies), waiting) * 1e6;
 }
 
 static Tile choose_tile(const Graph *g, const Node *node, const PassOptions *options) {

@@ -65,11 +65,11 @@ typedef enum ApnnElem {
  * [height][width][channels]. The number that an element q stands for is scale * (q - zero2 / 2.0); of F32 it is the
  * element. */
 typedef struct ApnnTensorInfo {
-  const char *name;   /* lives as long as the network */
+  const char *name; /* lives as long as the network */
   ApnnElem elem;
-  int bits;           /* of UINT and INT: 1 to 8; otherwise 32 */
-  int rank;           /* dimensions, the batch not counted: 1 to 4 */
-  int32_t dims[4];    /* those past `rank` are 1 */
+  int bits;        /* of UINT and INT: 1 to 8; otherwise 32 */
+  int rank;        /* dimensions, the batch not counted: 1 to 4 */
+  int32_t dims[4]; /* those past `rank` are 1 */
   float scale;
   int zero2;          /* twice the zero point */
   int q_min, q_max;   /* range of UINT and INT elements. Inputs outside it are not detected by apnn_run and give
@@ -117,8 +117,8 @@ APNN_API size_t apnn_session_bytes(const ApnnNetwork *network);
 /* Make a session.
  *
  *   stream        a CUstream (or cudaStream_t) of the network's context on which all work is to be put in order; the
- *                 session must be freed before it is destroyed. NULL: the session makes a stream of its own, which waits
- *                 for the legacy default stream as any blocking stream does. The legacy default stream itself is
+ *                 session must be freed before it is destroyed. NULL: the session makes a stream of its own, which
+ *                 waits for the legacy default stream as any blocking stream does. The legacy default stream itself is
  *                 (void *)1, CU_STREAM_LEGACY. The CPU device ignores it.
  *   session       receives the session, NULL on errors. Free it with apnn_session_free.
  *   error         as in apnn_load_file.
@@ -130,7 +130,8 @@ APNN_API ApnnStatus apnn_session_new(ApnnNetwork *network, void *stream, ApnnSes
  *
  *   batch         images, 1 to apnn_max_batch
  *   inputs        apnn_input_count pointers to arrays of batch * image_bytes
- *   outputs       apnn_output_count pointers to arrays of batch * image_bytes that do not overlap each other or an input
+ *   outputs       apnn_output_count pointers to arrays of batch * image_bytes that overlap neither each other nor an
+ *                 input
  *
  * Every pointer may be of the host or of the device; which one is found by asking the driver. Device pointers must be
  * aligned to 16 bytes, host pointers need no alignment.

@@ -26,22 +26,22 @@ enum { APNN_FILE_VERSION = 1, APNN_FILE_ALIGN = 16 };
 typedef struct ApnnFileHeader {
   char magic[8];
   uint32_t version, header_bytes;
-  uint64_t payload_bytes;     /* header included, trailer not */
-  uint64_t payload_checksum;  /* FNV-1a of the payload with this field zero */
-  uint64_t image_bytes;       /* of the cubin before its padding, or of the PTX text before the comment lines */
-  uint64_t image_checksum;    /* FNV-1a of the image */
-  uint32_t arch;              /* 80, 86, 89, 90: compute capability the image needs */
-  uint32_t arch_exact;        /* 1: that capability alone (sm_90a); 0: it or later ones of the same major version for a
-                                 cubin, it or any later one for PTX */
+  uint64_t payload_bytes;    /* header included, trailer not */
+  uint64_t payload_checksum; /* FNV-1a of the payload with this field zero */
+  uint64_t image_bytes;      /* of the cubin before its padding, or of the PTX text before the comment lines */
+  uint64_t image_checksum;   /* FNV-1a of the image */
+  uint32_t arch;             /* 80, 86, 89, 90: compute capability the image needs */
+  uint32_t arch_exact;       /* 1: that capability alone (sm_90a); 0: it or later ones of the same major version for a
+                                cubin, it or any later one for PTX */
   uint32_t max_batch;
-  uint32_t flags;             /* zero */
-  uint64_t arena_bytes;       /* device memory for values between layers at max_batch */
+  uint32_t flags;                             /* zero */
+  uint64_t arena_bytes;                       /* device memory for values between layers at max_batch */
   uint64_t constants_offset, constants_bytes; /* device constants: weights, thresholds, tables */
   uint64_t ptx_offset, ptx_bytes; /* PTX text, terminated by a zero byte that is counted; zero bytes in a .ptx file */
   uint64_t strings_offset, strings_bytes; /* zero-terminated names; offset 0 is "" */
   uint64_t tensors_offset, kernels_offset, launches_offset, params_offset;
   uint32_t tensor_count, kernel_count, launch_count, param_count;
-  uint32_t network_name;      /* offset in strings, as every name */
+  uint32_t network_name; /* offset in strings, as every name */
   uint32_t reserved[3];
 } ApnnFileHeader;
 
@@ -63,7 +63,7 @@ typedef struct ApnnFileTensor {
   uint32_t elem, bits;
   uint32_t rank;
   int32_t dim[4];
-  int32_t zero2;   /* value = scale * (q - zero2 / 2) */
+  int32_t zero2; /* value = scale * (q - zero2 / 2) */
   float scale;
   int32_t q_min, q_max; /* the range of UINT and INT elements; input elements outside it are refused by apnn-run */
   uint32_t reserved;
@@ -71,16 +71,16 @@ typedef struct ApnnFileTensor {
 } ApnnFileTensor;
 
 typedef struct ApnnFileKernel {
-  uint32_t name;          /* .entry in the PTX */
+  uint32_t name; /* .entry in the PTX */
   uint32_t threads;
-  uint32_t shared_bytes;  /* dynamic shared memory */
+  uint32_t shared_bytes; /* dynamic shared memory */
   uint32_t reserved;
 } ApnnFileKernel;
 
 /* Launch in order; each depends on those before it. grid.x = ceil(batch * x_mul / x_div), grid.y = y, grid.z = 1. */
 typedef struct ApnnFileLaunch {
   uint32_t kernel;
-  uint32_t layer_name;    /* name of the value that the layer computes */
+  uint32_t layer_name; /* name of the value that the layer computes */
   uint32_t engine_name;
   uint32_t x_mul, x_div, y;
   uint32_t first_param, param_count;

@@ -21,11 +21,9 @@ static const ElementType element_types[] = {
 };
 
 static bool shape_matches(const Npy *npy, const ApnnTensorInfo *info) {
-  if (npy->rank != info->rank + 1)
-    return false;
+  if (npy->rank != info->rank + 1) return false;
   for (int i = 0; i < info->rank; i++)
-    if (npy->dims[i + 1] != info->dims[i])
-      return false;
+    if (npy->dims[i + 1] != info->dims[i]) return false;
   return true;
 }
 
@@ -38,8 +36,7 @@ static void describe(const Npy *npy, char *text, size_t bytes) {
 }
 
 static ApnnStatus check_range(const Npy *npy, const ApnnTensorInfo *info, const char *path, ErrorText *error) {
-  if (info->elem != APNN_UINT && info->elem != APNN_INT)
-    return APNN_OK;
+  if (info->elem != APNN_UINT && info->elem != APNN_INT) return APNN_OK;
   for (size_t i = 0; i < npy->items; i++) {
     int q = info->elem == APNN_UINT ? ((const uint8_t *)npy->data)[i] : ((const int8_t *)npy->data)[i];
     if (q < info->q_min || q > info->q_max)
@@ -57,8 +54,7 @@ static ApnnStatus check_input(const Npy *npy, const ApnnTensorInfo *info, const 
   if (npy->kind != type->kind || npy->item_bytes != type->bytes || !shape_matches(npy, info))
     return apnn_fail(error, APNN_ERROR_FORMAT, "%s: input %s is %s and takes %s with the batch in front, got %s", path,
                      info->name, wanted, type->name, got);
-  if (npy->dims[0] < 1)
-    return apnn_fail(error, APNN_ERROR_FORMAT, "%s: no images", path);
+  if (npy->dims[0] < 1) return apnn_fail(error, APNN_ERROR_FORMAT, "%s: no images", path);
   return check_range(npy, info, path, error);
 }
 
@@ -68,13 +64,11 @@ static ApnnStatus read_inputs(Arrays *a, const char *const *paths, ErrorText *er
   for (int i = 0; status == APNN_OK && i < a->input_count; i++) {
     apnn_input_info(a->network, i, &info);
     status = npy_read(paths[i], &a->inputs[i], error);
-    if (status == APNN_OK)
-      status = check_input(&a->inputs[i], &info, paths[i], error);
+    if (status == APNN_OK) status = check_input(&a->inputs[i], &info, paths[i], error);
     if (status == APNN_OK && i && a->inputs[i].dims[0] != a->images)
       status = apnn_fail(error, APNN_ERROR_FORMAT, "%s: %lld images, %s has %lld", paths[i],
                          (long long)a->inputs[i].dims[0], paths[0], (long long)a->images);
-    if (status == APNN_OK)
-      a->images = a->inputs[i].dims[0];
+    if (status == APNN_OK) a->images = a->inputs[i].dims[0];
   }
   return status;
 }
@@ -85,7 +79,8 @@ static ApnnStatus allocate_outputs(Arrays *a, ErrorText *error) {
     apnn_output_info(a->network, i, &info);
     a->outputs[i] = calloc((size_t)a->images, info.image_bytes);
     if (!a->outputs[i])
-      return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %lld images of %s", (long long)a->images, info.name);
+      return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %lld images of %s", (long long)a->images,
+                       info.name);
   }
   return APNN_OK;
 }
@@ -105,18 +100,14 @@ ApnnStatus arrays_open(const ApnnNetwork *network, const char *const *paths, Arr
     status = apnn_fail(error, APNN_ERROR_MEMORY, "out of memory");
   else
     status = read_inputs(a, paths, error);
-  if (status == APNN_OK)
-    status = allocate_outputs(a, error);
-  if (status != APNN_OK)
-    arrays_free(a);
+  if (status == APNN_OK) status = allocate_outputs(a, error);
+  if (status != APNN_OK) arrays_free(a);
   return status;
 }
 
 void arrays_free(Arrays *a) {
-  for (int i = 0; a->inputs && i < a->input_count; i++)
-    npy_free(&a->inputs[i]);
-  for (int i = 0; a->outputs && i < a->output_count; i++)
-    free(a->outputs[i]);
+  for (int i = 0; a->inputs && i < a->input_count; i++) npy_free(&a->inputs[i]);
+  for (int i = 0; a->outputs && i < a->output_count; i++) free(a->outputs[i]);
   free(a->inputs);
   free(a->outputs);
   free(a->piece_inputs);
@@ -142,8 +133,7 @@ ApnnStatus arrays_write(const Arrays *a, int index, const char *path, ErrorText 
   const ElementType *type = &element_types[info.elem];
   Npy npy = {.kind = type->kind, .item_bytes = type->bytes, .rank = info.rank + 1, .data = a->outputs[index]};
   npy.dims[0] = a->images;
-  for (int i = 0; i < info.rank; i++)
-    npy.dims[i + 1] = info.dims[i];
+  for (int i = 0; i < info.rank; i++) npy.dims[i + 1] = info.dims[i];
   return npy_write(path, &npy, error);
 }
 
@@ -166,11 +156,9 @@ static double element_at(const void *data, ApnnElem elem, size_t index) {
 static int64_t class_of(const Arrays *a, const ApnnTensorInfo *info, int64_t image) {
   size_t elements = tool_elements(info), best = 0;
   const char *data = (const char *)a->outputs[0] + (size_t)image * info->image_bytes;
-  if (elements == 1)
-    return ((const int32_t *)(const void *)data)[0];
+  if (elements == 1) return ((const int32_t *)(const void *)data)[0];
   for (size_t i = 1; i < elements; i++)
-    if (element_at(data, info->elem, i) > element_at(data, info->elem, best))
-      best = i;
+    if (element_at(data, info->elem, i) > element_at(data, info->elem, best)) best = i;
   return (int64_t)best;
 }
 
@@ -179,8 +167,7 @@ static int64_t label_at(const Npy *npy, size_t index) {
   int64_t value = 0;
   size_t bytes = (size_t)npy->item_bytes;
   memcpy(&value, (const char *)npy->data + index * bytes, bytes);
-  if (npy->kind == 'i' && bytes < 8 && value >> (8 * bytes - 1))
-    value -= INT64_C(1) << (8 * bytes);
+  if (npy->kind == 'i' && bytes < 8 && value >> (8 * bytes - 1)) value -= INT64_C(1) << (8 * bytes);
   return value;
 }
 
@@ -210,8 +197,7 @@ ApnnStatus arrays_compare(const Arrays *a, const char *path, int64_t *right, Err
   *right = 0;
   apnn_output_info(a->network, 0, &info);
   ApnnStatus status = npy_read(path, &labels, error);
-  if (status == APNN_OK)
-    status = check_labels(a, &labels, &info, path, error);
+  if (status == APNN_OK) status = check_labels(a, &labels, &info, path, error);
   for (int64_t i = 0; status == APNN_OK && i < a->images; i++)
     *right += class_of(a, &info, i) == label_at(&labels, (size_t)i);
   npy_free(&labels);

@@ -7,10 +7,10 @@
 
 typedef struct Arrays {
   const ApnnNetwork *network;
-  int64_t images;      /* first dimension of every input, at least 1 */
+  int64_t images; /* first dimension of every input, at least 1 */
   int input_count, output_count;
   Npy *inputs;
-  void **outputs;      /* images * image_bytes each */
+  void **outputs;            /* images * image_bytes each */
   const void **piece_inputs; /* pointers for apnn_run, set by arrays_piece */
   void **piece_outputs;
 } Arrays;

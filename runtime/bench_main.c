@@ -1,5 +1,5 @@
-/* apnn-bench: how long a compiled network takes, whole or layer by layer. On a GPU the times are of CUDA graphs, between
- * events on the device: copies to and from the host are not in them. */
+/* apnn-bench: how long a compiled network takes, whole or layer by layer. On a GPU the times are of CUDA graphs,
+ * between events on the device: copies to and from the host are not in them. */
 #include "measure.h"
 #include "tool.h"
 
@@ -22,14 +22,14 @@ static const char help[] =
     "      --runs N           runs of which the median is taken; default: up to 100 within two seconds, at least 3\n"
     "      --help             print this\n"
     "\n"
-    "JSON keys: network, device, batch, us, images_per_s; with --per-layer: network, device, batch, layer, engine, us,\n"
-    "bytes (read and written, at least), ops (2 a multiply-add).\n"
+    "JSON keys: network, device, batch, us, images_per_s; with --per-layer: network, device, batch, layer, engine,\n"
+    "us, bytes (read and written, at least), ops (2 a multiply-add).\n"
     "Exit status: 0 success, 1 bad input, 2 wrong usage.\n";
 
 typedef struct Options {
   const char *file, *device;
   const char *batches; /* the text after --batch; NULL: the largest batch */
-  long runs;     /* 0: the default */
+  long runs;           /* 0: the default */
   bool per_layer, json, help;
 } Options;
 
@@ -51,8 +51,7 @@ static bool parse_option(Options *o, int option) {
     o->help = true;
     return true;
   case 'r':
-    if (tool_integer(optarg, 1, 1000000, &o->runs))
-      return true;
+    if (tool_integer(optarg, 1, 1000000, &o->runs)) return true;
     tool_fail(EXIT_USAGE, tool, "--runs: expected a number from 1 to 1000000, got \"%s\"", optarg);
     return false;
   }
@@ -65,8 +64,7 @@ static int next_batch(const char **text) {
   char number[16];
   size_t length = strcspn(*text, ",");
   long value = 0;
-  if (length >= sizeof number)
-    return 0;
+  if (length >= sizeof number) return 0;
   memcpy(number, *text, length);
   number[length] = 0;
   *text += length + ((*text)[length] == ',');
@@ -75,30 +73,30 @@ static int next_batch(const char **text) {
 
 static bool batches_good(const char *text) {
   size_t length = strlen(text);
-  if (!length || text[length - 1] == ',')
-    return false;
+  if (!length || text[length - 1] == ',') return false;
   while (*text)
-    if (!next_batch(&text))
-      return false;
+    if (!next_batch(&text)) return false;
   return true;
 }
 
 static int parse_options(Options *o, int argc, char **argv) {
   static const struct option table[] = {
-      {"batch", required_argument, NULL, 'b'}, {"device", required_argument, NULL, 'd'},
-      {"per-layer", no_argument, NULL, 'p'},   {"json", no_argument, NULL, 'j'},
-      {"runs", required_argument, NULL, 'r'},  {"help", no_argument, NULL, 'h'},
+      {"batch", required_argument, NULL, 'b'},
+      {"device", required_argument, NULL, 'd'},
+      {"per-layer", no_argument, NULL, 'p'},
+      {"json", no_argument, NULL, 'j'},
+      {"runs", required_argument, NULL, 'r'},
+      {"help", no_argument, NULL, 'h'},
       {NULL, 0, NULL, 0},
   };
   int option;
   while ((option = getopt_long(argc, argv, "", table, NULL)) != -1)
-    if (!parse_option(o, option))
-      return EXIT_USAGE;
-  if (o->help)
-    return EXIT_GOOD;
+    if (!parse_option(o, option)) return EXIT_USAGE;
+  if (o->help) return EXIT_GOOD;
   if (optind + 1 != argc)
-    return tool_fail(EXIT_USAGE, tool, optind == argc ? "no network is given; try apnn-bench --help"
-                                                      : "expected one network, got several; try apnn-bench --help");
+    return tool_fail(EXIT_USAGE, tool,
+                     optind == argc ? "no network is given; try apnn-bench --help"
+                                    : "expected one network, got several; try apnn-bench --help");
   o->file = argv[optind];
   if (o->batches && !batches_good(o->batches))
     return tool_fail(EXIT_USAGE, tool, "--batch: expected numbers from 1, separated by commas, got \"%s\"", o->batches);
@@ -110,8 +108,7 @@ static int parse_options(Options *o, int argc, char **argv) {
 static void print_json_text(const char *key, const char *text) {
   printf("\"%s\": \"", key);
   for (; *text; text++) { /* names hold no control characters: the loader has seen to it */
-    if (*text == '"' || *text == '\\')
-      putchar('\\');
+    if (*text == '"' || *text == '\\') putchar('\\');
     putchar(*text);
   }
   printf("\", ");
@@ -149,8 +146,7 @@ static void print_layer(const ApnnNetwork *network, const Options *o, int batch,
 }
 
 static void print_title(const ApnnNetwork *network, const Options *o) {
-  if (o->json)
-    return;
+  if (o->json) return;
   printf("%s on %s (%s)\n", apnn_network_name(network), apnn_device_name(network), measure_model(network));
   if (o->per_layer)
     printf("%8s %14s %10s %10s  %-12s %s\n", "batch", "us", "Top/s", "GB/s", "engine", "layer");
@@ -165,15 +161,13 @@ static ApnnStatus measure_batch(ApnnNetwork *network, const Options *o, Measure 
   ApnnStatus status = measure_prepare(m, batch);
   if (status == APNN_OK && !o->per_layer) {
     status = measure_whole(m, &us);
-    if (status == APNN_OK)
-      print_whole(network, o, batch, us);
+    if (status == APNN_OK) print_whole(network, o, batch, us);
     return status;
   }
   for (uint32_t i = 0; status == APNN_OK && i < measure_layer_count(network); i++) {
     LayerInfo layer = measure_layer_info(network, i, batch);
     status = measure_layer(m, i, &us);
-    if (status == APNN_OK)
-      print_layer(network, o, batch, &layer, us);
+    if (status == APNN_OK) print_layer(network, o, batch, &layer, us);
   }
   return status;
 }
@@ -192,10 +186,8 @@ static int bench(ApnnNetwork *network, const Options *o) {
     return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
   ApnnStatus status = APNN_OK;
   print_title(network, o);
-  for (const char *at = batches; *at && status == APNN_OK;)
-    status = measure_batch(network, o, m, next_batch(&at));
-  if (status != APNN_OK)
-    tool_fail(EXIT_BAD_INPUT, tool, "%s", measure_error(m));
+  for (const char *at = batches; *at && status == APNN_OK;) status = measure_batch(network, o, m, next_batch(&at));
+  if (status != APNN_OK) tool_fail(EXIT_BAD_INPUT, tool, "%s", measure_error(m));
   measure_free(m);
   return status == APNN_OK ? EXIT_GOOD : EXIT_BAD_INPUT;
 }
@@ -205,8 +197,7 @@ int main(int argc, char **argv) {
   char error[1024];
   ApnnNetwork *network;
   int code = parse_options(&options, argc, argv);
-  if (code != EXIT_GOOD)
-    return code;
+  if (code != EXIT_GOOD) return code;
   if (options.help) {
     fputs(help, stdout);
     return EXIT_GOOD;

@@ -33,8 +33,7 @@ static bool is_name(const ApnnFile *file, uint32_t offset) {
 
 static ApnnStatus check_head(const ApnnFile *file, ErrorText *error) {
   const ApnnFileHeader *h = &file->header;
-  if (!is_name(file, h->network_name))
-    return apnn_fail(error, APNN_ERROR_FORMAT, "the network has no name");
+  if (!is_name(file, h->network_name)) return apnn_fail(error, APNN_ERROR_FORMAT, "the network has no name");
   if (h->arch < 50 || h->arch > 999 || h->arch_exact > 1)
     return apnn_fail(error, APNN_ERROR_FORMAT, "the GPU architecture %u is out of range", h->arch);
   if (h->max_batch < 1 || h->max_batch > INT32_MAX)
@@ -50,21 +49,17 @@ static ApnnStatus check_head(const ApnnFile *file, ErrorText *error) {
 }
 
 static bool tensor_range_ok(const ApnnFileTensor *t) {
-  if (t->elem == APNN_ELEM_I32 || t->elem == APNN_ELEM_F32)
-    return t->bits == 32;
-  if (t->bits < 1 || t->bits > 8)
-    return false;
+  if (t->elem == APNN_ELEM_I32 || t->elem == APNN_ELEM_F32) return t->bits == 32;
+  if (t->bits < 1 || t->bits > 8) return false;
   int32_t low = t->elem == APNN_ELEM_INT ? -(1 << (t->bits - 1)) : 0, high = low + (1 << t->bits) - 1;
   return t->q_min >= low && t->q_max <= high && t->q_min <= t->q_max;
 }
 
 static bool tensor_size_ok(const ApnnFileTensor *t, uint32_t max_batch) {
   uint64_t bytes = t->elem == APNN_ELEM_I32 || t->elem == APNN_ELEM_F32 ? 4 : 1;
-  if (t->rank < 1 || t->rank > 4)
-    return false;
+  if (t->rank < 1 || t->rank > 4) return false;
   for (uint32_t i = 0; i < t->rank; i++) {
-    if (t->dim[i] < 1 || bytes > max_bytes / (uint64_t)t->dim[i])
-      return false;
+    if (t->dim[i] < 1 || bytes > max_bytes / (uint64_t)t->dim[i]) return false;
     bytes *= (uint64_t)t->dim[i];
   }
   return bytes == t->image_bytes && bytes <= max_bytes / max_batch;
@@ -92,8 +87,7 @@ static ApnnStatus check_tensors(const ApnnFile *file, ErrorText *error) {
 static ApnnStatus check_kernels(const ApnnFile *file, ErrorText *error) {
   for (uint32_t i = 0; i < file->header.kernel_count; i++) {
     const ApnnFileKernel *k = &file->kernels[i];
-    if (!is_name(file, k->name))
-      return apnn_fail(error, APNN_ERROR_FORMAT, "kernel %u has no name", i);
+    if (!is_name(file, k->name)) return apnn_fail(error, APNN_ERROR_FORMAT, "kernel %u has no name", i);
     if (k->threads < 1 || k->threads > MAX_THREADS || k->shared_bytes > MAX_SHARED_BYTES)
       return apnn_fail(error, APNN_ERROR_FORMAT, "kernel %s: %u threads and %u bytes of shared memory are out of range",
                        apnn_file_name(file, k->name), k->threads, k->shared_bytes);
@@ -103,8 +97,7 @@ static ApnnStatus check_kernels(const ApnnFile *file, ErrorText *error) {
 
 static bool param_ok(const ApnnFile *file, const ApnnFileParam *p) {
   const ApnnFileHeader *h = &file->header;
-  if (p->reserved)
-    return false;
+  if (p->reserved) return false;
   switch (p->kind) {
   case APNN_PARAM_ARENA:
     return p->value < h->arena_bytes && p->value % POINTER_ALIGN == 0;
@@ -141,15 +134,11 @@ static ApnnStatus check_launch(const ApnnFile *file, uint32_t index, ErrorText *
 
 ApnnStatus apnn_file_check_tables(const ApnnFile *file, ErrorText *error) {
   ApnnStatus status = check_strings(file, error);
-  if (status == APNN_OK)
-    status = check_head(file, error);
-  if (status == APNN_OK)
-    status = check_tensors(file, error);
-  if (status == APNN_OK)
-    status = check_kernels(file, error);
+  if (status == APNN_OK) status = check_head(file, error);
+  if (status == APNN_OK) status = check_tensors(file, error);
+  if (status == APNN_OK) status = check_kernels(file, error);
   if (status == APNN_OK && !file->header.launch_count)
     status = apnn_fail(error, APNN_ERROR_FORMAT, "the network launches nothing");
-  for (uint32_t i = 0; status == APNN_OK && i < file->header.launch_count; i++)
-    status = check_launch(file, i, error);
+  for (uint32_t i = 0; status == APNN_OK && i < file->header.launch_count; i++) status = check_launch(file, i, error);
   return status;
 }

@@ -42,8 +42,7 @@ static ApnnStatus fill_table(ApnnDriver *driver, const char *path, ErrorText *er
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     void *address = NULL;
     CuResult result = get_proc_address(rows[i].symbol, &address, rows[i].version, 0);
-    if (result != CU_SUCCESS)
-      address = NULL;
+    if (result != CU_SUCCESS) address = NULL;
     if (!address && rows[i].need == REQUIRED)
       return apnn_fail(error, APNN_ERROR_DRIVER, "%s has no %s: the driver must be of CUDA 11.4 or later", path,
                        rows[i].symbol);
@@ -61,8 +60,7 @@ static void *open_library(const char *path) {
 static ApnnStatus finish_open(ApnnDriver *driver, void *library, const char *path, ErrorText *error) {
   driver->library = library;
   ApnnStatus status = fill_table(driver, path, error);
-  if (status != APNN_OK)
-    apnn_driver_close(driver);
+  if (status != APNN_OK) apnn_driver_close(driver);
   return status;
 }
 
@@ -70,19 +68,16 @@ ApnnStatus apnn_driver_open_cuda(ApnnDriver *driver, ErrorText *error) {
   memset(driver, 0, sizeof *driver);
   static const char path[] = "libcuda.so.1";
   void *library = open_library(path);
-  if (!library)
-    return apnn_fail(error, APNN_ERROR_DRIVER, "no CUDA driver: %s", dlerror());
+  if (!library) return apnn_fail(error, APNN_ERROR_DRIVER, "no CUDA driver: %s", dlerror());
   return finish_open(driver, library, path, error);
 }
 
 /* Try `folder of path` + `relative`. */
 static void *open_beside(const char *path, const char *relative, char found[PATH_MAX]) {
   const char *slash = strrchr(path, '/');
-  if (!slash)
-    return NULL;
+  if (!slash) return NULL;
   int length = snprintf(found, PATH_MAX, "%.*s%s", (int)(slash + 1 - path), path, relative);
-  if (length < 0 || length >= PATH_MAX || access(found, R_OK) != 0)
-    return NULL;
+  if (length < 0 || length >= PATH_MAX || access(found, R_OK) != 0) return NULL;
   return open_library(found);
 }
 
@@ -97,10 +92,8 @@ static void *find_cpu_library(char found[PATH_MAX]) {
   const char *own = dladdr((void *)(uintptr_t)apnn_driver_open_cpu, &here) && here.dli_fname ? here.dli_fname : "";
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
     void *library = open_beside(own, places[i], found);
-    if (!library)
-      library = open_beside(program, places[i], found);
-    if (library)
-      return library;
+    if (!library) library = open_beside(program, places[i], found);
+    if (library) return library;
   }
   snprintf(found, PATH_MAX, "%s", CPU_LIBRARY);
   return open_library(found);
@@ -113,8 +106,7 @@ ApnnStatus apnn_driver_open_cpu(ApnnDriver *driver, ErrorText *error) {
   const char *chosen = getenv("APNN_CPU_DEVICE");
   if (chosen && *chosen) {
     void *library = open_library(chosen);
-    if (!library)
-      return apnn_fail(error, APNN_ERROR_DRIVER, "APNN_CPU_DEVICE: %s", dlerror());
+    if (!library) return apnn_fail(error, APNN_ERROR_DRIVER, "APNN_CPU_DEVICE: %s", dlerror());
     return finish_open(driver, library, chosen, error);
   }
   void *library = find_cpu_library(found);
@@ -124,14 +116,12 @@ ApnnStatus apnn_driver_open_cpu(ApnnDriver *driver, ErrorText *error) {
 }
 
 void apnn_driver_close(ApnnDriver *driver) {
-  if (driver->library)
-    dlclose(driver->library);
+  if (driver->library) dlclose(driver->library);
   driver->library = NULL;
 }
 
 ApnnStatus apnn_driver_check(const ApnnDriver *driver, CuResult result, ErrorText *error, const char *what, ...) {
-  if (result == CU_SUCCESS)
-    return APNN_OK;
+  if (result == CU_SUCCESS) return APNN_OK;
   va_list arguments;
   va_start(arguments, what);
   apnn_fail_list(error, APNN_ERROR_DEVICE, what, arguments);

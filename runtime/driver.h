@@ -22,13 +22,13 @@ typedef void *CuGraphExec;
 
 enum { CU_SUCCESS = 0, CU_ERROR_INVALID_VALUE = 1, CU_ERROR_OUT_OF_MEMORY = 2, CU_ERROR_NO_DEVICE = 100 };
 enum { /* CUdevice_attribute */
-  CU_DEVICE_SHARED_BYTES_OPTIN = 97,
-  CU_DEVICE_CAPABILITY_MAJOR = 75,
-  CU_DEVICE_CAPABILITY_MINOR = 76
+       CU_DEVICE_SHARED_BYTES_OPTIN = 97,
+       CU_DEVICE_CAPABILITY_MAJOR = 75,
+       CU_DEVICE_CAPABILITY_MINOR = 76
 };
-enum { CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8 };            /* CUfunction_attribute */
+enum { CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8 };              /* CUfunction_attribute */
 enum { CU_POINTER_MEMORY_TYPE = 2, CU_MEMORY_TYPE_DEVICE = 2 }; /* CUpointer_attribute, CUmemorytype */
-enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };    /* CUjit_option */
+enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };      /* CUjit_option */
 enum { CU_STREAM_DEFAULT = 0, CU_STREAM_NON_BLOCKING = 1 };
 enum { CU_CAPTURE_RELAXED = 2, CU_CAPTURE_STATUS_NONE = 0 };
 

@@ -22,14 +22,12 @@ const char *apnn_error_name(ApnnStatus status) {
 
 ErrorText apnn_error_text(char *buffer, size_t bytes) {
   ErrorText text = {bytes ? buffer : NULL, bytes};
-  if (text.buffer)
-    text.buffer[0] = 0;
+  if (text.buffer) text.buffer[0] = 0;
   return text;
 }
 
 ApnnStatus apnn_fail_list(ErrorText *error, ApnnStatus status, const char *format, va_list arguments) {
-  if (error->buffer)
-    vsnprintf(error->buffer, error->bytes, format, arguments);
+  if (error->buffer) vsnprintf(error->buffer, error->bytes, format, arguments);
   return status;
 }
 
@@ -42,16 +40,14 @@ ApnnStatus apnn_fail(ErrorText *error, ApnnStatus status, const char *format, ..
 }
 
 ErrorText apnn_error_prefix(ErrorText *error, const char *subject) {
-  if (!error->buffer)
-    return *error;
+  if (!error->buffer) return *error;
   snprintf(error->buffer, error->bytes, "%s: ", subject);
   size_t used = strlen(error->buffer);
   return (ErrorText){error->buffer + used, error->bytes - used};
 }
 
 void apnn_error_append(ErrorText *error, const char *text) {
-  if (!error->buffer)
-    return;
+  if (!error->buffer) return;
   size_t used = strlen(error->buffer);
   snprintf(error->buffer + used, error->bytes - used, "%s", text);
 }

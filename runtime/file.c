@@ -15,8 +15,7 @@
 #define DAMAGED ": the file is truncated or was altered"
 
 static uint64_t fnv(uint64_t hash, const uint8_t *bytes, size_t size) {
-  for (size_t i = 0; i < size; i++)
-    hash = (hash ^ bytes[i]) * APNN_FNV_PRIME;
+  for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * APNN_FNV_PRIME;
   return hash;
 }
 
@@ -32,6 +31,10 @@ typedef struct ElfExtent {
   uint16_t entry_bytes, entries;
 } ElfExtent;
 
+static bool extent_fits(ElfExtent e, uint64_t bytes) {
+  return e.table_offset <= bytes && (uint64_t)e.entry_bytes * e.entries <= bytes - e.table_offset;
+}
+
 static bool elf_fits(const uint8_t *image, uint64_t bytes) {
   enum { ELF_HEADER_BYTES = 64 };
   if (bytes < ELF_HEADER_BYTES || image[4] != 2 || image[5] != 1) /* 64 bits, little-endian */
@@ -43,15 +46,12 @@ static bool elf_fits(const uint8_t *image, uint64_t bytes) {
   memcpy(&program.entries, image + 56, 2);
   memcpy(&section.entry_bytes, image + 58, 2);
   memcpy(&section.entries, image + 60, 2);
-  return program.table_offset <= bytes &&
-         (uint64_t)program.entry_bytes * program.entries <= bytes - program.table_offset &&
-         section.table_offset <= bytes && (uint64_t)section.entry_bytes * section.entries <= bytes - section.table_offset;
+  return extent_fits(program, bytes) && extent_fits(section, bytes);
 }
 
 static ApnnStatus copy_payload(ApnnFile *file, const uint8_t *payload, size_t bytes, ErrorText *error) {
   file->payload = malloc(bytes);
-  if (!file->payload)
-    return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of the file", bytes);
+  if (!file->payload) return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of the file", bytes);
   memcpy(file->payload, payload, bytes);
   return APNN_OK;
 }
@@ -78,20 +78,16 @@ static ApnnStatus check_cubin_image(const ApnnFile *file, size_t size, size_t pa
   if (image_bytes > payload_offset || align_up(image_bytes) != payload_offset || !elf_fits(file->image, image_bytes))
     return apnn_fail(error, APNN_ERROR_FORMAT, "the cubin image does not fill its place before the payload" DAMAGED);
   for (uint64_t i = image_bytes; i < payload_offset; i++)
-    if (file->image[i])
-      return apnn_fail(error, APNN_ERROR_FORMAT, "the padding behind the cubin is not zero" DAMAGED);
+    if (file->image[i]) return apnn_fail(error, APNN_ERROR_FORMAT, "the padding behind the cubin is not zero" DAMAGED);
   return APNN_OK;
 }
 
 /* --- .ptx: text, then "//!apnn " lines --- */
 
 static int base64_value(uint8_t c) {
-  if (c >= 'A' && c <= 'Z')
-    return c - 'A';
-  if (c >= 'a' && c <= 'z')
-    return c - 'a' + 26;
-  if (c >= '0' && c <= '9')
-    return c - '0' + 52;
+  if (c >= 'A' && c <= 'Z') return c - 'A';
+  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+  if (c >= '0' && c <= '9') return c - '0' + 52;
   return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
@@ -101,18 +97,14 @@ static int decode_line(const uint8_t *text, size_t length, uint8_t *out) {
   for (size_t i = 0; i + 4 <= length; i += 4) {
     int pad = text[i + 3] == '=' ? (text[i + 2] == '=' ? 2 : 1) : 0;
     uint32_t group = 0;
-    if (pad && i + 4 != length)
-      return -1;
+    if (pad && i + 4 != length) return -1;
     for (int k = 0; k < 4; k++) {
       int value = k >= 4 - pad ? 0 : base64_value(text[i + k]);
-      if (value < 0)
-        return -1;
+      if (value < 0) return -1;
       group = group << 6 | (uint32_t)value;
     }
-    if (group & ((1u << (8 * pad)) - 1))
-      return -1; /* bits that the padding leaves over are zero */
-    for (int k = 0; k < 3 - pad; k++)
-      out[written++] = (uint8_t)(group >> (16 - 8 * k));
+    if (group & ((1u << (8 * pad)) - 1)) return -1; /* bits that the padding leaves over are zero */
+    for (int k = 0; k < 3 - pad; k++) out[written++] = (uint8_t)(group >> (16 - 8 * k));
   }
   return length % 4 || !length ? -1 : written;
 }
@@ -130,11 +122,9 @@ static bool decode_comments(const uint8_t *bytes, size_t size, uint8_t *out, siz
   for (size_t at = 0; at < size;) {
     const uint8_t *line = bytes + at, *end = memchr(line, '\n', size - at);
     size_t length = end ? (size_t)(end - line) : 0;
-    if (last || length <= MARK || length > MARK + LINE || memcmp(line, APNN_PTX_COMMENT, MARK) != 0)
-      return false;
+    if (last || length <= MARK || length > MARK + LINE || memcmp(line, APNN_PTX_COMMENT, MARK) != 0) return false;
     int count = decode_line(line + MARK, length - MARK, out + used);
-    if (count < 0)
-      return false;
+    if (count < 0) return false;
     used += (size_t)count;
     last = count != LINE / 4 * 3;
     at += length + 1;
@@ -152,8 +142,7 @@ static ApnnStatus find_in_ptx(ApnnFile *file, const uint8_t *bytes, size_t size,
   file->is_ptx = true;
   size_t image_bytes = (size_t)(newline - bytes) + 1;
   file->payload = malloc((size - image_bytes) / 4 * 3 + 3);
-  if (!file->payload)
-    return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of the file", size);
+  if (!file->payload) return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of the file", size);
   if (memchr(bytes, 0, image_bytes) ||
       !decode_comments(bytes + image_bytes, size - image_bytes, file->payload, payload_bytes))
     return apnn_fail(error, APNN_ERROR_FORMAT, "the \"" APNN_PTX_COMMENT "\" lines are not whole base64" DAMAGED);
@@ -177,8 +166,8 @@ static ApnnStatus check_header(const ApnnFile *file, size_t payload_bytes, Error
   if (memcmp(h->magic, APNN_FILE_MAGIC, sizeof h->magic) != 0)
     return apnn_fail(error, APNN_ERROR_FORMAT, "the payload does not begin with %s" DAMAGED, APNN_FILE_MAGIC);
   if (h->version != APNN_FILE_VERSION)
-    return apnn_fail(error, APNN_ERROR_VERSION,
-                     "the file has format version %u, this libapnn reads version %d: %s", h->version, APNN_FILE_VERSION,
+    return apnn_fail(error, APNN_ERROR_VERSION, "the file has format version %u, this libapnn reads version %d: %s",
+                     h->version, APNN_FILE_VERSION,
                      h->version > APNN_FILE_VERSION ? "use a newer libapnn" : "compile the network again");
   if (h->header_bytes != sizeof *h || h->payload_bytes != payload_bytes)
     return apnn_fail(error, APNN_ERROR_FORMAT, "the payload has %zu bytes, its header says %llu" DAMAGED, payload_bytes,
@@ -244,20 +233,16 @@ static ApnnStatus parse(ApnnFile *file, const uint8_t *bytes, size_t size, Error
   bool is_elf = size >= 4 && memcmp(bytes, "\177ELF", 4) == 0;
   ApnnStatus status = is_elf ? find_in_cubin(file, bytes, size, &payload_bytes, error)
                              : find_in_ptx(file, bytes, size, &payload_bytes, error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   file->image = bytes;
   memcpy(&file->header, file->payload, sizeof file->header);
   status = check_header(file, payload_bytes, error);
   if (status == APNN_OK)
     status = is_elf ? check_cubin_image(file, size, payload_bytes, error)
                     : check_ptx_image(file, find_comment(bytes, size), error);
-  if (status == APNN_OK)
-    status = check_sums(file, error);
-  if (status == APNN_OK)
-    status = check_sections(file, error);
-  if (status != APNN_OK)
-    return status;
+  if (status == APNN_OK) status = check_sums(file, error);
+  if (status == APNN_OK) status = check_sections(file, error);
+  if (status != APNN_OK) return status;
   set_tables(file);
   return apnn_file_check_tables(file, error);
 }
@@ -265,8 +250,7 @@ static ApnnStatus parse(ApnnFile *file, const uint8_t *bytes, size_t size, Error
 ApnnStatus apnn_file_parse(const void *bytes, size_t size, ApnnFile *file, ErrorText *error) {
   memset(file, 0, sizeof *file);
   ApnnStatus status = parse(file, bytes, size, error);
-  if (status != APNN_OK)
-    apnn_file_free(file);
+  if (status != APNN_OK) apnn_file_free(file);
   return status;
 }
 
@@ -283,11 +267,10 @@ ApnnStatus apnn_file_compact(ApnnFile *file, ErrorText *error) {
   size_t tensors = h->tensor_count * sizeof *file->tensors, kernels = h->kernel_count * sizeof *file->kernels;
   size_t launches = h->launch_count * sizeof *file->launches, params = h->param_count * sizeof *file->params;
   size_t used = 0;
-  size_t total = align_up(tensors) + align_up(kernels) + align_up(launches) + align_up(params) +
-                 align_up(h->strings_bytes);
+  size_t total =
+      align_up(tensors) + align_up(kernels) + align_up(launches) + align_up(params) + align_up(h->strings_bytes);
   uint8_t *block = malloc(total);
-  if (!block)
-    return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of tables", total);
+  if (!block) return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of tables", total);
   file->tensors = move_table(block, &used, file->tensors, tensors);
   file->kernels = move_table(block, &used, file->kernels, kernels);
   file->launches = move_table(block, &used, file->launches, launches);

@@ -19,7 +19,7 @@ typedef struct ApnnFile {
   const ApnnFileLaunch *launches;
   const ApnnFileParam *params;
   const char *strings;
-  void *payload;            /* owned copy that all but `image` point into */
+  void *payload; /* owned copy that all but `image` point into */
 } ApnnFile;
 
 /* Take apart `bytes`, which must stay as long as file->image is used. On errors nothing stays allocated. */

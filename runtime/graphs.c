@@ -12,8 +12,7 @@ static bool slot_matches(const ApnnSession *s, const GraphSlot *slot, int batch)
 }
 
 static void empty_slot(ApnnSession *s, GraphSlot *slot) {
-  if (slot->exec)
-    s->network->device.driver.graph_exec_destroy(slot->exec);
+  if (slot->exec) s->network->device.driver.graph_exec_destroy(slot->exec);
   slot->exec = NULL;
   slot->batch = 0;
 }
@@ -28,8 +27,7 @@ GraphSlot *apnn_graph_slot(ApnnSession *s, int batch, bool *known) {
       *known = true;
       return slot;
     }
-    if (slot->used_at < oldest->used_at)
-      oldest = slot;
+    if (slot->used_at < oldest->used_at) oldest = slot;
   }
   empty_slot(s, oldest);
   memcpy(oldest->pointers, s->pointers, s->network->file.header.tensor_count * sizeof *s->pointers);
@@ -61,25 +59,18 @@ ApnnStatus apnn_graph_capture(ApnnSession *s, int batch, uint32_t first, uint32_
     status = check(s, d->stream_create(&s->capture_stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
   if (status == APNN_OK)
     status = check(s, d->capture_begin(s->capture_stream, CU_CAPTURE_RELAXED), "cuStreamBeginCapture");
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = launch_range(s, batch, first, last, repeats);
   CuResult ended = d->capture_end(s->capture_stream, &graph);
-  if (status == APNN_OK)
-    status = check(s, ended, "cuStreamEndCapture");
-  if (status == APNN_OK)
-    status = check(s, d->graph_instantiate(exec, graph, 0), "cuGraphInstantiateWithFlags");
-  if (status != APNN_OK)
-    *exec = NULL;
-  if (graph)
-    d->graph_destroy(graph);
+  if (status == APNN_OK) status = check(s, ended, "cuStreamEndCapture");
+  if (status == APNN_OK) status = check(s, d->graph_instantiate(exec, graph, 0), "cuGraphInstantiateWithFlags");
+  if (status != APNN_OK) *exec = NULL;
+  if (graph) d->graph_destroy(graph);
   return status;
 }
 
 void apnn_graphs_free(ApnnSession *s) {
-  for (int i = 0; i < GRAPH_SLOTS; i++)
-    empty_slot(s, &s->graphs[i]);
-  if (s->capture_stream)
-    s->network->device.driver.stream_destroy(s->capture_stream);
+  for (int i = 0; i < GRAPH_SLOTS; i++) empty_slot(s, &s->graphs[i]);
+  if (s->capture_stream) s->network->device.driver.stream_destroy(s->capture_stream);
   s->capture_stream = NULL;
 }

@@ -30,8 +30,7 @@ static ApnnStatus load_image(ApnnNetwork *n, const void *image, bool is_ptx, Err
 static ApnnStatus load_ptx_file(ApnnNetwork *n, ErrorText *error) {
   size_t bytes = n->file.header.image_bytes;
   char *text = malloc(bytes + 1);
-  if (!text)
-    return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of PTX", bytes);
+  if (!text) return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for %zu bytes of PTX", bytes);
   memcpy(text, n->file.image, bytes);
   text[bytes] = 0;
   ApnnStatus status = load_image(n, text, true, error);
@@ -40,8 +39,7 @@ static ApnnStatus load_ptx_file(ApnnNetwork *n, ErrorText *error) {
 }
 
 static ApnnStatus load_module(ApnnNetwork *n, ImageChoice choice, ErrorText *error) {
-  if (choice == IMAGE_PTX_FILE)
-    return load_ptx_file(n, error);
+  if (choice == IMAGE_PTX_FILE) return load_ptx_file(n, error);
   bool is_ptx = choice == IMAGE_PTX_BESIDE;
   return load_image(n, is_ptx ? (const void *)n->file.ptx : n->file.image, is_ptx, error);
 }
@@ -52,8 +50,7 @@ static ApnnStatus find_kernel(ApnnNetwork *n, uint32_t index, ErrorText *error) 
   const char *name = apnn_file_name(&n->file, kernel->name);
   CuResult result = d->module_function(&n->functions[index], n->module, name);
   ApnnStatus status = apnn_driver_check(d, result, error, "cuModuleGetFunction(%s)", name);
-  if (status != APNN_OK || kernel->shared_bytes <= STATIC_SHARED_BYTES)
-    return status;
+  if (status != APNN_OK || kernel->shared_bytes <= STATIC_SHARED_BYTES) return status;
   result = d->function_set(n->functions[index], CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES, (int)kernel->shared_bytes);
   return apnn_driver_check(d, result, error, "kernel %s: cuFuncSetAttribute(%u bytes of shared memory)", name,
                            kernel->shared_bytes);
@@ -61,8 +58,7 @@ static ApnnStatus find_kernel(ApnnNetwork *n, uint32_t index, ErrorText *error) 
 
 static ApnnStatus upload_constants(ApnnNetwork *n, ErrorText *error) {
   size_t bytes = n->file.header.constants_bytes;
-  if (!bytes)
-    return APNN_OK;
+  if (!bytes) return APNN_OK;
   const ApnnDriver *d = &n->device.driver;
   CuResult result = d->memory_allocate(&n->constants, bytes);
   if (result != CU_SUCCESS) {
@@ -74,8 +70,7 @@ static ApnnStatus upload_constants(ApnnNetwork *n, ErrorText *error) {
 
 static ApnnStatus fill_device(ApnnNetwork *n, ImageChoice choice, ErrorText *error) {
   ApnnStatus status = load_module(n, choice, error);
-  for (uint32_t i = 0; status == APNN_OK && i < n->file.header.kernel_count; i++)
-    status = find_kernel(n, i, error);
+  for (uint32_t i = 0; status == APNN_OK && i < n->file.header.kernel_count; i++) status = find_kernel(n, i, error);
   return status == APNN_OK ? upload_constants(n, error) : status;
 }
 
@@ -84,10 +79,8 @@ static void order_tensors(ApnnNetwork *n) {
   uint32_t count = n->file.header.tensor_count, used = 0;
   for (uint32_t role = APNN_TENSOR_INPUT; role <= APNN_TENSOR_OUTPUT; role++)
     for (uint32_t i = 0; i < count; i++)
-      if (n->file.tensors[i].role == role)
-        n->tensor_order[used++] = i;
-  for (uint32_t i = 0; i < count; i++)
-    n->input_count += n->file.tensors[i].role == APNN_TENSOR_INPUT;
+      if (n->file.tensors[i].role == role) n->tensor_order[used++] = i;
+  for (uint32_t i = 0; i < count; i++) n->input_count += n->file.tensors[i].role == APNN_TENSOR_INPUT;
   n->output_count = count - n->input_count;
 }
 
@@ -99,15 +92,11 @@ static ApnnStatus load_parsed(ApnnNetwork *n, const char *device, ErrorText *err
     return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for the network's tables");
   order_tensors(n);
   ApnnStatus status = apnn_device_open(&n->device, device, error);
-  if (status == APNN_OK)
-    status = apnn_choose_image(&n->file, &n->device, &choice, error);
-  if (status == APNN_OK)
-    status = apnn_device_retain(&n->device, error);
-  if (status != APNN_OK)
-    return status;
+  if (status == APNN_OK) status = apnn_choose_image(&n->file, &n->device, &choice, error);
+  if (status == APNN_OK) status = apnn_device_retain(&n->device, error);
+  if (status != APNN_OK) return status;
   status = apnn_device_enter(&n->device, error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = fill_device(n, choice, error);
   apnn_device_leave(&n->device);
   return status == APNN_OK ? apnn_file_compact(&n->file, error) : status;
@@ -115,12 +104,10 @@ static ApnnStatus load_parsed(ApnnNetwork *n, const char *device, ErrorText *err
 
 static ApnnStatus load(const void *data, size_t bytes, const char *device, ApnnNetwork **network, ErrorText *error) {
   ApnnNetwork *n = calloc(1, sizeof *n);
-  if (!n)
-    return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for the network");
+  if (!n) return apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for the network");
   atomic_init(&n->references, 1);
   ApnnStatus status = apnn_file_parse(data, bytes, &n->file, error);
-  if (status == APNN_OK)
-    status = load_parsed(n, device, error);
+  if (status == APNN_OK) status = load_parsed(n, device, error);
   if (status == APNN_OK)
     *network = n;
   else
@@ -131,50 +118,40 @@ static ApnnStatus load(const void *data, size_t bytes, const char *device, ApnnN
 ApnnStatus apnn_load_memory(const void *data, size_t bytes, const char *device, ApnnNetwork **network, char *buffer,
                             size_t buffer_bytes) {
   ErrorText error = apnn_error_text(buffer, buffer_bytes);
-  if (!network)
-    return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_memory: network is NULL");
+  if (!network) return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_memory: network is NULL");
   *network = NULL;
-  if (!data)
-    return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_memory: data is NULL");
+  if (!data) return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_memory: data is NULL");
   return load(data, bytes, device, network, &error);
 }
 
 ApnnStatus apnn_load_file(const char *path, const char *device, ApnnNetwork **network, char *buffer,
                           size_t buffer_bytes) {
   ErrorText error = apnn_error_text(buffer, buffer_bytes);
-  if (!network)
-    return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_file: network is NULL");
+  if (!network) return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_file: network is NULL");
   *network = NULL;
-  if (!path)
-    return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_file: path is NULL");
+  if (!path) return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_load_file: path is NULL");
   void *bytes = NULL;
   size_t size = 0;
   ApnnStatus status = apnn_file_read(path, &bytes, &size, &error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   ErrorText behind = apnn_error_prefix(&error, path);
   status = load(bytes, size, device, network, &behind);
   free(bytes);
-  if (status == APNN_OK)
-    apnn_error_text(buffer, buffer_bytes);
+  if (status == APNN_OK) apnn_error_text(buffer, buffer_bytes);
   return status;
 }
 
 static void free_device_part(ApnnNetwork *n) {
   const ApnnDriver *d = &n->device.driver;
   ErrorText ignored = {NULL, 0};
-  if (!n->device.context || apnn_device_enter(&n->device, &ignored) != APNN_OK)
-    return;
-  if (n->constants)
-    d->memory_free(n->constants);
-  if (n->module)
-    d->module_unload(n->module);
+  if (!n->device.context || apnn_device_enter(&n->device, &ignored) != APNN_OK) return;
+  if (n->constants) d->memory_free(n->constants);
+  if (n->module) d->module_unload(n->module);
   apnn_device_leave(&n->device);
 }
 
 void apnn_network_release(ApnnNetwork *n) {
-  if (atomic_fetch_sub(&n->references, 1) != 1)
-    return;
+  if (atomic_fetch_sub(&n->references, 1) != 1) return;
   free_device_part(n);
   apnn_device_close(&n->device);
   apnn_file_free(&n->file);
@@ -184,6 +161,5 @@ void apnn_network_release(ApnnNetwork *n) {
 }
 
 void apnn_network_free(ApnnNetwork *network) {
-  if (network)
-    apnn_network_release(network);
+  if (network) apnn_network_release(network);
 }

@@ -35,14 +35,11 @@ static bool uses_graphs(const Measure *m) {
 
 static ApnnStatus make_events(Measure *m) {
   const ApnnDriver *d = &m->network->device.driver;
-  if (!uses_graphs(m))
-    return APNN_OK;
+  if (!uses_graphs(m)) return APNN_OK;
   ApnnStatus status = apnn_device_enter(&m->network->device, &m->session->error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = check(m, d->event_create(&m->start, 0), "cuEventCreate");
-  if (status == APNN_OK)
-    status = check(m, d->event_create(&m->stop, 0), "cuEventCreate");
+  if (status == APNN_OK) status = check(m, d->event_create(&m->stop, 0), "cuEventCreate");
   apnn_device_leave(&m->network->device);
   return status;
 }
@@ -56,26 +53,24 @@ static ApnnStatus make_arrays(Measure *m, ErrorText *error) {
     m->arrays[i] = calloc(file->header.max_batch, file->tensors[m->network->tensor_order[i]].image_bytes);
     good = m->arrays[i];
   }
-  return good ? APNN_OK : apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for the arrays of a batch of %u",
-                                    file->header.max_batch);
+  return good ? APNN_OK
+              : apnn_fail(error, APNN_ERROR_MEMORY, "out of memory for the arrays of a batch of %u",
+                          file->header.max_batch);
 }
 
 ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *buffer, size_t buffer_bytes) {
   ErrorText error = apnn_error_text(buffer, buffer_bytes);
   *measure = NULL;
   Measure *m = calloc(1, sizeof *m);
-  if (!m)
-    return apnn_fail(&error, APNN_ERROR_MEMORY, "out of memory");
+  if (!m) return apnn_fail(&error, APNN_ERROR_MEMORY, "out of memory");
   m->network = network;
   m->runs = runs;
   m->random = UINT64_C(0x9e3779b97f4a7c15);
   ApnnStatus status = make_arrays(m, &error);
-  if (status == APNN_OK)
-    status = apnn_session_new(network, NULL, &m->session, buffer, buffer_bytes);
+  if (status == APNN_OK) status = apnn_session_new(network, NULL, &m->session, buffer, buffer_bytes);
   if (status == APNN_OK) {
     status = make_events(m);
-    if (status != APNN_OK)
-      apnn_fail(&error, status, "%s", apnn_session_error(m->session));
+    if (status != APNN_OK) apnn_fail(&error, status, "%s", apnn_session_error(m->session));
   }
   if (status == APNN_OK)
     *measure = m;
@@ -86,21 +81,17 @@ ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *
 
 static void free_events(Measure *m) {
   ErrorText ignored = {NULL, 0};
-  if (!m->start || apnn_device_enter(&m->network->device, &ignored) != APNN_OK)
-    return;
+  if (!m->start || apnn_device_enter(&m->network->device, &ignored) != APNN_OK) return;
   m->network->device.driver.event_destroy(m->start);
-  if (m->stop)
-    m->network->device.driver.event_destroy(m->stop);
+  if (m->stop) m->network->device.driver.event_destroy(m->stop);
   apnn_device_leave(&m->network->device);
 }
 
 void measure_free(Measure *m) {
-  if (!m)
-    return;
+  if (!m) return;
   free_events(m);
   apnn_session_free(m->session);
-  for (uint32_t i = 0; m->arrays && i < m->network->file.header.tensor_count; i++)
-    free(m->arrays[i]);
+  for (uint32_t i = 0; m->arrays && i < m->network->file.header.tensor_count; i++) free(m->arrays[i]);
   free(m->arrays);
   free(m->times);
   free(m);
@@ -159,14 +150,10 @@ static ApnnStatus run_graph_once(Measure *m, const Span *span, double *us) {
   CuStream stream = m->session->stream;
   float milliseconds = 0;
   ApnnStatus status = check(m, d->event_record(m->start, stream), "cuEventRecord");
-  if (status == APNN_OK)
-    status = check(m, d->graph_launch(span->exec, stream), "cuGraphLaunch");
-  if (status == APNN_OK)
-    status = check(m, d->event_record(m->stop, stream), "cuEventRecord");
-  if (status == APNN_OK)
-    status = check(m, d->event_synchronize(m->stop), "cuEventSynchronize");
-  if (status == APNN_OK)
-    status = check(m, d->event_elapsed(&milliseconds, m->start, m->stop), "cuEventElapsedTime");
+  if (status == APNN_OK) status = check(m, d->graph_launch(span->exec, stream), "cuGraphLaunch");
+  if (status == APNN_OK) status = check(m, d->event_record(m->stop, stream), "cuEventRecord");
+  if (status == APNN_OK) status = check(m, d->event_synchronize(m->stop), "cuEventSynchronize");
+  if (status == APNN_OK) status = check(m, d->event_elapsed(&milliseconds, m->start, m->stop), "cuEventElapsedTime");
   *us = (double)milliseconds * 1e3 / span->repeats;
   return status;
 }
@@ -190,15 +177,12 @@ static ApnnStatus measure_runs(Measure *m, const Span *span, double *us) {
   int most = m->runs ? m->runs : MOST_RUNS, done = 0;
   double started = clock_us(), ignored;
   ApnnStatus status = APNN_OK;
-  for (int i = 0; status == APNN_OK && span->exec && i < WARM_RUNS; i++)
-    status = run_once(m, span, &ignored);
+  for (int i = 0; status == APNN_OK && span->exec && i < WARM_RUNS; i++) status = run_once(m, span, &ignored);
   while (status == APNN_OK && done < most) {
-    if (!m->runs && done >= LEAST_RUNS && clock_us() - started > budget_us)
-      break;
+    if (!m->runs && done >= LEAST_RUNS && clock_us() - started > budget_us) break;
     status = run_once(m, span, &m->times[done++]);
   }
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   qsort(m->times, (size_t)done, sizeof *m->times, compare_times);
   *us = done % 2 ? m->times[done / 2] : (m->times[done / 2 - 1] + m->times[done / 2]) / 2;
   return APNN_OK;
@@ -207,14 +191,11 @@ static ApnnStatus measure_runs(Measure *m, const Span *span, double *us) {
 static ApnnStatus measure_span(Measure *m, Span *span, double *us) {
   m->session->error = apnn_error_text(m->session->error_buffer, sizeof m->session->error_buffer);
   ApnnStatus status = apnn_device_enter(&m->network->device, &m->session->error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   if (uses_graphs(m))
     status = apnn_graph_capture(m->session, m->batch, span->first, span->last, span->repeats, &span->exec);
-  if (status == APNN_OK)
-    status = measure_runs(m, span, us);
-  if (span->exec)
-    m->network->device.driver.graph_exec_destroy(span->exec);
+  if (status == APNN_OK) status = measure_runs(m, span, us);
+  if (span->exec) m->network->device.driver.graph_exec_destroy(span->exec);
   apnn_device_leave(&m->network->device);
   return status;
 }

@@ -22,7 +22,7 @@ typedef struct ApnnDevice {
 struct ApnnNetwork {
   atomic_int references; /* the loader's and each session's */
   ApnnDevice device;
-  ApnnFile file;         /* tables only: constants and PTX are on the device */
+  ApnnFile file; /* tables only: constants and PTX are on the device */
   CuModule module;
   CuFunction *functions; /* one a kernel */
   CuPointer constants;

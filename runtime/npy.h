@@ -9,13 +9,13 @@
 enum { NPY_MAX_RANK = 8 };
 
 typedef struct Npy {
-  char kind;          /* 'u' unsigned, 'i' signed, 'f' floating, 'b' bool */
-  int item_bytes;     /* 1, 2, 4 or 8 */
-  int rank;           /* 0 .. NPY_MAX_RANK */
+  char kind;      /* 'u' unsigned, 'i' signed, 'f' floating, 'b' bool */
+  int item_bytes; /* 1, 2, 4 or 8 */
+  int rank;       /* 0 .. NPY_MAX_RANK */
   int64_t dims[NPY_MAX_RANK];
-  size_t items;       /* product of dims */
-  const void *data;   /* items * item_bytes bytes; alignment 1 where it was read from a file */
-  void *file;         /* owned; NULL in an Npy that was made to be written */
+  size_t items;     /* product of dims */
+  const void *data; /* items * item_bytes bytes; alignment 1 where it was read from a file */
+  void *file;       /* owned; NULL in an Npy that was made to be written */
 } Npy;
 
 /* Read a file; everything in it is checked. Free with npy_free, which accepts a zero Npy. On errors nothing stays

@@ -41,8 +41,7 @@ static void describe(const ApnnNetwork *n, uint32_t number, ApnnTensorInfo *info
   info->elem = (ApnnElem)t->elem;
   info->bits = (int)t->bits;
   info->rank = (int)t->rank;
-  for (uint32_t i = 0; i < 4; i++)
-    info->dims[i] = i < t->rank ? t->dim[i] : 1;
+  for (uint32_t i = 0; i < 4; i++) info->dims[i] = i < t->rank ? t->dim[i] : 1;
   info->scale = t->scale;
   info->zero2 = t->zero2;
   info->q_min = t->q_min;
@@ -52,16 +51,14 @@ static void describe(const ApnnNetwork *n, uint32_t number, ApnnTensorInfo *info
 
 ApnnStatus apnn_input_info(const ApnnNetwork *n, int index, ApnnTensorInfo *info) {
   memset(info, 0, sizeof *info);
-  if (index < 0 || (uint32_t)index >= n->input_count)
-    return APNN_ERROR_ARGUMENT;
+  if (index < 0 || (uint32_t)index >= n->input_count) return APNN_ERROR_ARGUMENT;
   describe(n, n->tensor_order[index], info);
   return APNN_OK;
 }
 
 ApnnStatus apnn_output_info(const ApnnNetwork *n, int index, ApnnTensorInfo *info) {
   memset(info, 0, sizeof *info);
-  if (index < 0 || (uint32_t)index >= n->output_count)
-    return APNN_ERROR_ARGUMENT;
+  if (index < 0 || (uint32_t)index >= n->output_count) return APNN_ERROR_ARGUMENT;
   describe(n, n->tensor_order[n->input_count + (uint32_t)index], info);
   return APNN_OK;
 }

@@ -65,12 +65,10 @@ static ApnnStatus check_device_array(ApnnSession *s, const Run *run, uint32_t po
                      tensor_name(s, position), DEVICE_POINTER_ALIGN);
   CuPointer base = 0;
   size_t bytes = 0, needed = tensor_at(s, position)->image_bytes * (size_t)run->batch;
-  if (!d->address_range || d->address_range(&base, &bytes, pointer) != CU_SUCCESS || pointer < base)
-    return APNN_OK;
+  if (!d->address_range || d->address_range(&base, &bytes, pointer) != CU_SUCCESS || pointer < base) return APNN_OK;
   if (pointer - base > bytes || bytes - (pointer - base) < needed)
-    return apnn_fail(&s->error, APNN_ERROR_ARGUMENT,
-                     "the device array for %s has %zu bytes, a batch of %d needs %zu", tensor_name(s, position),
-                     bytes - (size_t)(pointer - base), run->batch, needed);
+    return apnn_fail(&s->error, APNN_ERROR_ARGUMENT, "the device array for %s has %zu bytes, a batch of %d needs %zu",
+                     tensor_name(s, position), bytes - (size_t)(pointer - base), run->batch, needed);
   return APNN_OK;
 }
 
@@ -103,8 +101,9 @@ static ApnnStatus copy_inputs(ApnnSession *s, const Run *run) {
   ApnnStatus status = APNN_OK;
   for (uint32_t i = 0; status == APNN_OK && i < s->network->input_count; i++)
     if (is_staged(s, i))
-      status = check(s, d->copy_in_async(s->pointers[s->network->tensor_order[i]], run->inputs[i],
-                                         tensor_at(s, i)->image_bytes * (size_t)run->batch, s->stream),
+      status = check(s,
+                     d->copy_in_async(s->pointers[s->network->tensor_order[i]], run->inputs[i],
+                                      tensor_at(s, i)->image_bytes * (size_t)run->batch, s->stream),
                      "cuMemcpyHtoDAsync");
   return status;
 }
@@ -115,8 +114,9 @@ static ApnnStatus copy_outputs(ApnnSession *s, const Run *run) {
   ApnnStatus status = APNN_OK;
   for (uint32_t i = inputs; status == APNN_OK && i < tensor_count(s); i++)
     if (is_staged(s, i))
-      status = check(s, d->copy_out_async(run->outputs[i - inputs], s->pointers[s->network->tensor_order[i]],
-                                          tensor_at(s, i)->image_bytes * (size_t)run->batch, s->stream),
+      status = check(s,
+                     d->copy_out_async(run->outputs[i - inputs], s->pointers[s->network->tensor_order[i]],
+                                       tensor_at(s, i)->image_bytes * (size_t)run->batch, s->stream),
                      "cuMemcpyDtoHAsync");
   return status;
 }
@@ -135,12 +135,10 @@ static ApnnStatus launch(ApnnSession *s, const Run *run, bool captured) {
     return apnn_launch_all(s, run->batch, s->stream);
   bool known;
   GraphSlot *slot = apnn_graph_slot(s, run->batch, &known);
-  if (!known)
-    return apnn_launch_all(s, run->batch, s->stream);
+  if (!known) return apnn_launch_all(s, run->batch, s->stream);
   if (!slot->exec) {
     ApnnStatus status = apnn_graph_capture(s, run->batch, 0, n->file.header.launch_count, 1, &slot->exec);
-    if (status != APNN_OK)
-      return status;
+    if (status != APNN_OK) return status;
   }
   return check(s, n->device.driver.graph_launch(slot->exec, s->stream), "cuGraphLaunch");
 }
@@ -148,36 +146,30 @@ static ApnnStatus launch(ApnnSession *s, const Run *run, bool captured) {
 static ApnnStatus run_entered(ApnnSession *s, Run *run) {
   const ApnnDriver *d = &s->network->device.driver;
   ApnnStatus status = place_arrays(s, run);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   bool captured = stream_is_captured(s), blocking = s->owns_stream || run->any_host;
   if (captured && run->any_host)
-    return apnn_fail(&s->error, APNN_ERROR_ARGUMENT, "the stream is being captured: all pointers must be of the device");
+    return apnn_fail(&s->error, APNN_ERROR_ARGUMENT,
+                     "the stream is being captured: all pointers must be of the device");
   status = copy_inputs(s, run);
-  if (status == APNN_OK)
-    status = launch(s, run, captured);
-  if (status == APNN_OK)
-    status = copy_outputs(s, run);
-  if (status == APNN_OK && blocking)
-    return check(s, d->stream_synchronize(s->stream), "cuStreamSynchronize");
+  if (status == APNN_OK) status = launch(s, run, captured);
+  if (status == APNN_OK) status = copy_outputs(s, run);
+  if (status == APNN_OK && blocking) return check(s, d->stream_synchronize(s->stream), "cuStreamSynchronize");
   if (status != APNN_OK && !captured) /* nothing may write the caller's arrays after the call */
     d->stream_synchronize(s->stream);
   return status;
 }
 
 ApnnStatus apnn_run(ApnnSession *s, int batch, const void *const *inputs, void *const *outputs) {
-  if (!s)
-    return APNN_ERROR_ARGUMENT;
+  if (!s) return APNN_ERROR_ARGUMENT;
   s->error = apnn_error_text(s->error_buffer, sizeof s->error_buffer);
   int most = apnn_max_batch(s->network);
   if (batch < 1 || batch > most)
     return apnn_fail(&s->error, APNN_ERROR_ARGUMENT, "the batch is %d, this network takes 1 to %d", batch, most);
-  if (!inputs || !outputs)
-    return apnn_fail(&s->error, APNN_ERROR_ARGUMENT, "apnn_run: inputs or outputs is NULL");
+  if (!inputs || !outputs) return apnn_fail(&s->error, APNN_ERROR_ARGUMENT, "apnn_run: inputs or outputs is NULL");
   Run run = {batch, inputs, outputs, false};
   ApnnStatus status = apnn_device_enter(&s->network->device, &s->error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = run_entered(s, &run);
   apnn_device_leave(&s->network->device);
   return status;

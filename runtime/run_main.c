@@ -14,10 +14,10 @@ static const char help[] =
     "usage: apnn-run FILE -i [NAME=]INPUT.npy ... [-o [NAME=]OUTPUT.npy ...] [options]\n"
     "       apnn-run FILE --list\n"
     "\n"
-    "Run a network that apnnc compiled (.cubin or .ptx). Arrays have the batch as their first dimension. NAME= says which\n"
-    "input or output is meant; without it they are taken in the network's order.\n"
+    "Run a network that apnnc compiled (.cubin or .ptx). Arrays have the batch as their first dimension. NAME= says\n"
+    "which input or output is meant; without it they are taken in the network's order.\n"
     "\n"
-    "  -i, --input [NAME=]FILE    array of an input: uint8 for u1..u8, int8 for i2..i8, int32 for i32, float32 for f32\n"
+    "  -i, --input [NAME=]FILE    array of an input: uint8 for u1..u8, int8 for i2..i8, int32, float32\n"
     "  -o, --output [NAME=]FILE   write an output\n"
     "      --device DEVICE        cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
     "      --batch-size N         images a run; default: the largest the network takes\n"
@@ -56,8 +56,7 @@ static bool parse_option(Options *o, int option) {
     o->help = true;
     return true;
   case 'b':
-    if (tool_integer(optarg, 1, INT32_MAX, &o->batch_size))
-      return true;
+    if (tool_integer(optarg, 1, INT32_MAX, &o->batch_size)) return true;
     tool_fail(EXIT_USAGE, tool, "--batch-size: expected a number from 1, got \"%s\"", optarg);
     return false;
   }
@@ -74,13 +73,12 @@ static int parse_options(Options *o, int argc, char **argv) {
   };
   int option;
   while ((option = getopt_long(argc, argv, "i:o:", table, NULL)) != -1)
-    if (!parse_option(o, option))
-      return EXIT_USAGE;
-  if (o->help)
-    return EXIT_GOOD;
+    if (!parse_option(o, option)) return EXIT_USAGE;
+  if (o->help) return EXIT_GOOD;
   if (optind + 1 != argc)
-    return tool_fail(EXIT_USAGE, tool, optind == argc ? "no network is given; try apnn-run --help"
-                                                      : "expected one network, got several; try apnn-run --help");
+    return tool_fail(EXIT_USAGE, tool,
+                     optind == argc ? "no network is given; try apnn-run --help"
+                                    : "expected one network, got several; try apnn-run --help");
   o->file = argv[optind];
   if (!o->list && !o->output_count && !o->labels)
     return tool_fail(EXIT_USAGE, tool, "nothing to do: give -o, --labels or --list");
@@ -91,8 +89,12 @@ static int parse_options(Options *o, int argc, char **argv) {
 
 static void list_tensor(const ApnnFile *file, const ApnnFileTensor *t) {
   char type[256];
-  ApnnTensorInfo info = {.name = apnn_file_name(file, t->name), .elem = (ApnnElem)t->elem, .bits = (int)t->bits,
-                         .rank = (int)t->rank, .scale = t->scale, .zero2 = t->zero2};
+  ApnnTensorInfo info = {.name = apnn_file_name(file, t->name),
+                         .elem = (ApnnElem)t->elem,
+                         .bits = (int)t->bits,
+                         .rank = (int)t->rank,
+                         .scale = t->scale,
+                         .zero2 = t->zero2};
   memcpy(info.dims, t->dim, sizeof info.dims);
   tool_type_text(&info, type, sizeof type);
   printf("  %s %s : %s, %llu bytes an image\n", t->role == APNN_TENSOR_INPUT ? "input " : "output", info.name, type,
@@ -105,8 +107,7 @@ static void list_file(const ApnnFile *file) {
          h->arch_exact ? "a" : "", h->max_batch);
   for (uint32_t role = APNN_TENSOR_INPUT; role <= APNN_TENSOR_OUTPUT; role++)
     for (uint32_t i = 0; i < h->tensor_count; i++)
-      if (file->tensors[i].role == role)
-        list_tensor(file, &file->tensors[i]);
+      if (file->tensors[i].role == role) list_tensor(file, &file->tensors[i]);
   printf("  %u launches of %u kernels, %llu bytes of constants, %llu bytes of arena\n", h->launch_count,
          h->kernel_count, (unsigned long long)h->constants_bytes, (unsigned long long)h->arena_bytes);
 }
@@ -117,11 +118,9 @@ static int list(const char *path) {
   void *bytes = NULL;
   size_t size = 0;
   ApnnFile file;
-  if (apnn_file_read(path, &bytes, &size, &error) != APNN_OK)
-    return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
+  if (apnn_file_read(path, &bytes, &size, &error) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   ApnnStatus status = apnn_file_parse(bytes, size, &file, &error);
-  if (status == APNN_OK)
-    list_file(&file);
+  if (status == APNN_OK) list_file(&file);
   apnn_file_free(&file);
   free(bytes);
   return status == APNN_OK ? EXIT_GOOD : tool_fail(EXIT_BAD_INPUT, tool, "%s: %s", path, text);
@@ -135,8 +134,7 @@ typedef ApnnStatus InfoFunction(const ApnnNetwork *network, int index, ApnnTenso
 static int find_tensor(const ApnnNetwork *network, InfoFunction *describe, const char *name, size_t length) {
   ApnnTensorInfo info;
   for (int i = 0; describe(network, i, &info) == APNN_OK; i++)
-    if (strlen(info.name) == length && memcmp(info.name, name, length) == 0)
-      return i;
+    if (strlen(info.name) == length && memcmp(info.name, name, length) == 0) return i;
   return -1;
 }
 
@@ -151,9 +149,9 @@ static bool bind(const ApnnNetwork *network, InfoFunction *describe, const char 
     if (index < 0)
       return tool_fail(0, tool, "the network has no %s named %.*s; try --list", what, (int)(equals - text), text);
     if (index >= count)
-      return tool_fail(0, tool, "the network has %d %s%s, got %d; try --list", count, what, count == 1 ? "" : "s", given);
-    if (paths[index])
-      return tool_fail(0, tool, "%s %d is given twice: %s and %s", what, index, paths[index], text);
+      return tool_fail(0, tool, "the network has %d %s%s, got %d; try --list", count, what, count == 1 ? "" : "s",
+                       given);
+    if (paths[index]) return tool_fail(0, tool, "%s %d is given twice: %s and %s", what, index, paths[index], text);
     paths[index] = named ? equals + 1 : text;
   }
   return true;
@@ -162,8 +160,7 @@ static bool bind(const ApnnNetwork *network, InfoFunction *describe, const char 
 static bool bind_inputs(const ApnnNetwork *network, const Options *o, const char **paths) {
   ApnnTensorInfo info;
   int count = apnn_input_count(network);
-  if (!bind(network, apnn_input_info, "input", o->inputs, o->input_count, paths, count))
-    return false;
+  if (!bind(network, apnn_input_info, "input", o->inputs, o->input_count, paths, count)) return false;
   for (int i = 0; i < count; i++)
     if (!paths[i] && apnn_input_info(network, i, &info) == APNN_OK)
       return tool_fail(0, tool, "no array for input %s is given; try --list", info.name);
@@ -187,8 +184,7 @@ static int run_pieces(ApnnNetwork *network, Arrays *arrays, long batch_size) {
     arrays_piece(arrays, done);
     status = apnn_run(session, batch, arrays->piece_inputs, arrays->piece_outputs);
   }
-  if (status != APNN_OK)
-    tool_fail(EXIT_BAD_INPUT, tool, "%s", apnn_session_error(session));
+  if (status != APNN_OK) tool_fail(EXIT_BAD_INPUT, tool, "%s", apnn_session_error(session));
   apnn_session_free(session);
   return status == APNN_OK ? EXIT_GOOD : EXIT_BAD_INPUT;
 }
@@ -201,10 +197,8 @@ static int write_and_compare(const ApnnNetwork *network, const Options *o, const
   for (int i = 0; i < arrays->output_count; i++)
     if (paths[i] && arrays_write(arrays, i, paths[i], &error) != APNN_OK)
       return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
-  if (!o->labels)
-    return EXIT_GOOD;
-  if (arrays_compare(arrays, o->labels, &right, &error) != APNN_OK)
-    return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
+  if (!o->labels) return EXIT_GOOD;
+  if (arrays_compare(arrays, o->labels, &right, &error) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   printf("accuracy: %.1f%% (%lld of %lld) on %s\n", 100.0 * (double)right / (double)arrays->images, (long long)right,
          (long long)arrays->images, apnn_device_name(network));
   return EXIT_GOOD;
@@ -217,11 +211,9 @@ static int run_bound(ApnnNetwork *network, const Options *o, const char **inputs
   if (!bind_inputs(network, o, inputs) ||
       !bind(network, apnn_output_info, "output", o->outputs, o->output_count, outputs, apnn_output_count(network)))
     return EXIT_BAD_INPUT;
-  if (arrays_open(network, inputs, &arrays, &error) != APNN_OK)
-    return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
+  if (arrays_open(network, inputs, &arrays, &error) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   int code = run_pieces(network, &arrays, o->batch_size);
-  if (code == EXIT_GOOD)
-    code = write_and_compare(network, o, &arrays, outputs);
+  if (code == EXIT_GOOD) code = write_and_compare(network, o, &arrays, outputs);
   arrays_free(&arrays);
   return code;
 }
@@ -229,8 +221,8 @@ static int run_bound(ApnnNetwork *network, const Options *o, const char **inputs
 static int run(ApnnNetwork *network, const Options *o) {
   const char **inputs = calloc((size_t)apnn_input_count(network), sizeof *inputs);
   const char **outputs = calloc((size_t)apnn_output_count(network), sizeof *outputs);
-  int code = inputs && outputs ? run_bound(network, o, inputs, outputs)
-                               : tool_fail(EXIT_BAD_INPUT, tool, "out of memory");
+  int code =
+      inputs && outputs ? run_bound(network, o, inputs, outputs) : tool_fail(EXIT_BAD_INPUT, tool, "out of memory");
   free(inputs);
   free(outputs);
   return code;
@@ -251,8 +243,7 @@ int main(int argc, char **argv) {
   options.inputs = calloc((size_t)argc + 1, sizeof *options.inputs);
   options.outputs = calloc((size_t)argc + 1, sizeof *options.outputs);
   int code = EXIT_BAD_INPUT;
-  if (options.inputs && options.outputs)
-    code = parse_options(&options, argc, argv);
+  if (options.inputs && options.outputs) code = parse_options(&options, argc, argv);
   if (code == EXIT_GOOD && options.help)
     fputs(help, stdout);
   else if (code == EXIT_GOOD)

@@ -24,10 +24,8 @@ static ApnnStatus allocate_tables(ApnnSession *s) {
   s->graph_keys = calloc((size_t)tensors * GRAPH_SLOTS, sizeof *s->graph_keys);
   if (!s->staging || !s->pointers || !s->values || !s->parameters || !s->graph_keys)
     return apnn_fail(&s->error, APNN_ERROR_MEMORY, "out of memory for a session's tables");
-  for (uint32_t i = 0; i < most; i++)
-    s->parameters[i] = &s->values[i];
-  for (int i = 0; i < GRAPH_SLOTS; i++)
-    s->graphs[i].pointers = s->graph_keys + (size_t)i * tensors;
+  for (uint32_t i = 0; i < most; i++) s->parameters[i] = &s->values[i];
+  for (int i = 0; i < GRAPH_SLOTS; i++) s->graphs[i].pointers = s->graph_keys + (size_t)i * tensors;
   return APNN_OK;
 }
 
@@ -36,26 +34,21 @@ static ApnnStatus allocate_device(ApnnSession *s, bool own_stream) {
   size_t bytes = s->network->file.header.arena_bytes;
   if (own_stream) {
     ApnnStatus status = check(s, d->stream_create(&s->stream, CU_STREAM_DEFAULT), "cuStreamCreate");
-    if (status != APNN_OK)
-      return status;
+    if (status != APNN_OK) return status;
     s->owns_stream = true;
   }
-  if (!bytes)
-    return APNN_OK;
+  if (!bytes) return APNN_OK;
   CuPointer arena = 0;
   CuResult result = d->memory_allocate(&arena, bytes);
-  if (result == CU_SUCCESS)
-    s->arena = arena;
+  if (result == CU_SUCCESS) s->arena = arena;
   return apnn_driver_check(d, result, &s->error, "cuMemAlloc(%zu bytes of arena)", bytes);
 }
 
 static ApnnStatus fill_session(ApnnSession *s, bool own_stream) {
   ApnnStatus status = allocate_tables(s);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = apnn_device_enter(&s->network->device, &s->error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = allocate_device(s, own_stream);
   apnn_device_leave(&s->network->device);
   return status;
@@ -64,13 +57,11 @@ static ApnnStatus fill_session(ApnnSession *s, bool own_stream) {
 ApnnStatus apnn_session_new(ApnnNetwork *network, void *stream, ApnnSession **session, char *buffer,
                             size_t buffer_bytes) {
   ErrorText error = apnn_error_text(buffer, buffer_bytes);
-  if (session)
-    *session = NULL;
+  if (session) *session = NULL;
   if (!network || !session)
     return apnn_fail(&error, APNN_ERROR_ARGUMENT, "apnn_session_new: network or session is NULL");
   ApnnSession *s = calloc(1, sizeof *s);
-  if (!s)
-    return apnn_fail(&error, APNN_ERROR_MEMORY, "out of memory for a session");
+  if (!s) return apnn_fail(&error, APNN_ERROR_MEMORY, "out of memory for a session");
   bool own = network->device.driver.is_cpu || !stream;
   atomic_fetch_add(&network->references, 1);
   s->network = network;
@@ -89,24 +80,18 @@ ApnnStatus apnn_session_new(ApnnNetwork *network, void *stream, ApnnSession **se
 static void free_device_part(ApnnSession *s) {
   const ApnnDriver *d = &s->network->device.driver;
   ErrorText ignored = {NULL, 0};
-  if (apnn_device_enter(&s->network->device, &ignored) != APNN_OK)
-    return;
-  if (s->owns_stream || s->stream)
-    d->stream_synchronize(s->stream);
+  if (apnn_device_enter(&s->network->device, &ignored) != APNN_OK) return;
+  if (s->owns_stream || s->stream) d->stream_synchronize(s->stream);
   apnn_graphs_free(s);
   for (uint32_t i = 0; s->staging && i < tensor_count(s); i++)
-    if (s->staging[i])
-      d->memory_free(s->staging[i]);
-  if (s->arena)
-    d->memory_free(s->arena);
-  if (s->owns_stream)
-    d->stream_destroy(s->stream);
+    if (s->staging[i]) d->memory_free(s->staging[i]);
+  if (s->arena) d->memory_free(s->arena);
+  if (s->owns_stream) d->stream_destroy(s->stream);
   apnn_device_leave(&s->network->device);
 }
 
 void apnn_session_free(ApnnSession *s) {
-  if (!s)
-    return;
+  if (!s) return;
   free_device_part(s);
   free(s->staging);
   free(s->pointers);
@@ -122,12 +107,10 @@ const char *apnn_session_error(const ApnnSession *s) {
 }
 
 ApnnStatus apnn_session_wait(ApnnSession *s) {
-  if (!s)
-    return APNN_ERROR_ARGUMENT;
+  if (!s) return APNN_ERROR_ARGUMENT;
   s->error = apnn_error_text(s->error_buffer, sizeof s->error_buffer);
   ApnnStatus status = apnn_device_enter(&s->network->device, &s->error);
-  if (status != APNN_OK)
-    return status;
+  if (status != APNN_OK) return status;
   status = check(s, s->network->device.driver.stream_synchronize(s->stream), "cuStreamSynchronize");
   apnn_device_leave(&s->network->device);
   return status;

@@ -12,7 +12,7 @@ typedef struct GraphSlot {
   int batch;           /* 0: the slot is free */
   CuPointer *pointers; /* one a tensor, in the session's block of keys */
   CuGraphExec exec;
-  uint64_t used_at;    /* the session's run counter; the least is replaced */
+  uint64_t used_at; /* the session's run counter; the least is replaced */
 } GraphSlot;
 
 struct ApnnSession {
@@ -36,8 +36,8 @@ struct ApnnSession {
 ApnnStatus apnn_launch_one(ApnnSession *session, uint32_t index, int batch, CuStream stream);
 ApnnStatus apnn_launch_all(ApnnSession *session, int batch, CuStream stream);
 
-/* graphs.c: the slot of this batch and these session->pointers, made if there is none; *known says whether it was there.
- * No driver call fails in it. */
+/* graphs.c: the slot of this batch and these session->pointers, made if there is none; *known says whether it was
+ * there. No driver call fails in it. */
 GraphSlot *apnn_graph_slot(ApnnSession *session, int batch, bool *known);
 
 /* Capture the launches `first` to `last` (not included), `repeats` times over, as a graph. */

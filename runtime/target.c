@@ -17,12 +17,9 @@ static bool ptx_fits(const ApnnFileHeader *h, int capability) {
 
 /* The best target of the compiler for a capability; NULL where there is none. */
 static const char *target_name(int capability) {
-  if (capability == 90)
-    return "sm_90a";
-  if (capability >= 89)
-    return "sm_89";
-  if (capability >= 86)
-    return "sm_86";
+  if (capability == 90) return "sm_90a";
+  if (capability >= 89) return "sm_89";
+  if (capability >= 86) return "sm_86";
   return capability >= 80 ? "sm_80" : NULL;
 }
 
@@ -37,8 +34,10 @@ static ApnnStatus fail_target(const ApnnFile *file, const ApnnDevice *device, Er
     snprintf(has, sizeof has, "sm_%u to sm_%u9", h->arch, h->arch / 10);
   const char *target = target_name(device->capability);
   if (!target)
-    return apnn_fail(error, APNN_ERROR_TARGET, "compiled for %s, this GPU (%s) is sm_%d: use a GPU of sm_80 or later, "
-                     "or the device cpu", has, device->model, device->capability);
+    return apnn_fail(error, APNN_ERROR_TARGET,
+                     "compiled for %s, this GPU (%s) is sm_%d: use a GPU of sm_80 or later, "
+                     "or the device cpu",
+                     has, device->model, device->capability);
   return apnn_fail(error, APNN_ERROR_TARGET, "compiled for %s, this GPU (%s) is sm_%d: compile with --target %s", has,
                    device->model, device->capability, target);
 }

@@ -29,8 +29,7 @@ void tool_type_text(const ApnnTensorInfo *info, char *text, size_t bytes) {
   for (int i = 0; i < info->rank; i++)
     used += snprintf(text + used, bytes - (size_t)used, "%s%d", i ? ", " : "", info->dims[i]);
   used += snprintf(text + used, bytes - (size_t)used, "]");
-  if (info->elem == APNN_F32)
-    return;
+  if (info->elem == APNN_F32) return;
   used += snprintf(text + used, bytes - (size_t)used, "(scale=%.9g", (double)info->scale);
   if (info->zero2)
     used += snprintf(text + used, bytes - (size_t)used, info->zero2 % 2 ? ", zero=%d/2" : ", zero=%d",

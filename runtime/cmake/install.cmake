@@ -19,5 +19,6 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/apnn-config-version
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/apnn-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/apnn-config-version.cmake
               cmake/apnn-add-network.cmake DESTINATION ${package_folder})
 
+file(RELATIVE_PATH prefix_from_package ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/apnn.pc.in ${CMAKE_CURRENT_BINARY_DIR}/apnn.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/apnn.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -7,7 +7,7 @@ endif()
 
 add_library(apnn-mock-driver SHARED ${mock_folder}/driver.c)
 target_link_libraries(apnn-mock-driver PRIVATE Threads::Threads)
-set_target_properties(apnn-mock-driver PROPERTIES OUTPUT_NAME cuda SUFFIX .so.1 SOVERSION ""
+set_target_properties(apnn-mock-driver PROPERTIES OUTPUT_NAME cuda SUFFIX .so.1
                                                   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/mock)
 
 find_library(cmocka_library cmocka)

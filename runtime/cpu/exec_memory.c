@@ -5,7 +5,7 @@
 /* ---- ld ---- */
 
 #define LOAD_AS(T, keep)                                                                                               \
-  EACH_LANE { t[lane] = (keep) * (const T *)(bytes + a->offset[lane]); }                                               \
+  EACH_LANE { t[lane] = keep * (const T *)(bytes + a->offset[lane]); }                                               \
   break
 
 /* One element of each lane, sign- or zero-extended to 64 bits. */

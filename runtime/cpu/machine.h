@@ -1,7 +1,7 @@
 /* The machine that runs decoded PTX: instructions, kernels, warps, blocks and launches.
  *
  *   ptx_ops.def   one row an instruction: pattern of its name, operands, handler
- *   decode.c      tree -> instructions;  operands.c: operands -> places in the register file
+ *   decode.c      tree -> instructions;  pattern.c: names against rows;  operands.c: operands -> places of registers
  *   assignment.c  which registers are surely written before they are read; only the others are checked while running
  *   exec_*.c      the handlers, compiled twice: for any machine and, on x86-64, for AVX2
  *   warp.c        32 lanes with a program counter each
@@ -107,6 +107,7 @@ struct Inst {
   uint32_t cache;      /* first of the places of this instruction's last regions in Block.cache */
   uint32_t o[OPERAND_SLOTS]; /* slots of registers in the order of the row, NO_OPERAND where left out */
   Address address[2];
+  uint8_t address_count;
   const uint32_t *list; /* slots of a long list (wgmma accumulators) */
   uint32_t list_count;
   uint16_t defines, uses; /* bit k: operand o[k] is written, read */
@@ -118,6 +119,13 @@ struct Inst {
 
 /* ---- kernels ---- */
 
+/* A constant of the code: a slot of the register file filled before the first block. */
+typedef struct Constant {
+  uint64_t value;
+  uint32_t slot;
+  RegisterClass class;
+} Constant;
+
 struct Kernel {
   const char *name;
   const Function *function;
@@ -125,8 +133,8 @@ struct Kernel {
   uint32_t count;
   uint32_t cache_count;    /* places in Block.cache */
   uint32_t register_bytes; /* of a warp's register file */
-  uint32_t constants_start, constants_bytes;
-  const uint8_t *constants; /* image of the constants in the register file */
+  const Constant *constants;
+  uint32_t constant_count;
   uint32_t special_slot[SPECIAL_COUNT]; /* or NO_OPERAND */
   uint32_t tracked_count;
   uint32_t accumulator_count; /* registers of wgmma accumulators */
@@ -136,11 +144,8 @@ struct Kernel {
   size_t text_length;
 };
 
-/* decode.c. Leaves by the arena's escape without memory; otherwise false with a message. */
-typedef struct DecodeError {
-  char text[512];
-} DecodeError;
-Kernel *decode_function(PtxModule *module, Function *function, DecodeError *error);
+/* decode.c. NULL with a message, or with *out_of_memory set. Variables of .global and .const have their addresses. */
+Kernel *decode_function(PtxModule *module, Function *function, char *message, size_t message_size, bool *out_of_memory);
 
 /* assignment.c: fills Inst.track. */
 void assignment_analyse(Arena *arena, Kernel *kernel);
@@ -174,7 +179,7 @@ struct Warp {
   AsyncCopy *copies;
   uint32_t copy_count, copy_capacity;
   uint32_t committed[LANES]; /* cp.async groups */
-  uint64_t executed;         /* warp instructions */
+  uint64_t executed;         /* instructions of this warp */
 };
 
 typedef struct Barrier {
@@ -222,7 +227,7 @@ struct Launch {
   uint64_t limit;  /* warp instructions of a block, 0: none */
   uint64_t next_block, block_count;
   bool stop;
-  pthread_mutex_t lock; /* of the fault */
+  pthread_mutex_t lock; /* of the fault; the caller initialises it */
   FaultCode fault;
   char text[FAULT_TEXT];
 };
@@ -234,7 +239,7 @@ void warp_start(Warp *w, Block *block, uint32_t index);
 
 /* Runs block number `number` of the launch; the storage is kept from block to block. */
 void block_run(Block *block, uint64_t number);
-bool block_prepare(Block *block, Launch *launch);
+bool block_prepare(Block *block, Launch *launch); /* false without memory */
 void block_release(Block *block);
 
 /* Runs the grid and returns when it has ended. The caller holds the memory lock for reading. */
@@ -251,7 +256,15 @@ size_t race_bytes(const Block *block);
 
 /* pool.c: calls work(data) on the calling thread and on up to `helpers` others, and returns when all calls have. */
 void pool_run(void (*work)(void *), void *data, uint32_t helpers);
-uint32_t pool_threads(void);
+
+/* options.c: apnn_cpu_set_option and the environment (APNN_CPU_THREADS, APNN_CPU_CHECK, APNN_CPU_LIMIT). */
+typedef struct Options {
+  uint32_t threads;
+  bool check, check_race;
+  uint64_t limit;
+} Options;
+Options options_now(void);
+bool options_set(const char *name, const char *value);
 
 /* ---- rows of ptx_ops.def ---- */
 
@@ -264,8 +277,5 @@ extern const OpRow op_rows[];
 extern const uint32_t op_row_count;
 extern ExecFn *const exec_table_base[];
 extern ExecFn *const exec_table_v3[];
-
-/* operands.c: see there. */
-typedef struct Decoder Decoder;
 
 #endif

@@ -59,12 +59,14 @@ static bool same_shape(const Tensor *a, const Tensor *b) {
   return a->rank == b->rank && memcmp(a->dim, b->dim, sizeof(int) * (size_t)a->rank) == 0;
 }
 
-/* A tensor that fits, recent ones more often; NULL if there is none. */
+/* A tensor that fits, recent and unused ones more often; NULL if there is none. */
 static Tensor *pick(Generator *g, bool (*fits)(const Tensor *)) {
-  int chosen = -1;
-  for (int i = 0; i < g->tensor_count; i++)
-    if (fits(&g->tensors[i]) && (chosen < 0 || random_chance(&g->random, 60))) chosen = i;
-  return chosen < 0 ? NULL : &g->tensors[chosen];
+  Tensor *chosen = NULL;
+  for (int i = 0; i < g->tensor_count; i++) {
+    Tensor *t = &g->tensors[i];
+    if (fits(t) && (!chosen || random_chance(&g->random, chosen->used && !t->used ? 90 : t->used ? 25 : 60))) chosen = t;
+  }
+  return chosen;
 }
 
 /* Copies `t` under a fresh name; the copy is not in the list until keep(). */

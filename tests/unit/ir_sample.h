@@ -100,6 +100,66 @@ static inline void assert_no_reports(Context *c) {
 }
 
 
+/* Dense random elements of a type, `images` of them if it is batched. */
+static inline void *random_elements(Context *c, Random *r, const Type *t, uint32_t images) {
+  size_t count = (size_t)type_elements(t) * (t->batched ? images : 1);
+  char *data = arena_alloc(c, count * type_element_bytes(t));
+  for (size_t i = 0; i < count; i++) {
+    int32_t integer = type_is_quantized(t) ? random_in(r, type_q_min(t), type_q_max(t)) : random_in(r, -5000, 5000);
+    if (t->kind == ELEM_F32) ((float *)data)[i] = random_float(r);
+    else if (t->kind == ELEM_I32) ((int32_t *)data)[i] = integer;
+    else data[i] = (char)integer;
+  }
+  return data;
+}
+
+/* q of an element, and its level by the definition value = scale * (q - zero2 / 2). */
+static inline int32_t element_q(const Type *t, const void *data, size_t i) {
+  if (t->kind == ELEM_I32) return ((const int32_t *)data)[i];
+  return t->kind == ELEM_UINT ? ((const uint8_t *)data)[i] : ((const int8_t *)data)[i];
+}
+
+static inline int32_t element_level(const Type *t, const void *data, size_t i) {
+  int32_t twice = 2 * element_q(t, data, i) - (t->kind == ELEM_I32 ? 0 : t->zero2);
+  return t->zero2 % 2 ? twice : twice / 2;
+}
+
+static inline Type random_quantized(Random *r, bool batched, int rank, const int32_t *dim) {
+  static const struct {
+    ElemKind kind;
+    int bits;
+  } kinds[] = {{ELEM_UINT, 1}, {ELEM_UINT, 2}, {ELEM_UINT, 5}, {ELEM_UINT, 8},
+               {ELEM_INT, 2},  {ELEM_INT, 4},  {ELEM_INT, 8},  {ELEM_TERNARY, 2}};
+  uint32_t pick = random_bits(r) % 8;
+  Type t = type_make(kinds[pick].kind, kinds[pick].bits, batched, rank, dim);
+  t.zero2 = (int16_t)(random_bits(r) & 1 ? random_in(r, -5, 9) : 0);
+  t.scale = (float)random_in(r, 1, 50) / 16.0f;
+  return t;
+}
+
+/* A network of one operation on one input and constants, and what it gives for `images` images. */
+typedef struct Single {
+  Graph *g;
+  ValueId result;
+  const Type *type; /* of the result */
+  void *out;
+} Single;
+
+static inline Single eval_single(Context *c, Op op, const Attrs *attrs, Type x, const void *data, uint32_t images,
+                                 const Type *constants, const void *const *constant_data, uint32_t count, Type wanted) {
+  Single s = {.g = graph_new(c, "single")};
+  ValueId operands[8] = {graph_add_input(s.g, "x", x)};
+  for (uint32_t i = 0; i < count; i++) operands[i + 1] = graph_add_const(s.g, "k", constants[i], constant_data[i]);
+  s.result = graph_insert_node(s.g, 0, op, attrs, operands, count + 1, wanted, "y", (SourceLoc){0});
+  graph_add_output(s.g, s.result);
+  assert_no_reports(c);
+  s.type = graph_type(s.g, s.result);
+  s.out = arena_alloc(c, type_dense_bytes(s.type) * images);
+  assert_true(graph_eval(s.g, images, &data, &s.out));
+  assert_no_reports(c);
+  return s;
+}
+
 #define DIMS(...) ((const int32_t[]){__VA_ARGS__})
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -129,6 +129,20 @@ static void reshapes_merge_and_sink_below_an_addition(void **state) {
   build_free(&b);
 }
 
+static void wide_concats_are_split(void **state) {
+  (void)state;
+  Build b = build_new(10);
+  ValueId x = image_input(&b, ELEM_UINT, 2, 2, 3, 2), many[40];
+  for (int i = 0; i < 40; i++) many[i] = i % 3 ? x : pool(&b, OP_MAXPOOL, x, 1, 0);
+  Attrs a = attrs_default();
+  a.axis = 2;
+  graph_add_output(b.g, op_with(&b, OP_CONCAT, &a, (Type){0}, many, 40));
+  run_exactly(&b, "canonicalize", ENGINE_NONE);
+  assert_int_equal(count_ops(&b, OP_CONCAT), 3);
+  assert_int_equal(type_channels(graph_type(b.g, b.g->outputs[0])), 80);
+  build_free(&b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(linear_over_an_image_becomes_a_convolution),
@@ -140,6 +154,7 @@ int main(void) {
       cmocka_unit_test(requantizing_to_the_same_type_goes),
       cmocka_unit_test(output_that_is_the_input_stays_a_copy),
       cmocka_unit_test(reshapes_merge_and_sink_below_an_addition),
+      cmocka_unit_test(wide_concats_are_split),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

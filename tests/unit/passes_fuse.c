@@ -122,6 +122,18 @@ static void fusing_twice_changes_nothing(void **state) {
   build_free(&b);
 }
 
+static void long_chains_are_cut(void **state) {
+  (void)state;
+  Build b = build_new(9);
+  ValueId v = image_input(&b, ELEM_F32, 32, 3, 3, 4);
+  for (int i = 0; i < 40; i++) v = affine(&b, v, -1, 1);
+  graph_add_output(b.g, v);
+  run_exactly(&b, "fuse", ENGINE_NONE);
+  assert_int_equal(b.g->node_count, 3);
+  assert_int_equal(count_steps(&b, OP_AFFINE), 40);
+  build_free(&b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(chain_joins_its_layer),
@@ -132,6 +144,7 @@ int main(void) {
       cmocka_unit_test(outputs_and_shared_values_end_a_layer),
       cmocka_unit_test(addition_waits_for_a_later_operand),
       cmocka_unit_test(fusing_twice_changes_nothing),
+      cmocka_unit_test(long_chains_are_cut),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

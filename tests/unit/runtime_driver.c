@@ -20,7 +20,8 @@ static int reset(void **state) {
   return mock->live;
 }
 
-static ApnnStatus load(const Sample *s, bool ptx, const char *device, ApnnNetwork **network, char *error, size_t bytes) {
+static ApnnStatus load(const Sample *s, bool ptx, const char *device, ApnnNetwork **network, char *error,
+                       size_t bytes) {
   size_t size;
   uint8_t *file = ptx ? sample_ptx(s, &size) : sample_cubin(s, &size);
   ApnnStatus status = apnn_load_memory(file, size, device, network, error, bytes);
@@ -32,8 +33,7 @@ static ApnnNetwork *load_good(void) {
   char error[512];
   Sample s = sample_make();
   ApnnNetwork *network = NULL;
-  if (load(&s, false, "cuda:0", &network, error, sizeof error) != APNN_OK)
-    fail_msg("%s", error);
+  if (load(&s, false, "cuda:0", &network, error, sizeof error) != APNN_OK) fail_msg("%s", error);
   assert_string_equal(error, "");
   return network;
 }
@@ -41,20 +41,17 @@ static ApnnNetwork *load_good(void) {
 static ApnnSession *new_session(ApnnNetwork *network, void *stream) {
   char error[512];
   ApnnSession *session = NULL;
-  if (apnn_session_new(network, stream, &session, error, sizeof error) != APNN_OK)
-    fail_msg("%s", error);
+  if (apnn_session_new(network, stream, &session, error, sizeof error) != APNN_OK) fail_msg("%s", error);
   return session;
 }
 
 static void fill(uint8_t *x, int batch, unsigned seed) {
-  for (int i = 0; i < batch * SAMPLE_CHANNELS; i++)
-    x[i] = (uint8_t)((seed + (unsigned)i * 7u) % 16u);
+  for (int i = 0; i < batch * SAMPLE_CHANNELS; i++) x[i] = (uint8_t)((seed + (unsigned)i * 7u) % 16u);
 }
 
 static bool is_right(const int32_t *y, const uint8_t *x, int batch) {
   for (int i = 0; i < batch * SAMPLE_CHANNELS; i++)
-    if (y[i] != sample_expected(x[i], i % SAMPLE_CHANNELS))
-      return false;
+    if (y[i] != sample_expected(x[i], i % SAMPLE_CHANNELS)) return false;
   return true;
 }
 
@@ -73,8 +70,7 @@ static ApnnStatus run_host(ApnnSession *session, int batch, unsigned seed, bool 
 
 static void assert_runs(ApnnSession *session, int batch, unsigned seed) {
   bool right;
-  if (run_host(session, batch, seed, &right) != APNN_OK)
-    fail_msg("%s", apnn_session_error(session));
+  if (run_host(session, batch, seed, &right) != APNN_OK) fail_msg("%s", apnn_session_error(session));
   assert_string_equal(apnn_session_error(session), "");
   assert_true(right);
 }
@@ -83,8 +79,7 @@ static void test_runs_every_batch(void **state) {
   (void)state;
   ApnnNetwork *network = load_good();
   ApnnSession *session = new_session(network, NULL);
-  for (int batch = 1; batch <= SAMPLE_BATCH; batch++)
-    assert_runs(session, batch, (unsigned)batch);
+  for (int batch = 1; batch <= SAMPLE_BATCH; batch++) assert_runs(session, batch, (unsigned)batch);
   bool right;
   assert_int_equal(run_host(session, SAMPLE_BATCH, 0, &right), APNN_OK);
   const void *inputs[1] = {NULL};
@@ -160,8 +155,7 @@ static void test_graphs(void **state) {
   assert_runs(session, 3, 1);
   assert_int_equal(mock->launches, 2);
   assert_int_equal(mock->graph_launches, 0);
-  for (unsigned i = 0; i < 4; i++)
-    assert_runs(session, 3, 2 + i);
+  for (unsigned i = 0; i < 4; i++) assert_runs(session, 3, 2 + i);
   assert_int_equal(mock->launches, 4);
   assert_int_equal(mock->graph_launches, 4);
   assert_runs(session, 2, 9);
@@ -184,8 +178,7 @@ static void test_many_combinations(void **state) {
   d.primary_retain(&context, 0);
   d.context_push(context);
   CuPointer y[ARRAYS];
-  for (int i = 0; i < ARRAYS; i++)
-    assert_int_equal(d.memory_allocate(&y[i], SAMPLE_BATCH * SAMPLE_CHANNELS * 4), 0);
+  for (int i = 0; i < ARRAYS; i++) assert_int_equal(d.memory_allocate(&y[i], SAMPLE_BATCH * SAMPLE_CHANNELS * 4), 0);
   for (unsigned round = 0; round < 3 * ARRAYS * 2; round++) {
     uint8_t x[SAMPLE_BATCH * SAMPLE_CHANNELS];
     CuPointer target = y[round / 2 % ARRAYS];
@@ -196,8 +189,7 @@ static void test_many_combinations(void **state) {
     assert_true(is_right(outputs[0], x, SAMPLE_BATCH));
   }
   assert_int_equal(mock->graph_launches, 3 * ARRAYS);
-  for (int i = 0; i < ARRAYS; i++)
-    d.memory_free(y[i]);
+  for (int i = 0; i < ARRAYS; i++) d.memory_free(y[i]);
   apnn_session_free(session);
   apnn_network_free(network);
   d.context_pop(&popped);
@@ -295,9 +287,11 @@ static void test_network_freed_before_its_sessions(void **state) {
 typedef struct Fit {
   int capability;
   unsigned arch, exact;
-  bool ptx, beside; /* a .ptx file; PTX beside a cubin */
+  bool ptx, beside;  /* a .ptx file; PTX beside a cubin */
   const char *error; /* NULL: loads */
 } Fit;
+
+#define THIS_GPU "this GPU (Mock GPU 0) is sm_"
 
 static const Fit fits[] = {
     {80, 80, 0, false, true, NULL},
@@ -306,13 +300,14 @@ static const Fit fits[] = {
     {90, 80, 0, false, true, NULL}, /* by the PTX beside the cubin */
     {90, 80, 0, true, false, NULL},
     {90, 90, 1, false, true, NULL},
-    {90, 80, 0, false, false, "compiled for sm_80 to sm_89, this GPU (Mock GPU 0) is sm_90: compile with --target sm_90a"},
-    {80, 90, 1, false, true, "compiled for sm_90a alone, this GPU (Mock GPU 0) is sm_80: compile with --target sm_80"},
-    {100, 90, 1, true, false, "compiled for sm_90a alone, this GPU (Mock GPU 0) is sm_100: compile with --target sm_89"},
-    {80, 86, 0, false, true, "compiled for sm_86 and later, this GPU (Mock GPU 0) is sm_80: compile with --target sm_80"},
-    {87, 89, 0, true, false, "compiled for sm_89 and later, this GPU (Mock GPU 0) is sm_87: compile with --target sm_86"},
-    {75, 80, 0, false, true, "compiled for sm_80 and later, this GPU (Mock GPU 0) is sm_75: use a GPU of sm_80 or later, "
-                             "or the device cpu"},
+    {90, 80, 0, false, false, "compiled for sm_80 to sm_89, " THIS_GPU "90: compile with --target sm_90a"},
+    {80, 90, 1, false, true, "compiled for sm_90a alone, " THIS_GPU "80: compile with --target sm_80"},
+    {100, 90, 1, true, false, "compiled for sm_90a alone, " THIS_GPU "100: compile with --target sm_89"},
+    {80, 86, 0, false, true, "compiled for sm_86 and later, " THIS_GPU "80: compile with --target sm_80"},
+    {87, 89, 0, true, false, "compiled for sm_89 and later, " THIS_GPU "87: compile with --target sm_86"},
+    {75, 80, 0, false, true,
+     "compiled for sm_80 and later, " THIS_GPU "75: use a GPU of sm_80 or "
+     "later, or the device cpu"},
 };
 
 static void test_architectures(void **state) {
@@ -338,7 +333,8 @@ static void test_architectures(void **state) {
   mock->capability = 80;
   s.kernels[0].shared_bytes = 160 * 1024;
   assert_int_equal(load(&s, false, "cuda:0", &network, error, sizeof error), APNN_ERROR_TARGET);
-  assert_string_equal(error, "kernel widen needs 163840 bytes of shared memory, cuda:0 (Mock GPU 0) has 102400 a block");
+  assert_string_equal(error,
+                      "kernel widen needs 163840 bytes of shared memory, cuda:0 (Mock GPU 0) has 102400 a block");
 }
 
 static void test_devices(void **state) {
@@ -373,16 +369,13 @@ static ApnnStatus whole_life(bool *right) {
   ApnnSession *session = NULL;
   *right = false;
   ApnnStatus status = load(&s, false, "cuda:0", &network, error, sizeof error);
-  if (status == APNN_OK)
-    status = apnn_session_new(network, NULL, &session, error, sizeof error);
+  if (status == APNN_OK) status = apnn_session_new(network, NULL, &session, error, sizeof error);
   for (unsigned i = 0; status == APNN_OK && i < 3; i++) {
     status = run_host(session, 3, i, right);
     assert_int_equal(status == APNN_OK, *right);
   }
-  if (status == APNN_OK)
-    status = apnn_session_wait(session);
-  if (status != APNN_OK && session)
-    snprintf(error, sizeof error, "%s", apnn_session_error(session));
+  if (status == APNN_OK) status = apnn_session_wait(session);
+  if (status != APNN_OK && session) snprintf(error, sizeof error, "%s", apnn_session_error(session));
   assert_int_equal(status != APNN_OK, error[0] != 0);
   apnn_session_free(session);
   apnn_network_free(network);
@@ -413,8 +406,7 @@ static void test_every_call_fails_once(void **state) {
       bool may_pass = strstr(failed, "Destroy") || strstr(failed, "Free") || strstr(failed, "Unload") ||
                       strstr(failed, "Release") || strstr(failed, "Pop") || strstr(failed, "PushCurrent") ||
                       strcmp(failed, "cuPointerGetAttribute") == 0 || strcmp(failed, "cuStreamSynchronize") == 0;
-      if (status == APNN_OK && !may_pass)
-        fail_msg("call %d, %s, failed and nobody said so", n, failed);
+      if (status == APNN_OK && !may_pass) fail_msg("call %d, %s, failed and nobody said so", n, failed);
       if (status != APNN_OK && results[r] == 2 && strcmp(failed, "cuMemAlloc") == 0)
         assert_int_equal(status, APNN_ERROR_MEMORY);
     }
@@ -449,8 +441,7 @@ static void test_missing_entry_points(void **state) {
       continue;
     }
     ApnnSession *session = new_session(network, NULL);
-    for (unsigned k = 0; k < 3; k++)
-      assert_runs(session, 2, k);
+    for (unsigned k = 0; k < 3; k++) assert_runs(session, 2, k);
     apnn_session_free(session);
     apnn_network_free(network);
     assert_int_equal(mock->live + mock->leftovers, 0);
@@ -476,8 +467,7 @@ static void test_threads_share_a_network(void **state) {
   enum { THREADS = 4 };
   pthread_t threads[THREADS];
   ApnnNetwork *network = load_good();
-  for (int i = 0; i < THREADS; i++)
-    assert_int_equal(pthread_create(&threads[i], NULL, thread_main, network), 0);
+  for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&threads[i], NULL, thread_main, network), 0);
   for (int i = 0; i < THREADS; i++) {
     void *result;
     pthread_join(threads[i], &result);

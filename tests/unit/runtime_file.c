@@ -106,8 +106,8 @@ static void test_every_bit_flip_is_refused(void **state) {
 /* Numbers put into the tables under a right checksum: refused or taken, never read out of bounds. */
 static void test_random_contents(void **state) {
   (void)state;
-  static const uint64_t numbers[] = {0, 1, 2, 15, 16, 17, 255, 65535, 65536, INT32_MAX, UINT32_MAX, UINT64_MAX,
-                                     UINT64_C(1) << 40, UINT64_C(1) << 63};
+  static const uint64_t numbers[] = {
+      0, 1, 2, 15, 16, 17, 255, 65535, 65536, INT32_MAX, UINT32_MAX, UINT64_MAX, UINT64_C(1) << 40, UINT64_C(1) << 63};
   Sample s = sample_make();
   size_t size, refused = 0, payload_at = sample_align(SAMPLE_ELF_BYTES);
   uint8_t *bytes = sample_cubin(&s, &size), *changed = malloc(size);
@@ -132,58 +132,149 @@ typedef struct Case {
   void (*change)(Sample *s);
 } Case;
 
-static void newer_version(Sample *s) { s->header.version = 2; }
-static void older_version(Sample *s) { s->header.version = 0; }
-static void wrong_magic(Sample *s) { s->header.magic[0] = 'B'; }
-static void wrong_header_bytes(Sample *s) { s->header.header_bytes++; }
-static void flags(Sample *s) { s->header.flags = 4; }
-static void reserved(Sample *s) { s->header.reserved[2] = 1; }
-static void no_name(Sample *s) { s->header.network_name = 0; }
-static void name_outside(Sample *s) { s->tensors[0].name = sizeof s->strings; }
-static void no_batch(Sample *s) { s->header.max_batch = 0; }
-static void arch(Sample *s) { s->header.arch = 9; }
-static void arch_exact(Sample *s) { s->header.arch_exact = 2; }
-static void huge_arena(Sample *s) { s->header.arena_bytes = UINT64_MAX; }
-static void small_arena(Sample *s) { s->header.arena_bytes = 16; }
-static void unterminated(Sample *s) { memset(s->strings + 27, 'x', sizeof s->strings - 27); }
-static void first_name(Sample *s) { s->strings[0] = 'x'; }
-static void control_character(Sample *s) { s->strings[1] = '\n'; }
-static void no_input(Sample *s) { s->tensors[0].role = APNN_TENSOR_OUTPUT; }
-static void no_output(Sample *s) { s->tensors[1].role = APNN_TENSOR_INPUT; }
-static void wrong_role(Sample *s) { s->tensors[1].role = 2; }
-static void wrong_elem(Sample *s) { s->tensors[1].elem = 5; }
-static void wrong_bits(Sample *s) { s->tensors[0].bits = 9; }
-static void wrong_i32_bits(Sample *s) { s->tensors[1].bits = 31; }
-static void wrong_range(Sample *s) { s->tensors[0].q_max = 16; }
-static void empty_range(Sample *s) { s->tensors[0].q_min = 9, s->tensors[0].q_max = 8; }
-static void infinite_scale(Sample *s) { s->tensors[0].scale = 1.0f / 0.0f; }
-static void rank(Sample *s) { s->tensors[0].rank = 5; }
-static void rank_zero(Sample *s) { s->tensors[0].rank = 0; }
-static void dim(Sample *s) { s->tensors[0].dim[0] = -6; }
+static void newer_version(Sample *s) {
+  s->header.version = 2;
+}
+static void older_version(Sample *s) {
+  s->header.version = 0;
+}
+static void wrong_magic(Sample *s) {
+  s->header.magic[0] = 'B';
+}
+static void wrong_header_bytes(Sample *s) {
+  s->header.header_bytes++;
+}
+static void flags(Sample *s) {
+  s->header.flags = 4;
+}
+static void reserved(Sample *s) {
+  s->header.reserved[2] = 1;
+}
+static void no_name(Sample *s) {
+  s->header.network_name = 0;
+}
+static void name_outside(Sample *s) {
+  s->tensors[0].name = sizeof s->strings;
+}
+static void no_batch(Sample *s) {
+  s->header.max_batch = 0;
+}
+static void arch(Sample *s) {
+  s->header.arch = 9;
+}
+static void arch_exact(Sample *s) {
+  s->header.arch_exact = 2;
+}
+static void huge_arena(Sample *s) {
+  s->header.arena_bytes = UINT64_MAX;
+}
+static void small_arena(Sample *s) {
+  s->header.arena_bytes = 16;
+}
+static void unterminated(Sample *s) {
+  memset(s->strings + 27, 'x', sizeof s->strings - 27);
+}
+static void first_name(Sample *s) {
+  s->strings[0] = 'x';
+}
+static void control_character(Sample *s) {
+  s->strings[1] = '\n';
+}
+static void no_input(Sample *s) {
+  s->tensors[0].role = APNN_TENSOR_OUTPUT;
+}
+static void no_output(Sample *s) {
+  s->tensors[1].role = APNN_TENSOR_INPUT;
+}
+static void wrong_role(Sample *s) {
+  s->tensors[1].role = 2;
+}
+static void wrong_elem(Sample *s) {
+  s->tensors[1].elem = 5;
+}
+static void wrong_bits(Sample *s) {
+  s->tensors[0].bits = 9;
+}
+static void wrong_i32_bits(Sample *s) {
+  s->tensors[1].bits = 31;
+}
+static void wrong_range(Sample *s) {
+  s->tensors[0].q_max = 16;
+}
+static void empty_range(Sample *s) {
+  s->tensors[0].q_min = 9, s->tensors[0].q_max = 8;
+}
+static void infinite_scale(Sample *s) {
+  s->tensors[0].scale = 1.0f / 0.0f;
+}
+static void rank(Sample *s) {
+  s->tensors[0].rank = 5;
+}
+static void rank_zero(Sample *s) {
+  s->tensors[0].rank = 0;
+}
+static void dim(Sample *s) {
+  s->tensors[0].dim[0] = -6;
+}
 static void dim_overflow(Sample *s) {
   s->tensors[0].rank = 4;
-  for (int i = 0; i < 4; i++)
-    s->tensors[0].dim[i] = 65536;
+  for (int i = 0; i < 4; i++) s->tensors[0].dim[i] = 65536;
   s->tensors[0].image_bytes = 0;
 }
-static void image_bytes(Sample *s) { s->tensors[1].image_bytes = 20; }
-static void no_threads(Sample *s) { s->kernels[0].threads = 0; }
-static void many_threads(Sample *s) { s->kernels[0].threads = 1025; }
-static void shared(Sample *s) { s->kernels[1].shared_bytes = 227 * 1024 + 1; }
-static void kernel_name(Sample *s) { s->kernels[1].name = 0; }
-static void launch_kernel(Sample *s) { s->launches[1].kernel = 2; }
-static void launch_name(Sample *s) { s->launches[1].layer_name = 999; }
-static void grid_x(Sample *s) { s->launches[0].x_mul = INT32_MAX, s->launches[0].x_div = 1; }
-static void grid_zero(Sample *s) { s->launches[0].x_div = 0; }
-static void grid_y(Sample *s) { s->launches[0].y = 65536; }
-static void param_range(Sample *s) { s->launches[1].first_param = 4; }
-static void param_wrap(Sample *s) { s->launches[1].first_param = UINT32_MAX; }
-static void param_kind(Sample *s) { s->params[1].kind = 4; }
-static void param_reserved(Sample *s) { s->params[1].reserved = 1; }
-static void param_arena(Sample *s) { s->params[1].value = 1 << 20; }
-static void param_constant(Sample *s) { s->params[4].value = 48; }
-static void param_aligned(Sample *s) { s->params[4].value = 8; }
-static void param_tensor(Sample *s) { s->params[5].value = 2; }
+static void image_bytes(Sample *s) {
+  s->tensors[1].image_bytes = 20;
+}
+static void no_threads(Sample *s) {
+  s->kernels[0].threads = 0;
+}
+static void many_threads(Sample *s) {
+  s->kernels[0].threads = 1025;
+}
+static void shared(Sample *s) {
+  s->kernels[1].shared_bytes = 227 * 1024 + 1;
+}
+static void kernel_name(Sample *s) {
+  s->kernels[1].name = 0;
+}
+static void launch_kernel(Sample *s) {
+  s->launches[1].kernel = 2;
+}
+static void launch_name(Sample *s) {
+  s->launches[1].layer_name = 999;
+}
+static void grid_x(Sample *s) {
+  s->launches[0].x_mul = INT32_MAX, s->launches[0].x_div = 1;
+}
+static void grid_zero(Sample *s) {
+  s->launches[0].x_div = 0;
+}
+static void grid_y(Sample *s) {
+  s->launches[0].y = 65536;
+}
+static void param_range(Sample *s) {
+  s->launches[1].first_param = 4;
+}
+static void param_wrap(Sample *s) {
+  s->launches[1].first_param = UINT32_MAX;
+}
+static void param_kind(Sample *s) {
+  s->params[1].kind = 4;
+}
+static void param_reserved(Sample *s) {
+  s->params[1].reserved = 1;
+}
+static void param_arena(Sample *s) {
+  s->params[1].value = 1 << 20;
+}
+static void param_constant(Sample *s) {
+  s->params[4].value = 48;
+}
+static void param_aligned(Sample *s) {
+  s->params[4].value = 8;
+}
+static void param_tensor(Sample *s) {
+  s->params[5].value = 2;
+}
 
 static const Case cases[] = {
     {"format version 2, this libapnn reads version 1: use a newer", APNN_ERROR_VERSION, newer_version},
@@ -272,9 +363,9 @@ static void test_short_buffers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_takes_apart),      cmocka_unit_test(test_truncated_at_every_length),
+      cmocka_unit_test(test_takes_apart),       cmocka_unit_test(test_truncated_at_every_length),
       cmocka_unit_test(test_longer_is_refused), cmocka_unit_test(test_every_bit_flip_is_refused),
-      cmocka_unit_test(test_random_contents),  cmocka_unit_test(test_each_rule),
+      cmocka_unit_test(test_random_contents),   cmocka_unit_test(test_each_rule),
       cmocka_unit_test(test_short_buffers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

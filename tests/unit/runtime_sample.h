@@ -25,7 +25,7 @@ typedef struct Sample {
   ApnnFileParam params[7];
   char strings[64];
   int32_t constants[4 + SAMPLE_CHANNELS]; /* c stands behind 16 bytes that are not used */
-  bool with_ptx; /* beside a cubin */
+  bool with_ptx;                          /* beside a cubin */
 } Sample;
 
 static const char sample_ptx_text[] =
@@ -54,33 +54,69 @@ static const char sample_ptx_text[] =
 
 /* Offsets of the names below. */
 enum {
-  SAMPLE_NAME = 1,  /* "sample" */
-  SAMPLE_X = 8,     /* "x" */
-  SAMPLE_Y = 10,    /* "y" */
+  SAMPLE_NAME = 1,   /* "sample" */
+  SAMPLE_X = 8,      /* "x" */
+  SAMPLE_Y = 10,     /* "y" */
   SAMPLE_WIDEN = 12, /* "widen" */
-  SAMPLE_MIX = 18,  /* "mix" */
+  SAMPLE_MIX = 18,   /* "mix" */
   SAMPLE_ENGINE = 22 /* "cuda" */
 };
 
 static inline Sample sample_make(void) {
   Sample s = {
-      .header = {.magic = APNN_FILE_MAGIC, .version = APNN_FILE_VERSION, .header_bytes = sizeof(ApnnFileHeader),
-                 .arch = 80, .max_batch = SAMPLE_BATCH, .network_name = SAMPLE_NAME,
+      .header = {.magic = APNN_FILE_MAGIC,
+                 .version = APNN_FILE_VERSION,
+                 .header_bytes = sizeof(ApnnFileHeader),
+                 .arch = 80,
+                 .max_batch = SAMPLE_BATCH,
+                 .network_name = SAMPLE_NAME,
                  .arena_bytes = 16 + SAMPLE_BATCH * SAMPLE_CHANNELS * 4},
-      .tensors = {{.name = SAMPLE_X, .role = APNN_TENSOR_INPUT, .elem = APNN_ELEM_UINT, .bits = 4, .rank = 1,
-                   .dim = {SAMPLE_CHANNELS, 1, 1, 1}, .zero2 = 3, .scale = 0.5f, .q_max = 15,
+      .tensors = {{.name = SAMPLE_X,
+                   .role = APNN_TENSOR_INPUT,
+                   .elem = APNN_ELEM_UINT,
+                   .bits = 4,
+                   .rank = 1,
+                   .dim = {SAMPLE_CHANNELS, 1, 1, 1},
+                   .zero2 = 3,
+                   .scale = 0.5f,
+                   .q_max = 15,
                    .image_bytes = SAMPLE_CHANNELS},
-                  {.name = SAMPLE_Y, .role = APNN_TENSOR_OUTPUT, .elem = APNN_ELEM_I32, .bits = 32, .rank = 1,
-                   .dim = {SAMPLE_CHANNELS, 1, 1, 1}, .scale = 1, .image_bytes = 4 * SAMPLE_CHANNELS}},
+                  {.name = SAMPLE_Y,
+                   .role = APNN_TENSOR_OUTPUT,
+                   .elem = APNN_ELEM_I32,
+                   .bits = 32,
+                   .rank = 1,
+                   .dim = {SAMPLE_CHANNELS, 1, 1, 1},
+                   .scale = 1,
+                   .image_bytes = 4 * SAMPLE_CHANNELS}},
       .kernels = {{.name = SAMPLE_WIDEN, .threads = 32},
                   {.name = SAMPLE_MIX, .threads = 32, .shared_bytes = SAMPLE_SHARED_BYTES}},
-      .launches = {{.kernel = 0, .layer_name = SAMPLE_X, .engine_name = SAMPLE_ENGINE, .x_mul = SAMPLE_CHANNELS,
-                    .x_div = 32, .y = 1, .first_param = 0, .param_count = 3, .bytes_per_image = 30},
-                   {.kernel = 1, .layer_name = SAMPLE_Y, .engine_name = SAMPLE_ENGINE, .x_mul = SAMPLE_CHANNELS,
-                    .x_div = 32, .y = 1, .first_param = 3, .param_count = 4, .bytes_per_image = 48,
-                    .bytes_constant = 24, .ops_per_image = 12}},
-      .params = {{APNN_PARAM_TENSOR, 0, 0}, {APNN_PARAM_ARENA, 0, 16}, {APNN_PARAM_BATCH, 0, 0},
-                 {APNN_PARAM_ARENA, 0, 16}, {APNN_PARAM_CONSTANT, 0, 16}, {APNN_PARAM_TENSOR, 0, 1},
+      .launches = {{.kernel = 0,
+                    .layer_name = SAMPLE_X,
+                    .engine_name = SAMPLE_ENGINE,
+                    .x_mul = SAMPLE_CHANNELS,
+                    .x_div = 32,
+                    .y = 1,
+                    .first_param = 0,
+                    .param_count = 3,
+                    .bytes_per_image = 30},
+                   {.kernel = 1,
+                    .layer_name = SAMPLE_Y,
+                    .engine_name = SAMPLE_ENGINE,
+                    .x_mul = SAMPLE_CHANNELS,
+                    .x_div = 32,
+                    .y = 1,
+                    .first_param = 3,
+                    .param_count = 4,
+                    .bytes_per_image = 48,
+                    .bytes_constant = 24,
+                    .ops_per_image = 12}},
+      .params = {{APNN_PARAM_TENSOR, 0, 0},
+                 {APNN_PARAM_ARENA, 0, 16},
+                 {APNN_PARAM_BATCH, 0, 0},
+                 {APNN_PARAM_ARENA, 0, 16},
+                 {APNN_PARAM_CONSTANT, 0, 16},
+                 {APNN_PARAM_TENSOR, 0, 1},
                  {APNN_PARAM_BATCH, 0, 0}},
       .strings = "\0sample\0x\0y\0widen\0mix\0cuda",
       .constants = {-1, -1, -1, -1, 100, -200, 300, 400, 500, 600},
@@ -96,8 +132,7 @@ static inline int32_t sample_expected(uint8_t q, int channel) {
 
 static inline uint64_t sample_fnv(const void *bytes, size_t size) {
   uint64_t hash = APNN_FNV_BASIS;
-  for (size_t i = 0; i < size; i++)
-    hash = (hash ^ ((const uint8_t *)bytes)[i]) * APNN_FNV_PRIME;
+  for (size_t i = 0; i < size; i++) hash = (hash ^ ((const uint8_t *)bytes)[i]) * APNN_FNV_PRIME;
   return hash;
 }
 
@@ -117,7 +152,11 @@ static inline size_t sample_align(size_t n) {
 static inline uint8_t *sample_payload(const Sample *s, const void *image, size_t image_bytes, size_t *size) {
   ApnnFileHeader h = s->header;
   size_t ptx_bytes = s->with_ptx ? sizeof sample_ptx_text : 0, used = sample_align(sizeof h);
-  struct { uint64_t *offset; const void *data; size_t bytes; } parts[] = {
+  struct {
+    uint64_t *offset;
+    const void *data;
+    size_t bytes;
+  } parts[] = {
       {&h.constants_offset, s->constants, sizeof s->constants}, {&h.ptx_offset, sample_ptx_text, ptx_bytes},
       {&h.strings_offset, s->strings, sizeof s->strings},       {&h.tensors_offset, s->tensors, sizeof s->tensors},
       {&h.kernels_offset, s->kernels, sizeof s->kernels},       {&h.launches_offset, s->launches, sizeof s->launches},
@@ -167,12 +206,10 @@ static inline uint8_t *sample_ptx(const Sample *s, size_t *size) {
   memcpy(text, sample_ptx_text, image_bytes);
   for (size_t i = 0; i < payload_bytes; i += 3) {
     size_t left = payload_bytes - i;
-    uint32_t group = (uint32_t)payload[i] << 16 | (left > 1 ? (uint32_t)payload[i + 1] << 8 : 0) |
-                     (left > 2 ? payload[i + 2] : 0);
-    if (i % 72 == 0)
-      out += sprintf(out, "%s%s", i ? "\n" : "", APNN_PTX_COMMENT);
-    for (int k = 0; k < 4; k++)
-      *out++ = (size_t)k > left ? '=' : digits[group >> (18 - 6 * k) & 63];
+    uint32_t group =
+        (uint32_t)payload[i] << 16 | (left > 1 ? (uint32_t)payload[i + 1] << 8 : 0) | (left > 2 ? payload[i + 2] : 0);
+    if (i % 72 == 0) out += sprintf(out, "%s%s", i ? "\n" : "", APNN_PTX_COMMENT);
+    for (int k = 0; k < 4; k++) *out++ = (size_t)k > left ? '=' : digits[group >> (18 - 6 * k) & 63];
   }
   *out++ = '\n';
   *size = (size_t)(out - text);

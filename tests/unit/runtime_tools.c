@@ -51,8 +51,7 @@ static int make_files(void **state) {
   write_bytes("cut.ptx", file, size - 9);
   free(file);
   for (int i = 0; i < IMAGES; i++) {
-    for (int c = 0; c < SAMPLE_CHANNELS; c++)
-      images[i][c] = (uint8_t)((i * 5 + c) % 16);
+    for (int c = 0; c < SAMPLE_CHANNELS; c++) images[i][c] = (uint8_t)((i * 5 + c) % 16);
     labels[i] = i < 10 ? 5 : 0; /* the greatest output is channel 5 */
   }
   write_npy("x.npy", 'u', 1, 2, IMAGES, images);
@@ -100,8 +99,7 @@ static void check_outputs(const char *name) {
   ErrorText error = apnn_error_text(text, sizeof text);
   Npy npy;
   path_in(name, path);
-  if (npy_read(path, &npy, &error) != APNN_OK)
-    fail_msg("%s", text);
+  if (npy_read(path, &npy, &error) != APNN_OK) fail_msg("%s", text);
   assert_int_equal(npy.rank, 2);
   assert_int_equal(npy.dims[0], IMAGES);
   assert_int_equal(npy.kind, 'i');
@@ -125,9 +123,10 @@ static void test_run_writes_outputs(void **state) {
 
 static void test_run_lists(void **state) {
   (void)state;
-  expect(0, "network sample: sm_80, batch 1 to 5\n  input  x : u4[6](scale=0.5, zero=3/2), 6 bytes an image\n"
-            "  output y : i32[6](scale=1), 24 bytes an image\n"
-            "  2 launches of 2 kernels, 40 bytes of constants, 136 bytes of arena\n",
+  expect(0,
+         "network sample: sm_80, batch 1 to 5\n  input  x : u4[6](scale=0.5, zero=3/2), 6 bytes an image\n"
+         "  output y : i32[6](scale=1), 24 bytes an image\n"
+         "  2 launches of 2 kernels, 40 bytes of constants, 136 bytes of arena\n",
          "apnn-run net.cubin --list");
 }
 
@@ -151,8 +150,7 @@ static void test_run_bad_input(void **state) {
   expect(1, "x.npy: neither a cubin nor PTX", "apnn-run x.npy -i x.npy -o y.npy");
   expect(1, "signed.npy: input x is u4[6](scale=0.5, zero=3/2) and takes uint8 with the batch in front, got i1 [13, 6]",
          "apnn-run net.cubin -i signed.npy -o y.npy");
-  expect(1, "range.npy: element 3 of image 7 is 16, input x takes 0 to 15",
-         "apnn-run net.cubin -i range.npy -o y.npy");
+  expect(1, "range.npy: element 3 of image 7 is 16, input x takes 0 to 15", "apnn-run net.cubin -i range.npy -o y.npy");
   expect(1, "none.npy: no images", "apnn-run net.cubin -i none.npy -o y.npy");
   expect(1, "takes 1 to 5", "apnn-run net.cubin -i x.npy -o y.npy --batch-size 6");
   expect(1, "no array for input x", "apnn-run net.cubin -o y.npy");
@@ -168,13 +166,16 @@ static void test_run_bad_input(void **state) {
 
 static void test_bench(void **state) {
   (void)state;
-  expect(0, "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 1, \"us\": 250.000, \"images_per_s\": 4000.0}\n"
-            "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 5, \"us\": 250.000, \"images_per_s\": 20000.0}\n",
-         "apnn-bench net.cubin --batch 1,5 --json --runs 3");
-  expect(0, "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 2, \"layer\": \"x\", \"engine\": \"cuda\", "
-            "\"us\": 12.500, \"bytes\": 60, \"ops\": 0}\n"
-            "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 2, \"layer\": \"y\", \"engine\": \"cuda\", "
-            "\"us\": 12.500, \"bytes\": 120, \"ops\": 24}\n",
+  expect(
+      0,
+      "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 1, \"us\": 250.000, \"images_per_s\": 4000.0}\n"
+      "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 5, \"us\": 250.000, \"images_per_s\": 20000.0}\n",
+      "apnn-bench net.cubin --batch 1,5 --json --runs 3");
+  expect(0,
+         "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 2, \"layer\": \"x\", \"engine\": \"cuda\", "
+         "\"us\": 12.500, \"bytes\": 60, \"ops\": 0}\n"
+         "{\"network\": \"sample\", \"device\": \"cuda:0\", \"batch\": 2, \"layer\": \"y\", \"engine\": \"cuda\", "
+         "\"us\": 12.500, \"bytes\": 120, \"ops\": 24}\n",
          "apnn-bench net.cubin --batch 2 --json --per-layer");
   expect(0, "sample on cuda:0 (Mock GPU 0)\n", "apnn-bench net.ptx");
   expect(0, "engine       layer\n", "apnn-bench net.ptx --per-layer");
@@ -190,9 +191,8 @@ static void test_bench(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_run_writes_outputs), cmocka_unit_test(test_run_lists),
-      cmocka_unit_test(test_run_usage),          cmocka_unit_test(test_run_bad_input),
-      cmocka_unit_test(test_bench),
+      cmocka_unit_test(test_run_writes_outputs), cmocka_unit_test(test_run_lists), cmocka_unit_test(test_run_usage),
+      cmocka_unit_test(test_run_bad_input),      cmocka_unit_test(test_bench),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }

@@ -35,8 +35,7 @@ static ApnnStatus whole_life(const uint8_t *file, size_t size) {
   ApnnSession *session = NULL;
   counting = true;
   ApnnStatus status = apnn_load_memory(file, size, "cuda:0", &network, error, sizeof error);
-  if (status == APNN_OK)
-    status = apnn_session_new(network, NULL, &session, error, sizeof error);
+  if (status == APNN_OK) status = apnn_session_new(network, NULL, &session, error, sizeof error);
   for (int i = 0; status == APNN_OK && i < 3; i++) {
     uint8_t x[SAMPLE_CHANNELS] = {1, 2, 3, 4, 5, 6};
     int32_t y[SAMPLE_CHANNELS];

@@ -55,11 +55,9 @@ void mock_reset(void) {
 static int enter(const char *symbol, bool needs_context) {
   pthread_mutex_lock(&lock);
   int result = ++control.calls == control.fail_at ? control.fail_with : 0;
-  if (result)
-    control.failed = symbol;
+  if (result) control.failed = symbol;
   pthread_mutex_unlock(&lock);
-  if (!result && needs_context && (!depth || !contexts[depth - 1]))
-    return INVALID_CONTEXT;
+  if (!result && needs_context && (!depth || !contexts[depth - 1])) return INVALID_CONTEXT;
   return result;
 }
 
@@ -99,8 +97,7 @@ static Allocation allocations[MAX_ALLOCATIONS];
 static void free_leftovers(void) {
   memset(allocations, 0, sizeof allocations);
   for (int i = 0; i < MAX_OBJECTS; i++)
-    if (objects[i] && free_object(objects[i]))
-      control.leftovers++;
+    if (objects[i] && free_object(objects[i])) control.leftovers++;
 }
 
 static void count(int *counter) {
@@ -112,8 +109,7 @@ static void count(int *counter) {
 #define ENTER(symbol, needs_context)                                                                                   \
   do {                                                                                                                 \
     int entered = enter(symbol, needs_context);                                                                        \
-    if (entered)                                                                                                       \
-      return entered;                                                                                                  \
+    if (entered) return entered;                                                                                       \
   } while (0)
 
 /* --- devices and contexts --- */
@@ -176,8 +172,7 @@ static int mock_primary_release(int device) {
   pthread_mutex_lock(&lock);
   bool last = --retained == 0;
   pthread_mutex_unlock(&lock);
-  if (last)
-    free_leftovers();
+  if (last) free_leftovers();
   return enter("cuDevicePrimaryCtxRelease", false);
 }
 
@@ -189,15 +184,13 @@ static int mock_context_current(void **context) {
 
 static int mock_context_push(void *context) {
   ENTER("cuCtxPushCurrent", false);
-  if (depth == MAX_DEPTH)
-    return INVALID_CONTEXT;
+  if (depth == MAX_DEPTH) return INVALID_CONTEXT;
   contexts[depth++] = context;
   return 0;
 }
 
 static int mock_context_pop(void **context) {
-  if (!depth)
-    return INVALID_CONTEXT;
+  if (!depth) return INVALID_CONTEXT;
   *context = contexts[--depth];
   return enter("cuCtxPopCurrent", false);
 }
@@ -217,8 +210,7 @@ static int mock_module_load(void **module, const void *image, unsigned count, co
   (void)options;
   (void)values;
   bool elf = memcmp(image, "\177ELF", 4) == 0;
-  if (!elf && (!strstr(image, ".entry widen") || count != 2))
-    return INVALID_VALUE;
+  if (!elf && (!strstr(image, ".entry widen") || count != 2)) return INVALID_VALUE;
   *module = make_object(1);
   return 0;
 }
@@ -231,8 +223,7 @@ static int mock_module_unload(void *module) {
 static int mock_module_function(void **function, void *module, const char *name) {
   ENTER("cuModuleGetFunction", true);
   (void)module;
-  if (strcmp(name, "widen") && strcmp(name, "mix"))
-    return NOT_FOUND;
+  if (strcmp(name, "widen") && strcmp(name, "mix")) return NOT_FOUND;
   *function = &functions[strcmp(name, "mix") == 0];
   return 0;
 }
@@ -255,14 +246,12 @@ static Allocation *find_allocation(uint64_t pointer) { /* under the lock */
 static int mock_memory_allocate(uint64_t *pointer, size_t bytes) {
   ENTER("cuMemAlloc", true);
   char *base = bytes ? make_object(bytes) : NULL;
-  if (!base)
-    return 2;
+  if (!base) return 2;
   memset(base, 0xa5, bytes);
   *pointer = (uintptr_t)base;
   pthread_mutex_lock(&lock);
   int free_slot = 0;
-  while (allocations[free_slot].base)
-    free_slot++;
+  while (allocations[free_slot].base) free_slot++;
   allocations[free_slot] = (Allocation){base, bytes};
   pthread_mutex_unlock(&lock);
   return 0;
@@ -272,8 +261,7 @@ static int mock_memory_free(uint64_t pointer) {
   pthread_mutex_lock(&lock);
   Allocation *found = find_allocation(pointer);
   void *base = found ? found->base : NULL;
-  if (found)
-    found->base = NULL;
+  if (found) found->base = NULL;
   pthread_mutex_unlock(&lock);
   bool good = free_object(base);
   int result = enter("cuMemFree", true);
@@ -307,8 +295,7 @@ static int mock_pointer_attribute(void *value, int attribute, uint64_t pointer) 
   pthread_mutex_lock(&lock);
   bool found = find_allocation(pointer);
   pthread_mutex_unlock(&lock);
-  if (attribute != 2 || !found)
-    return INVALID_VALUE;
+  if (attribute != 2 || !found) return INVALID_VALUE;
   *(unsigned *)value = 2;
   return 0;
 }
@@ -330,13 +317,12 @@ static int mock_address_range(uint64_t *base, size_t *bytes, uint64_t pointer) {
 static void execute(const Node *node) {
   uint32_t images = (uint32_t)node->parameters[node->kernel ? 3 : 2];
   for (uint32_t i = 0; i < node->blocks * node->threads; i++) {
-    if (i >= images * 6)
-      continue;
+    if (i >= images * 6) continue;
     if (node->kernel == 0)
       ((int32_t *)(uintptr_t)node->parameters[1])[i] = ((uint8_t *)(uintptr_t)node->parameters[0])[i];
     else
-      ((int32_t *)(uintptr_t)node->parameters[2])[i] = 3 * ((int32_t *)(uintptr_t)node->parameters[0])[i] +
-                                                       ((int32_t *)(uintptr_t)node->parameters[1])[i % 6];
+      ((int32_t *)(uintptr_t)node->parameters[2])[i] =
+          3 * ((int32_t *)(uintptr_t)node->parameters[0])[i] + ((int32_t *)(uintptr_t)node->parameters[1])[i % 6];
   }
 }
 
@@ -349,11 +335,9 @@ static int mock_launch_kernel(void *function, unsigned gx, unsigned gy, unsigned
   ENTER("cuLaunchKernel", true);
   Node node = {.kernel = function == &functions[1], .blocks = gx, .threads = bx};
   Stream *stream = stream_of(handle);
-  if (gy != 1 || gz != 1 || by != 1 || bz != 1 || extra || shared != (node.kernel ? 50000u : 0))
-    return INVALID_VALUE;
+  if (gy != 1 || gz != 1 || by != 1 || bz != 1 || extra || shared != (node.kernel ? 50000u : 0)) return INVALID_VALUE;
   int pointers = node.kernel ? 3 : 2;
-  for (int i = 0; i < pointers; i++)
-    memcpy(&node.parameters[i], parameters[i], 8);
+  for (int i = 0; i < pointers; i++) memcpy(&node.parameters[i], parameters[i], 8);
   memcpy(&node.parameters[pointers], parameters[pointers], 4);
   count(&control.launches);
   if (!stream->capture)
@@ -367,8 +351,7 @@ static int mock_launch_kernel(void *function, unsigned gx, unsigned gy, unsigned
 
 static int mock_stream_create(void **stream, unsigned flags) {
   ENTER("cuStreamCreate", true);
-  if (flags > 1)
-    return INVALID_VALUE;
+  if (flags > 1) return INVALID_VALUE;
   *stream = make_object(sizeof(Stream));
   return 0;
 }
@@ -402,8 +385,7 @@ static int mock_capture_end(void *handle, void **graph) {
   Stream *stream = handle;
   int result = enter("cuStreamEndCapture", true);
   *graph = result ? NULL : stream->capture;
-  if (result)
-    free_object(stream->capture);
+  if (result) free_object(stream->capture);
   stream->capture = NULL;
   return result;
 }
@@ -421,8 +403,7 @@ static int mock_graph_launch(void *exec, void *handle) {
   (void)handle;
   const Graph *graph = exec;
   count(&control.graph_launches);
-  for (int i = 0; i < graph->count; i++)
-    execute(&graph->nodes[i]);
+  for (int i = 0; i < graph->count; i++) execute(&graph->nodes[i]);
   return 0;
 }
 

@@ -1,0 +1,100 @@
+/* apnnc: a thin program over the compiler's library. Exit status: 0 success, 1 bad input, 2 wrong use. */
+#include "../backend/file_write.h"
+#include "options.h"
+#include "param_file.h"
+#include <string.h>
+
+typedef struct Job {
+  Context *context;
+  Options *options;
+  Graph *graph;
+  Module module;
+} Job;
+
+static bool is_ir(const char *path) {
+  size_t n = strlen(path);
+  return n > 3 && !strcmp(path + n - 3, ".ir");
+}
+
+static bool load(Job *job) {
+  Context *c = job->context;
+  const char *path = job->options->source, *problem;
+  const uint8_t *data;
+  size_t size;
+  if (!map_file(c, path, &data, &size, &problem)) {
+    diag(c, DIAG_CANNOT_READ, (SourceLoc){0}, path, problem);
+    return false;
+  }
+  if (is_ir(path)) job->graph = graph_parse(c, path, arena_strndup(c, (const char *)data, size), NULL);
+  else job->graph = frontend_load(c, path, (const char *)data, size, &job->options->frontend);
+  return job->graph != NULL;
+}
+
+/* The graph as text, and --eval: of the network as written, or of what the passes named have made of it. */
+static bool use_graph(Job *job) {
+  const Options *o = job->options;
+  if (o->emit_ir) graph_print(job->graph, PRINT_SHORT, stdout);
+  for (uint32_t i = 0; i < o->output_count; i++) {
+    if (o->outputs[i].kind != OUTPUT_IR) continue;
+    const char *text = graph_print_string(job->graph, PRINT_FULL);
+    if (!write_file_atomically(job->context, o->outputs[i].path, text, strlen(text))) return false;
+  }
+  return !o->evaluate || evaluate_network(job->context, job->graph, o);
+}
+
+static bool write_module(Job *job, const Output *output) {
+  const char *prefix = job->options->symbol_prefix;
+  switch (output->kind) {
+  case OUTPUT_CUBIN: return backend_write_cubin(job->context, &job->module, output->path);
+  case OUTPUT_PTX: return backend_write_ptx(job->context, &job->module, output->path);
+  case OUTPUT_C: return backend_write_c(job->context, &job->module, output->path, prefix);
+  case OUTPUT_OBJECT: return backend_write_object(job->context, &job->module, output->path, prefix);
+  case OUTPUT_HEADER: return backend_write_header(job->context, &job->module, output->path, prefix);
+  default: return true; /* written by use_graph */
+  }
+}
+
+static bool compile(Job *job) {
+  const Options *o = job->options;
+  if (!options_make_module(o)) {
+    if (!passes_run(job->graph, &o->passes, NULL)) return false;
+  } else if (!compile_graph(job->graph, &o->passes, &job->module)) {
+    return false;
+  }
+  if (o->explain) passes_explain(job->graph, &o->passes, stdout);
+  for (uint32_t i = 0; i < o->output_count; i++)
+    if (!write_module(job, &o->outputs[i])) return false;
+  return true;
+}
+
+static bool run(void *user) {
+  Job *job = user;
+  Options *o = job->options;
+  bool staged = o->passes.stop_after || o->passes.pipeline;
+  o->passes.target = strcmp(o->target, "native") ? target_find(o->target) : native_target(job->context);
+  o->passes.print_to = stdout;
+  if (!o->passes.target || !load(job)) return false;
+  if (!staged && !use_graph(job)) return false;
+  if (options_run_passes(o) && !compile(job)) return false;
+  return !staged || use_graph(job);
+}
+
+int main(int count, char **words) {
+  Options options;
+  OptionsResult result = options_read(count, words, &options);
+  if (result != OPTIONS_RUN) return result == OPTIONS_DONE ? 0 : 2;
+  Context *c = context_new(NULL);
+  if (!c) {
+    fputs("apnnc: out of memory\n", stderr);
+    return 1;
+  }
+  Job job = {.context = c, .options = &options};
+  bool good = context_try(c, run, &job);
+  diag_flush(c, stderr);
+  context_free(c);
+  if (fflush(stdout) || ferror(stdout)) {
+    fputs("apnnc: standard output cannot be written\n", stderr);
+    return 1;
+  }
+  return good ? 0 : 1;
+}

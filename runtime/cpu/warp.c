@@ -1,0 +1,215 @@
+/* A warp: 32 lanes, each with a program counter. The lanes with the least one run together until it reaches the least
+ * of the others, so structured code meets again by itself. Guarantees: lanes that wait for others of their own warp let
+ * them run (a group that yields or branches back too often gives way). */
+#include "machine.h"
+
+#include <string.h>
+
+/* How many instructions a part of a warp runs before another part gets its turn. */
+static const uint64_t GROUP_QUANTUM = 1 << 16;
+
+/* ---- start ---- */
+
+static void fill32(const Warp *w, uint32_t slot, const uint32_t values[LANES]) {
+  if (slot != NO_OPERAND) memcpy(w->registers + slot, values, LANES * sizeof *values);
+}
+
+static void fill_same(const Warp *w, int special, uint64_t value) {
+  uint32_t slot = w->block->kernel->special_slot[special], narrow[LANES];
+  if (slot == NO_OPERAND) return;
+  for (int lane = 0; lane < LANES; lane++) narrow[lane] = (uint32_t)value;
+  if (special_registers[special].class != REGISTER_64) {
+    fill32(w, slot, narrow);
+    return;
+  }
+  for (int lane = 0; lane < LANES; lane++) memcpy(w->registers + slot + 8 * lane, &value, sizeof value);
+}
+
+static void fill_triple(const Warp *w, int special, const uint32_t values[3]) {
+  for (int i = 0; i < 3; i++) fill_same(w, special + i, values[i]);
+}
+
+static void fill_lane_registers(const Warp *w) {
+  const uint32_t *slot = w->block->kernel->special_slot, *size = w->block->launch->block;
+  uint32_t values[9][LANES];
+  for (uint32_t lane = 0; lane < LANES; lane++) {
+    uint32_t thread = w->index * LANES + lane, bit = 1u << lane;
+    uint32_t of_lane[] = {thread % size[0], thread / size[0] % size[1], thread / size[0] / size[1], lane,
+                          bit,              bit | (bit - 1),            bit - 1,                    ~(bit - 1),
+                          ~(bit | (bit - 1))};
+    for (int i = 0; i < 9; i++) values[i][lane] = of_lane[i];
+  }
+  static const uint8_t special[] = {SPECIAL_TID_X,       SPECIAL_TID_Y,       SPECIAL_TID_Z,
+                                    SPECIAL_LANEID,      SPECIAL_LANEMASK_EQ, SPECIAL_LANEMASK_LE,
+                                    SPECIAL_LANEMASK_LT, SPECIAL_LANEMASK_GE, SPECIAL_LANEMASK_GT};
+  for (int i = 0; i < 9; i++) fill32(w, slot[special[i]], values[i]);
+}
+
+static void fill_block_registers(const Warp *w) {
+  const Block *block = w->block;
+  const Launch *launch = block->launch;
+  static const uint32_t zeros[3] = {0, 0, 0}, ones[3] = {1, 1, 1};
+  fill_triple(w, SPECIAL_NTID_X, launch->block);
+  fill_triple(w, SPECIAL_CTAID_X, block->index);
+  fill_triple(w, SPECIAL_NCTAID_X, launch->grid);
+  fill_triple(w, SPECIAL_CLUSTERID_X, block->index);
+  fill_triple(w, SPECIAL_NCLUSTERID_X, launch->grid);
+  fill_triple(w, SPECIAL_CLUSTER_CTAID_X, zeros);
+  fill_triple(w, SPECIAL_CLUSTER_NCTAID_X, ones);
+  fill_same(w, SPECIAL_CLUSTER_CTARANK, 0);
+  fill_same(w, SPECIAL_CLUSTER_NCTARANK, 1);
+  fill_same(w, SPECIAL_WARPID, w->index);
+  fill_same(w, SPECIAL_NWARPID, block->warp_count);
+  fill_same(w, SPECIAL_SMID, 0);
+  fill_same(w, SPECIAL_NSMID, 1);
+  fill_same(w, SPECIAL_GRIDID, 0);
+  fill_same(w, SPECIAL_DYNAMIC_SMEM_SIZE, launch->shared_dynamic);
+  fill_same(w, SPECIAL_TOTAL_SMEM_SIZE, block->shared.size);
+}
+
+void warp_start(Warp *w, Block *block, uint32_t index) {
+  uint32_t threads = block->thread_count - index * LANES;
+  w->block = block;
+  w->index = index;
+  w->exists = threads >= LANES ? FULL_MASK : (1u << threads) - 1;
+  w->live = w->exists;
+  w->blocked = 0;
+  w->stopped = w->yielded = false;
+  w->last_pc = 0;
+  w->carry = 0;
+  w->copy_count = 0;
+  w->executed = 0;
+  memset(w->pc, 0, sizeof w->pc);
+  memset(w->committed, 0, sizeof w->committed);
+  if (w->assigned) memset(w->assigned, 0, block->kernel->tracked_count * sizeof *w->assigned);
+  if (w->accumulating) memset(w->accumulating, 0, block->kernel->accumulator_count * sizeof *w->accumulating);
+  fill_lane_registers(w);
+  fill_block_registers(w);
+}
+
+/* ---- registers that have to be looked at ---- */
+
+static bool track_reads(Warp *w, const Inst *in, uint32_t mask) {
+  const Track *track = in->track;
+  for (uint32_t i = 0; i < track->use_count; i++) {
+    uint32_t missing = mask & ~w->assigned[track->uses[i].index];
+    if (!missing) continue;
+    fault_raise(w, in, (uint32_t)__builtin_ctz(missing), FAULT_FAILED, "register %s is read before anything wrote it",
+                track->uses[i].reg->name);
+    return false;
+  }
+  return true;
+}
+
+static void track_writes(Warp *w, const Inst *in, uint32_t mask) {
+  for (uint32_t i = 0; i < in->track->mark_count; i++) w->assigned[in->track->marks[i].index] |= mask;
+}
+
+/* ---- groups of lanes ---- */
+
+typedef struct Group {
+  uint32_t mask, pc;
+  uint32_t limit; /* the least program counter of the other lanes that can run: stop there */
+} Group;
+
+/* The lanes with the least program counter that is at least `from`, or with the least at all. */
+static bool choose_group(const Warp *w, uint32_t from, Group *group) {
+  uint32_t runnable = w->live & ~w->blocked, least = UINT32_MAX, least_from = UINT32_MAX;
+  for (int lane = 0; lane < LANES; lane++) {
+    if (!(runnable >> lane & 1)) continue;
+    if (w->pc[lane] < least) least = w->pc[lane];
+    if (w->pc[lane] >= from && w->pc[lane] < least_from) least_from = w->pc[lane];
+  }
+  *group = (Group){.pc = least_from != UINT32_MAX ? least_from : least, .limit = UINT32_MAX};
+  for (int lane = 0; lane < LANES; lane++) {
+    if (!(runnable >> lane & 1)) continue;
+    if (w->pc[lane] == group->pc) group->mask |= 1u << lane;
+    else if (w->pc[lane] > group->pc && w->pc[lane] < group->limit) group->limit = w->pc[lane];
+  }
+  return group->mask != 0;
+}
+
+static void save_group(Warp *w, uint32_t mask, uint32_t pc) {
+  for (int lane = 0; lane < LANES; lane++) w->pc[lane] = mask >> lane & 1 ? pc : w->pc[lane];
+}
+
+static inline uint32_t guard_mask(const Warp *w, const Inst *in) {
+  return *(const uint32_t *)(w->registers + in->guard) ^ in->guard_flip;
+}
+
+static bool execute_tracked(Warp *w, const Inst *in, uint32_t mask) {
+  if (in->guard != NO_OPERAND && !track_reads(w, in, mask)) return false;
+  uint32_t active = in->guard == NO_OPERAND ? mask : mask & guard_mask(w, in);
+  if (!active) return true;
+  if (!track_reads(w, in, active)) return false;
+  in->exec(w, in, active);
+  track_writes(w, in, active);
+  return !w->stopped;
+}
+
+/* Runs the group until it splits, meets others, may block, or has used its budget. Keeps its program counters. */
+static void run_group(Warp *w, Group g, uint64_t *budget) {
+  const Inst *code = w->block->kernel->code;
+  uint32_t pc = g.pc, mask = g.mask;
+  uint64_t left = *budget;
+  while (left && pc < g.limit) {
+    const Inst *in = &code[pc];
+    left--;
+    uint32_t active = mask;
+    if (in->guard != NO_OPERAND) {
+      active &= guard_mask(w, in);
+      if (!active && !in->track) {
+        pc++;
+        continue;
+      }
+    }
+    if (in->kind == INST_PLAIN) {
+      in->exec(w, in, active);
+      pc++;
+      if (w->stopped) break;
+      continue;
+    }
+    if (in->kind == INST_TRACKED) {
+      pc++;
+      if (!execute_tracked(w, in, mask)) break;
+      continue;
+    }
+    if (in->track && !track_reads(w, in, in->guard == NO_OPERAND ? active : mask)) break;
+    if (in->kind == INST_BRANCH && active == mask) {
+      pc = in->target;
+      if (g.limit != UINT32_MAX && pc > g.pc && pc > g.limit) break;
+      continue;
+    }
+    save_group(w, mask, pc + 1);
+    if (in->kind == INST_BRANCH) save_group(w, active, in->target);
+    else if (active) in->exec(w, in, active);
+    *budget = left;
+    return;
+  }
+  save_group(w, mask, pc);
+  *budget = left;
+}
+
+WarpState warp_run(Warp *w, uint64_t quantum) {
+  uint64_t left = quantum;
+  uint32_t from = 0;
+  w->yielded = false;
+  while (left) {
+    Group group;
+    if (!choose_group(w, from, &group)) break;
+    uint64_t turn = group.mask == (w->live & ~w->blocked) || left < GROUP_QUANTUM ? left : GROUP_QUANTUM;
+    uint64_t before = turn;
+    run_group(w, group, &turn);
+    left -= before - turn;
+    if (w->stopped) return WARP_STOPPED;
+    bool gives_way = w->yielded || !turn;
+    from = gives_way ? group.pc + 1 : 0;
+    if (w->yielded) {
+      w->last_pc = group.pc;
+      break;
+    }
+  }
+  w->executed += quantum - left;
+  if (!w->live) return WARP_DONE;
+  return w->live & ~w->blocked ? WARP_READY : WARP_BLOCKED;
+}
