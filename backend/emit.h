@@ -69,6 +69,9 @@ typedef struct Epilogue {
   Kernel *kernel;
   StepConstant constants[MAX_STEPS][MAX_STEP_CONSTANTS];
   Tensor others[MAX_STEPS]; /* second operands of add */
+  /* How a kernel reads element (pixel, channel) of others[step] where it knows a shorter way than load_element; NULL. */
+  Flow (*read_other)(void *user, uint32_t step, PtxValue pixel, PtxValue channel);
+  void *user;
 } Epilogue;
 void epilogue_begin(Epilogue *e, Kernel *k);                  /* outside of control flow */
 void epilogue_at(Epilogue *e, PtxValue channel);               /* rows of constants from this channel on */

@@ -210,7 +210,8 @@ static Flow apply_step(Epilogue *e, uint32_t i, Flow f, PtxValue pixel, PtxValue
     x = ptx_select(p, ptx_setp(p, "ge.f32", x, ptx_float(0)), ptx_float(1), ptx_float(-1));
     break;
   case OP_ADD: {
-    Flow other = load_element(p, &e->others[i], pixel, channel);
+    Flow other = e->read_other ? e->read_other(e->user, i, pixel, channel)
+                               : load_element(p, &e->others[i], pixel, channel);
     x = ptx_2(p, "add.rn.f32", x, other.type.kind == ELEM_F32 ? other.reg : dequantized(p, other, c[0].loaded[0]));
     break;
   }

@@ -378,25 +378,115 @@ static PtxValue corrected(Mma *m, PtxValue accumulator, PtxValue sum, const Row 
   return x;
 }
 
+/* The second operand of an add, as a lane sees it: the run of a block's bits in planes, or an address. */
+typedef struct Other {
+  bool is_run, is_row;
+  int block_tile;                     /* is_run: the first column tile of the block that `words` holds, or -1 */
+  PtxValue at[MAX_ROW_TILES][2];      /* the pixel (is_run), or the pixel's lane_channel (is_row) */
+  PtxValue words[MAX_ROW_TILES][2][8];
+} Other;
+
 typedef struct Results {
+  Mma *m;
   Row rows[MAX_ROW_TILES][2];
   PtxValue words[MAX_ROW_TILES][2][8]; /* the bits of a run of channels, a plane each */
   PtxValue lane_channel;               /* first_channel + warp_column + 2 * quad */
+  Other others[MAX_STEPS];
+  int i, h, j, e;                      /* the element under way: row tile, half, column tile, column parity */
 } Results;
+
+static PtxValue block_channel(Mma *m, int column_tile) {
+  Ptx *p = &m->k->ptx;
+  return ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_int(8 * column_tile));
+}
+
+/* Decides how each second operand is read. The short ways need every channel of the tile to exist. */
+static void place_others(Results *r) {
+  Mma *m = r->m;
+  Ptx *p = &m->k->ptx;
+  int warp_n = m->tile.n / m->tile.warps_n;
+  for (uint32_t s = 0; s < m->node->step_count; s++) {
+    if (m->node->steps[s].op != OP_ADD) continue;
+    const Tensor *t = &m->epilogue.others[s];
+    Layout l = t->type.layout;
+    Other *o = &r->others[s];
+    if (t->image.channels % m->tile.n) continue;
+    o->is_run = l.kind == LAYOUT_PLANES && warp_n % l.block == 0;
+    o->is_row = l.kind != LAYOUT_PLANES;
+    o->block_tile = -1;
+    for (int i = 0; i < m->row_tiles; i++)
+      for (int h = 0; h < 2; h++) {
+        o->at[i][h] = ptx_address(p, t->base, r->rows[i][h].pixel, (int64_t)layout_pixel_bytes(&t->type));
+        if (o->is_row) o->at[i][h] = ptx_address(p, o->at[i][h], r->lane_channel, l.kind == LAYOUT_BYTES ? 1 : 4);
+      }
+  }
+}
+
+/* The lane's runs of a block of channels: one load a row and plane. */
+static void load_runs(Results *r, Other *o, const Tensor *t, int first_tile) {
+  Mma *m = r->m;
+  Ptx *p = &m->k->ptx;
+  int run_bytes = t->type.layout.block / 32;
+  const char *load = run_bytes == 4 ? "global.nc.b32" : run_bytes == 2 ? "global.nc.u16" : "global.nc.u8";
+  PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, block_channel(m, first_tile), 3));
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      PtxValue at = ptx_address(p, o->at[i][h], in_pixel, 1);
+      for (int plane = 0; plane < t->type.bits; plane++)
+        o->words[i][h][plane] = ptx_load(p, load, CLASS_B32, at, (int64_t)plane * t->type.layout.pitch / 8);
+    }
+  o->block_tile = first_tile;
+}
+
+static Flow read_run(Results *r, Other *o, const Tensor *t) {
+  Ptx *p = &r->m->k->ptx;
+  int tiles = t->type.layout.block / 8, first_tile = r->j / tiles * tiles;
+  if (o->block_tile != first_tile) load_runs(r, o, t, first_tile);
+  int position = r->j % tiles * 2 + r->e;
+  PtxValue q = ptx_int(0);
+  for (int plane = 0; plane < t->type.bits; plane++) {
+    PtxValue word = o->words[r->i][r->h][plane];
+    PtxValue bit = ptx_new(p, CLASS_B32);
+    ptx_raw(p, "bfe.u32 %s, %s, %d, 1;", ptx_text(p, bit), ptx_text(p, word), position);
+    q = ptx_mad(p, bit, ptx_int(1 << plane), q);
+  }
+  return (Flow){t->type, q, -stored_bias(&t->type)};
+}
+
+static Flow read_row(Results *r, Other *o, const Tensor *t) {
+  Ptx *p = &r->m->k->ptx;
+  int offset = 8 * r->j + r->e;
+  PtxValue at = o->at[r->i][r->h];
+  if (t->type.layout.kind == LAYOUT_BYTES) {
+    const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
+    return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, offset), 0};
+  }
+  bool real = t->type.kind == ELEM_F32;
+  PtxValue x = ptx_load(p, real ? "global.nc.f32" : "global.nc.b32", real ? CLASS_F32 : CLASS_B32, at, 4 * offset);
+  return (Flow){t->type, x, 0};
+}
+
+static Flow read_other(void *user, uint32_t step, PtxValue pixel, PtxValue channel) {
+  Results *r = user;
+  Other *o = &r->others[step];
+  const Tensor *t = &r->m->epilogue.others[step];
+  if (o->is_run) return read_run(r, o, t);
+  if (o->is_row) return read_row(r, o, t);
+  return load_element(&r->m->k->ptx, t, pixel, channel);
+}
 
 /* A run: the 2J bits of one block of channels that this lane holds. */
 static void store_run(Mma *m, Results *r, int column_tile) {
   Ptx *p = &m->k->ptx;
   Layout l = m->out.type.layout;
   int tiles = l.block / 8, run_bytes = 2 * tiles / 8;
-  int block = column_tile / tiles * l.block;
-  PtxValue block_channel = ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_int(block));
+  PtxValue first = block_channel(m, column_tile / tiles * tiles);
   PtxValue kept = ptx_int(1);
-  if (l.pitch % m->tile.n) kept = ptx_setp(p, "lt.u32", block_channel, ptx_int(l.pitch));
+  if (l.pitch % m->tile.n) kept = ptx_setp(p, "lt.u32", first, ptx_int(l.pitch));
   const char *store = run_bytes == 4 ? "global.b32" : run_bytes == 2 ? "global.u16" : "global.u8";
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++) {
-      PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, block_channel, 3));
+      PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, first, 3));
       PtxValue at = ptx_address(p, r->rows[i][h].out, in_pixel, 1);
       for (int plane = 0; plane < m->out.type.bits; plane++) {
         PtxValue word = r->words[i][h][plane];
@@ -446,6 +536,7 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
     for (int h = 0; h < 2; h++) {
       Row *row = &r->rows[i][h];
       PtxValue sum = m->sums[i][h];
+      r->i = i, r->h = h, r->j = j, r->e = e;
       Flow f = {m->node->main_type, corrected(m, m->accumulators[i][j][2 * h + e], sum, row, offset), 0};
       f = epilogue_apply(&m->epilogue, f, row->pixel, read_channel);
       PtxValue stored = flow_stored(p, f, t);
@@ -457,11 +548,14 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
 
 static void finish(Mma *m) {
   Ptx *p = &m->k->ptx;
-  Results r = {0};
+  Results r = {.m = m};
   r.lane_channel = ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_shl(p, m->quad, 1));
   finish_sums(m);
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++) r.rows[i][h] = place_row(m, i, h, r.lane_channel);
+  place_others(&r);
+  m->epilogue.read_other = read_other;
+  m->epilogue.user = &r;
   epilogue_at(&m->epilogue, r.lane_channel);
   bool planes = m->out.type.layout.kind == LAYOUT_PLANES;
   int run_tiles = planes ? m->out.type.layout.block / 8 : 1;

@@ -57,7 +57,14 @@ find_cuda() {
   command -v ptxas >/dev/null || fail "no ptxas: install the CUDA Toolkit or set CUDA_HOME to its folder"
 }
 
-has_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+# The first GPU is one that compiled networks run on: Ampere or later.
+has_gpu() {
+  local capability
+  capability=$(nvidia-smi --id=0 --query-gpu=compute_cap --format=csv,noheader 2>/dev/null) || return 1
+  [[ $capability =~ ^([0-9]+)\.[0-9]+$ ]] && [ "${BASH_REMATCH[1]}" -ge 8 ]
+}
+
+compile() { "$build/bin/apnnc" "$digits/digits.apnn" --batch 540 "$@"; }
 
 install_packages
 find_cuda
@@ -69,14 +76,18 @@ quietly cmake --build "$build"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-device=cpu target=()
-if has_gpu; then
-  device=cuda:0 target=(--target native)
+say "compiling examples/digits/digits.apnn"
+device=cpu network=$work/digits.cubin
+if ! has_gpu; then
+  compile -o "$network"
+else
+  device=cuda:0
+  if ! compile --target native -o "$network" 2>/dev/null; then
+    network=$work/digits.ptx
+    say "no target of its own for this GPU: the driver compiles the PTX for sm_80"
+    compile --target sm_80 -o "$network"
+  fi
 fi
 
-say "compiling examples/digits/digits.apnn"
-"$build/bin/apnnc" "$digits/digits.apnn" -o "$work/digits.cubin" --batch 540 "${target[@]}"
-
 say "classifying 540 held-out images on $device"
-"$build/bin/apnn-run" "$work/digits.cubin" -i "$digits/test_images.npy" --labels "$digits/test_labels.npy" \
-  --device "$device"
+"$build/bin/apnn-run" "$network" -i "$digits/test_images.npy" --labels "$digits/test_labels.npy" --device "$device"

@@ -13,6 +13,7 @@ static bool check_input(Lower *l, const Call *call, ValueId x, int rank) {
   if (t->scales != NO_VALUE) {
     diag(l->context, DIAG_NEEDS_ONE_SCALE, call->loc, call->operation->name);
     diag_seen(l->context, "%s", type_string(l->context, l->graph, t));
+    diag_hint(l->context, "quantize with one scale: scale=, or a parameter of a single element");
     return false;
   }
   return need_rank(l, call, x, rank);

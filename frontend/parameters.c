@@ -257,7 +257,8 @@ static ValueId add_vector(Lower *l, const char *name, int32_t count, const float
 }
 
 /* What takes the place of a parameter that is wrong: anything that breaks no rule. */
-static ValueId stand_in(Lower *l, const char *name, int32_t channels) {
+static ValueId stand_in(Lower *l, const RoleInfo *info, const char *name, int32_t channels) {
+  if (info->one) channels = 1;
   float *data = ARENA_NEW(l->context, float, channels);
   for (int32_t i = 0; i < channels; i++) data[i] = 1;
   return add_vector(l, name, channels, data);
@@ -277,14 +278,14 @@ ValueId param_vector(Lower *l, const Call *call, ParamRole role, int32_t channel
   const ParamTensor *t = param_find(l, call, name);
   if (!t) {
     param_missing(l, call, name, arena_printf(l->context, "the %s, a float tensor %s,", info->about, shape));
-    return stand_in(l, name, channels);
+    return stand_in(l, info, name, channels);
   }
   if (!vector_shape_fits(t, info->one, channels)) {
     param_report_shape(l, call, t, arena_printf(l->context, "the %s, %s", info->about, shape));
-    return stand_in(l, name, channels);
+    return stand_in(l, info, name, channels);
   }
   float *data = ARENA_NEW(l->context, float, t->count);
   if (!param_to_floats(l, call, t, data) || !check_least(l, call, t, data, info->least))
-    return stand_in(l, name, channels);
+    return stand_in(l, info, name, channels);
   return add_vector(l, name, (int32_t)t->count, data);
 }

@@ -1,18 +1,24 @@
 /* How large integer sums can become.
  *
- * For an output channel with weights' levels w and input levels in [lo, hi], the largest partial sum of any subset of the
- * products is the sum of max(0, w * lo, w * hi), the least that of min(0, w * lo, w * hi). No order of adding, and no
- * part of it that lies in padding, leaves that range.
+ * For an output channel with weights' levels w and input levels in [lo, hi], the largest partial sum of any subset of
+ * the products is the sum of max(0, w * lo, w * hi), the least that of min(0, w * lo, w * hi). No order of adding, and
+ * no part of it that lies in padding, leaves that range.
  */
 #include "eval.h"
 #include <string.h>
 
 #define SATURATED (INT64_C(1) << 40) /* far past any limit, far from overflow */
 
-static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t greater(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+static int64_t lesser(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
-static int64_t level_magnitude(const Type *t) { return greater(type_level_max(t), -(int64_t)type_level_min(t)); }
+static int64_t level_magnitude(const Type *t) {
+  return greater(type_level_max(t), -(int64_t)type_level_min(t));
+}
 
 /* The greatest |partial sum| of one output channel, whose `count` weights start at `first`. */
 static int64_t channel_bound(const Type *x, const Type *w, const void *weights, int64_t first, int64_t count) {
@@ -46,8 +52,10 @@ static int64_t main_bound(const Graph *g, const Node *node, const int64_t *bound
   int64_t most = 0;
   switch (node->op) {
   case OP_CONV2D:
-  case OP_LINEAR: return product_bound(g, node);
-  case OP_ARGMAX: return type_channels(graph_type(g, node->inputs[0])) - 1;
+  case OP_LINEAR:
+    return product_bound(g, node);
+  case OP_ARGMAX:
+    return type_channels(graph_type(g, node->inputs[0])) - 1;
   case OP_AVGPOOL: {
     int64_t pixels = window_pixels(graph_type(g, node->inputs[0]), &node->attrs), bound = bounds[node->inputs[0]];
     return bound && pixels > SATURATED / bound ? SATURATED : pixels * bound;
@@ -93,7 +101,8 @@ int64_t value_bound(const Graph *g, ValueId value) {
   int64_t *bounds = ARENA_NEW(g->context, int64_t, g->value_count);
   NodeId end = mark_needed(g, value, needed);
   for (ValueId i = 0; i < g->value_count; i++)
-    if (needed[i]) bounds[i] = g->values[i].kind == VALUE_CONST ? const_bound(&g->values[i]) : type_bound(&g->values[i].type);
+    if (needed[i])
+      bounds[i] = g->values[i].kind == VALUE_CONST ? const_bound(&g->values[i]) : type_bound(&g->values[i].type);
   for (NodeId n = 0; n < end; n++) {
     const Node *node = &g->nodes[n];
     if (node->op != OP_NONE && needed[node->result] && graph_type(g, node->result)->kind == ELEM_I32)

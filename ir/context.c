@@ -8,7 +8,9 @@
 
 enum { ALIGN = 16, FIRST_CHUNK = 1 << 14, LARGEST_CHUNK = 1 << 20 };
 
-static size_t align_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
+static size_t align_up(size_t n) {
+  return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
 
 static void *library_reallocate(void *user, void *pointer, size_t old_size, size_t new_size) {
   (void)user, (void)old_size;
@@ -97,8 +99,10 @@ void context_release(Context *c, void *block) {
   if (!block) return;
   Block *b = (Block *)((char *)block - align_up(sizeof *b));
   if (b->next) b->next->previous = b->previous;
-  if (b->previous) b->previous->next = b->next;
-  else c->blocks = b->next;
+  if (b->previous)
+    b->previous->next = b->next;
+  else
+    c->blocks = b->next;
   host_free(c, b, b->size);
 }
 
@@ -171,7 +175,9 @@ void *arena_grow(Context *c, void *old, size_t old_bytes, size_t new_bytes) {
   return p;
 }
 
-char *arena_strdup(Context *c, const char *s) { return arena_strndup(c, s, strlen(s)); }
+char *arena_strdup(Context *c, const char *s) {
+  return arena_strndup(c, s, strlen(s));
+}
 
 char *arena_strndup(Context *c, const char *s, size_t n) {
   char *copy = arena_alloc(c, n + 1);

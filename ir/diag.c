@@ -21,8 +21,7 @@ static const char *const severity_name[] = {"error", "warning"};
 uint32_t context_add_source(Context *c, const char *name, const char *text, size_t length) {
   if (c->source_count == c->source_capacity) {
     uint32_t capacity = c->source_capacity ? c->source_capacity * 2 : 4;
-    Source *sources =
-        arena_grow(c, c->sources, sizeof(Source) * c->source_capacity, sizeof(Source) * (size_t)capacity);
+    Source *sources = arena_grow(c, c->sources, sizeof(Source) * c->source_capacity, sizeof(Source) * (size_t)capacity);
     if (!sources) return 0;
     c->sources = sources;
     c->source_capacity = capacity;
@@ -82,8 +81,10 @@ static void add_line(Context *c, const char *label, SourceLoc loc, const char *f
   if (!line) return;
   *line = (ReportLine){.label = label, .loc = loc, .text = format_text(c, format, args)};
   if (!line->text) return;
-  if (c->latest->last) c->latest->last->next = line;
-  else c->latest->first = line;
+  if (c->latest->last)
+    c->latest->last->next = line;
+  else
+    c->latest->first = line;
   c->latest->last = line;
 }
 
@@ -95,12 +96,22 @@ static void add_line(Context *c, const char *label, SourceLoc loc, const char *f
     va_end(args);                                                                                                      \
   } while (0)
 
-void diag_expected(Context *c, const char *format, ...) { ADD_LINE("expected", (SourceLoc){0}); }
-void diag_seen(Context *c, const char *format, ...) { ADD_LINE("seen", (SourceLoc){0}); }
-void diag_hint(Context *c, const char *format, ...) { ADD_LINE("hint", (SourceLoc){0}); }
-void diag_note(Context *c, SourceLoc loc, const char *format, ...) { ADD_LINE(NULL, loc); }
+void diag_expected(Context *c, const char *format, ...) {
+  ADD_LINE("expected", (SourceLoc){0});
+}
+void diag_seen(Context *c, const char *format, ...) {
+  ADD_LINE("seen", (SourceLoc){0});
+}
+void diag_hint(Context *c, const char *format, ...) {
+  ADD_LINE("hint", (SourceLoc){0});
+}
+void diag_note(Context *c, SourceLoc loc, const char *format, ...) {
+  ADD_LINE(NULL, loc);
+}
 
-uint32_t diag_error_count(const Context *c) { return c->error_count; }
+uint32_t diag_error_count(const Context *c) {
+  return c->error_count;
+}
 
 /* --- writing --- */
 
@@ -131,13 +142,17 @@ static bool find_line(const Source *s, uint32_t line, const char **start, size_t
   return true;
 }
 
-static bool continues_character(char byte) { return ((unsigned char)byte & 0xc0) == 0x80; }
+static bool continues_character(char byte) {
+  return ((unsigned char)byte & 0xc0) == 0x80;
+}
 
 /* A blank for every character of the text, so that the caret stands under its own. */
 static void print_blanks(const char *text, size_t n, FILE *out) {
   for (size_t i = 0; i < n; i++)
-    if (text[i] == '\t') fputc('\t', out);
-    else if (!continues_character(text[i])) fputc(' ', out);
+    if (text[i] == '\t')
+      fputc('\t', out);
+    else if (!continues_character(text[i]))
+      fputc(' ', out);
 }
 
 static void print_printable(const char *text, size_t n, FILE *out) {
@@ -187,7 +202,9 @@ static void print_report(const Context *c, const Report *r, FILE *out) {
   }
 }
 
-static int compare_numbers(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
+static int compare_numbers(uint32_t a, uint32_t b) {
+  return (a > b) - (a < b);
+}
 
 /* By file, line and column; reports without a place come last; otherwise in the order of reporting. */
 static int compare_reports(const void *left, const void *right) {

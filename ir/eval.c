@@ -82,8 +82,7 @@ static void release_after(Run *run, const ValueId *values, uint32_t count, NodeI
 static void release_dead(Run *run, NodeId id) {
   const Node *node = &run->graph->nodes[id];
   release_after(run, node->inputs, node->input_count, id);
-  for (uint32_t s = 0; s < node->step_count; s++)
-    release_after(run, node->steps[s].args, node->steps[s].arg_count, id);
+  for (uint32_t s = 0; s < node->step_count; s++) release_after(run, node->steps[s].args, node->steps[s].arg_count, id);
   release_after(run, &node->result, 1, id);
 }
 

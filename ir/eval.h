@@ -34,8 +34,10 @@ static inline int32_t dense_integer(const Type *t, const void *data, size_t i) {
 }
 
 static inline void store_integer(const Type *t, void *data, size_t i, int32_t q) {
-  if (t->kind == ELEM_I32) ((int32_t *)data)[i] = q;
-  else ((uint8_t *)data)[i] = (uint8_t)q;
+  if (t->kind == ELEM_I32)
+    ((int32_t *)data)[i] = q;
+  else
+    ((uint8_t *)data)[i] = (uint8_t)q;
 }
 
 static inline int32_t dense_level(const Type *t, const void *data, size_t i) {
@@ -43,10 +45,14 @@ static inline int32_t dense_level(const Type *t, const void *data, size_t i) {
   return map.mult * dense_integer(t, data, i) - map.offset;
 }
 
-static inline uint32_t image_count(const Type *t, uint32_t batch) { return t->batched ? batch : 1; }
+static inline uint32_t image_count(const Type *t, uint32_t batch) {
+  return t->batched ? batch : 1;
+}
 
 /* Image number n of an operand, of the result. */
-static inline void *result_at(const Eval *e, uint32_t n) { return (char *)e->out + n * type_dense_bytes(e->type); }
+static inline void *result_at(const Eval *e, uint32_t n) {
+  return (char *)e->out + n * type_dense_bytes(e->type);
+}
 
 static inline const void *image_at(const Operand *operand, uint32_t n) {
   size_t bytes = operand->type->batched ? type_dense_bytes(operand->type) : 0;

@@ -1,5 +1,5 @@
-/* Exact integer products: conv2d and linear. Levels are expanded once to 16 bits; each output pixel gathers its patch as
- * [group][tap][channel of the group], the order of the weights of one output channel. */
+/* Exact integer products: conv2d and linear. Levels are expanded once to 16 bits; each output pixel gathers its patch
+ * as [group][tap][channel of the group], the order of the weights of one output channel. */
 #include "eval.h"
 
 static int16_t *expand_levels(Context *c, const Operand *operand, uint32_t images) {
@@ -28,7 +28,8 @@ static void gather_tap(const Patch *p, const int16_t *pixel, size_t tap, int16_t
   size_t width = p->group_channels;
   for (int32_t group = 0; group < p->attrs->groups; group++) {
     int16_t *to = patch + ((size_t)group * p->taps + tap) * width;
-    if (pixel) memcpy(to, pixel + (size_t)group * width, width * sizeof *to);
+    if (pixel)
+      memcpy(to, pixel + (size_t)group * width, width * sizeof *to);
     else
       for (size_t i = 0; i < width; i++) to[i] = (int16_t)p->attrs->pad_level;
   }

@@ -30,9 +30,15 @@ typedef struct Element {
 
 typedef Number (*Apply)(const Element *e, Number x, float second, int32_t channel);
 
-static float real_at(const Vector *v, int32_t channel) { return ((const float *)v->data)[(size_t)channel * v->stride]; }
-static Number real(float f) { return (Number){.f = f}; }
-static int32_t level_of(const Element *e, Number x) { return (int32_t)((uint32_t)e->map.mult * (uint32_t)x.i) - e->map.offset; }
+static float real_at(const Vector *v, int32_t channel) {
+  return ((const float *)v->data)[(size_t)channel * v->stride];
+}
+static Number real(float f) {
+  return (Number){.f = f};
+}
+static int32_t level_of(const Element *e, Number x) {
+  return (int32_t)((uint32_t)e->map.mult * (uint32_t)x.i) - e->map.offset;
+}
 
 static Vector scale_vector(const Graph *g, const Type *t) {
   const float *scales = type_scales(g, t);
@@ -132,10 +138,18 @@ static Number apply_thresholds(const Element *e, Number x, float second, int32_t
 }
 
 static const Apply applies[OP_COUNT] = {
-    [OP_BATCHNORM] = apply_batchnorm, [OP_AFFINE] = apply_affine,         [OP_BIAS] = apply_bias,
-    [OP_RELU] = apply_relu,           [OP_RELU6] = apply_relu6,           [OP_LEAKY_RELU] = apply_leaky_relu,
-    [OP_PRELU] = apply_prelu,         [OP_HARDTANH] = apply_hardtanh,     [OP_SIGN] = apply_sign,
-    [OP_ADD] = apply_add,             [OP_QUANTIZE] = apply_quantize,     [OP_DEQUANTIZE] = apply_dequantize,
+    [OP_BATCHNORM] = apply_batchnorm,
+    [OP_AFFINE] = apply_affine,
+    [OP_BIAS] = apply_bias,
+    [OP_RELU] = apply_relu,
+    [OP_RELU6] = apply_relu6,
+    [OP_LEAKY_RELU] = apply_leaky_relu,
+    [OP_PRELU] = apply_prelu,
+    [OP_HARDTANH] = apply_hardtanh,
+    [OP_SIGN] = apply_sign,
+    [OP_ADD] = apply_add,
+    [OP_QUANTIZE] = apply_quantize,
+    [OP_DEQUANTIZE] = apply_dequantize,
     [OP_THRESHOLDS] = apply_thresholds,
 };
 
@@ -147,8 +161,10 @@ static Number load(const Type *t, const void *data, size_t i) {
 }
 
 static void store(const Type *t, void *data, size_t i, Number x) {
-  if (t->kind == ELEM_F32) ((float *)data)[i] = x.f;
-  else store_integer(t, data, i, x.i);
+  if (t->kind == ELEM_F32)
+    ((float *)data)[i] = x.f;
+  else
+    store_integer(t, data, i, x.i);
 }
 
 /* The second operand of add as a real number; 0 for other operations. */
@@ -173,19 +189,45 @@ static void eval_elements(const Eval *e, Op op) {
     }
 }
 
-void eval_batchnorm(const Eval *e) { eval_elements(e, OP_BATCHNORM); }
-void eval_affine(const Eval *e) { eval_elements(e, OP_AFFINE); }
-void eval_bias(const Eval *e) { eval_elements(e, OP_BIAS); }
-void eval_relu(const Eval *e) { eval_elements(e, OP_RELU); }
-void eval_relu6(const Eval *e) { eval_elements(e, OP_RELU6); }
-void eval_leaky_relu(const Eval *e) { eval_elements(e, OP_LEAKY_RELU); }
-void eval_prelu(const Eval *e) { eval_elements(e, OP_PRELU); }
-void eval_hardtanh(const Eval *e) { eval_elements(e, OP_HARDTANH); }
-void eval_sign(const Eval *e) { eval_elements(e, OP_SIGN); }
-void eval_add(const Eval *e) { eval_elements(e, OP_ADD); }
-void eval_quantize(const Eval *e) { eval_elements(e, OP_QUANTIZE); }
-void eval_dequantize(const Eval *e) { eval_elements(e, OP_DEQUANTIZE); }
-void eval_thresholds(const Eval *e) { eval_elements(e, OP_THRESHOLDS); }
+void eval_batchnorm(const Eval *e) {
+  eval_elements(e, OP_BATCHNORM);
+}
+void eval_affine(const Eval *e) {
+  eval_elements(e, OP_AFFINE);
+}
+void eval_bias(const Eval *e) {
+  eval_elements(e, OP_BIAS);
+}
+void eval_relu(const Eval *e) {
+  eval_elements(e, OP_RELU);
+}
+void eval_relu6(const Eval *e) {
+  eval_elements(e, OP_RELU6);
+}
+void eval_leaky_relu(const Eval *e) {
+  eval_elements(e, OP_LEAKY_RELU);
+}
+void eval_prelu(const Eval *e) {
+  eval_elements(e, OP_PRELU);
+}
+void eval_hardtanh(const Eval *e) {
+  eval_elements(e, OP_HARDTANH);
+}
+void eval_sign(const Eval *e) {
+  eval_elements(e, OP_SIGN);
+}
+void eval_add(const Eval *e) {
+  eval_elements(e, OP_ADD);
+}
+void eval_quantize(const Eval *e) {
+  eval_elements(e, OP_QUANTIZE);
+}
+void eval_dequantize(const Eval *e) {
+  eval_elements(e, OP_DEQUANTIZE);
+}
+void eval_thresholds(const Eval *e) {
+  eval_elements(e, OP_THRESHOLDS);
+}
 
 /* --- one number through a chain --- */
 

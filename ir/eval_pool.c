@@ -1,5 +1,5 @@
-/* Pooling: windows in row-major order over the pixels inside the image. Padding never wins a maximum and adds nothing to
- * an average, but counts. */
+/* Pooling: windows in row-major order over the pixels inside the image. Padding never wins a maximum and adds nothing
+ * to an average, but counts. */
 #include "eval.h"
 #include "exact.h"
 #include <math.h>
@@ -8,7 +8,9 @@ typedef struct Window { /* rows y0 .. y1 - 1 and columns x0 .. x1 - 1 of the ima
   int32_t y0, y1, x0, x1;
 } Window;
 
-static int32_t clamp(int64_t v, int32_t most) { return (int32_t)(v < 0 ? 0 : v > most ? most : v); }
+static int32_t clamp(int64_t v, int32_t most) {
+  return (int32_t)(v < 0 ? 0 : v > most ? most : v);
+}
 
 static Window window_at(const Attrs *a, const int32_t *dim, int32_t row, int32_t column) {
   int64_t top = (int64_t)row * a->stride[0] - a->pad[0], left = (int64_t)column * a->stride[1] - a->pad[1];
@@ -72,5 +74,9 @@ static void pool_images(const Eval *e, Pool pool) {
     pool_image(e, pool, image_at(&e->in[0], n), result_at(e, n));
 }
 
-void eval_maxpool(const Eval *e) { pool_images(e, e->type->kind == ELEM_F32 ? max_real : max_integer); }
-void eval_avgpool(const Eval *e) { pool_images(e, e->type->kind == ELEM_F32 ? average_real : sum_integer); }
+void eval_maxpool(const Eval *e) {
+  pool_images(e, e->type->kind == ELEM_F32 ? max_real : max_integer);
+}
+void eval_avgpool(const Eval *e) {
+  pool_images(e, e->type->kind == ELEM_F32 ? average_real : sum_integer);
+}

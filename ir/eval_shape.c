@@ -5,11 +5,14 @@ void eval_copy(const Eval *e) {
   memcpy(e->out, e->in[0].data, type_dense_bytes(e->type) * image_count(e->type, e->batch));
 }
 
-void eval_reshape(const Eval *e) { eval_copy(e); }
+void eval_reshape(const Eval *e) {
+  eval_copy(e);
+}
 
 /* [pixels][channels] -> [channels][pixels]. */
 static void channel_major(const Type *x, const char *from, char *to) {
-  size_t size = type_element_bytes(x), channels = (size_t)type_channels(x), pixels = (size_t)type_elements(x) / channels;
+  size_t size = type_element_bytes(x), channels = (size_t)type_channels(x),
+         pixels = (size_t)type_elements(x) / channels;
   for (size_t c = 0; c < channels; c++)
     for (size_t p = 0; p < pixels; p++, to += size) memcpy(to, from + (p * channels + c) * size, size);
 }

@@ -17,15 +17,27 @@ static float from_bits(uint32_t bits) {
   return f;
 }
 
-float exact_nan(void) { return from_bits(EXACT_NAN_BITS); }
+float exact_nan(void) {
+  return from_bits(EXACT_NAN_BITS);
+}
 
 /* Every NaN result is the same NaN. */
-static float result(float x) { return x != x ? exact_nan() : x; }
+static float result(float x) {
+  return x != x ? exact_nan() : x;
+}
 
-float exact_add(float a, float b) { return result(a + b); }
-float exact_sub(float a, float b) { return result(a - b); }
-float exact_mul(float a, float b) { return result(a * b); }
-float exact_div(float a, float b) { return result(a / b); }
+float exact_add(float a, float b) {
+  return result(a + b);
+}
+float exact_sub(float a, float b) {
+  return result(a - b);
+}
+float exact_mul(float a, float b) {
+  return result(a * b);
+}
+float exact_div(float a, float b) {
+  return result(a / b);
+}
 
 float exact_max(float a, float b) {
   if (a != a) return result(b);
@@ -41,9 +53,15 @@ float exact_min(float a, float b) {
   return a < b ? a : b;
 }
 
-float exact_from_i32(int32_t a) { return (float)a; }
-float exact_round_even(float a) { return result(rintf(a)); }
-float exact_floor(float a) { return result(floorf(a)); }
+float exact_from_i32(int32_t a) {
+  return (float)a;
+}
+float exact_round_even(float a) {
+  return result(rintf(a));
+}
+float exact_floor(float a) {
+  return result(floorf(a));
+}
 
 /* e^x for x <= 0, as one sequence of rounded binary32 operations that kernels repeat:
  *
@@ -77,7 +95,9 @@ void exact_batchnorm(float gamma, float beta, float mean, float variance, float 
   *b = result((float)((double)beta - product));
 }
 
-float exact_dequantize(int32_t level, float step) { return exact_mul(exact_from_i32(level), step); }
+float exact_dequantize(int32_t level, float step) {
+  return exact_mul(exact_from_i32(level), step);
+}
 
 int32_t exact_quantize(float x, float scale, int32_t zero2, int32_t q_min, int32_t q_max) {
   bool half = zero2 & 1;

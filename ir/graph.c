@@ -101,8 +101,7 @@ static ValueId add_value(Graph *g, const char *name, Value value) {
   value.name = unique_name(g, name);
   if (g->value_count == g->value_capacity) {
     uint32_t capacity = g->value_capacity ? g->value_capacity * 2 : 16;
-    g->values =
-        arena_grow(g->context, g->values, sizeof(Value) * g->value_capacity, sizeof(Value) * (size_t)capacity);
+    g->values = arena_grow(g->context, g->values, sizeof(Value) * g->value_capacity, sizeof(Value) * (size_t)capacity);
     g->value_capacity = capacity;
   }
   ValueId v = g->value_count++;
@@ -185,7 +184,9 @@ void graph_append_step(Graph *g, NodeId id, Op op, const Attrs *attrs, const Val
   infer_node(g, id);
 }
 
-void graph_delete_node(Graph *g, NodeId node) { g->nodes[node].op = OP_NONE; }
+void graph_delete_node(Graph *g, NodeId node) {
+  g->nodes[node].op = OP_NONE;
+}
 
 /* Counts every operand of a node. */
 static void count_operands(const Node *node, uint32_t *uses) {

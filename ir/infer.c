@@ -106,8 +106,10 @@ static bool check_result(Inference *in) {
   if (!problem) return true;
   Type one = t;
   one.scale = 1.0f;
-  if (!type_problem(in->graph, &one)) diag(c, DIAG_SCALE_RANGE, in->loc, in->name);
-  else diag(c, DIAG_BAD_TYPE, in->loc, type_string(c, in->graph, &t), problem);
+  if (!type_problem(in->graph, &one))
+    diag(c, DIAG_SCALE_RANGE, in->loc, in->name);
+  else
+    diag(c, DIAG_BAD_TYPE, in->loc, type_string(c, in->graph, &t), problem);
   return false;
 }
 
@@ -212,12 +214,24 @@ static bool infer_real(Inference *in) {
   return infer_same_as(in, in->operands[0]);
 }
 
-bool infer_affine(Inference *in) { return infer_real(in); }
-bool infer_bias(Inference *in) { return infer_real(in); }
-bool infer_relu(Inference *in) { return infer_real(in); }
-bool infer_relu6(Inference *in) { return infer_real(in); }
-bool infer_prelu(Inference *in) { return infer_real(in); }
-bool infer_sign(Inference *in) { return infer_real(in); }
+bool infer_affine(Inference *in) {
+  return infer_real(in);
+}
+bool infer_bias(Inference *in) {
+  return infer_real(in);
+}
+bool infer_relu(Inference *in) {
+  return infer_real(in);
+}
+bool infer_relu6(Inference *in) {
+  return infer_real(in);
+}
+bool infer_prelu(Inference *in) {
+  return infer_real(in);
+}
+bool infer_sign(Inference *in) {
+  return infer_real(in);
+}
 
 bool infer_batchnorm(Inference *in) {
   return infer_range(in, in->attrs->eps >= 0 && in->attrs->eps <= 1e30f, "eps", "a number not below 0") &&
@@ -259,7 +273,9 @@ static bool infer_wanted(Inference *in) {
   return false;
 }
 
-bool infer_quantize(Inference *in) { return infer_real_operand(in, 0) && infer_wanted(in); }
+bool infer_quantize(Inference *in) {
+  return infer_real_operand(in, 0) && infer_wanted(in);
+}
 
 bool infer_dequantize(Inference *in) {
   const Type *x = in->operands[0];

@@ -1,5 +1,5 @@
-/* What the type rules of infer*.c share. A rule infer_<op> reads `operands` and `attrs`, fills *result and returns false
- * after reporting what is wrong. */
+/* What the type rules of infer*.c share. A rule infer_<op> reads `operands` and `attrs`, fills *result and returns
+ * false after reporting what is wrong. */
 #ifndef IR_INFER_H
 #define IR_INFER_H
 
@@ -28,8 +28,8 @@ typedef struct Inference {
 bool infer_without_adding(Inference *in);
 
 bool infer_reject_operand(Inference *in, uint32_t index, const char *expected, const char *hint); /* false */
-bool infer_real_operand(Inference *in, uint32_t index); /* f32 */
-bool infer_same_as(Inference *in, const Type *type);     /* result: this type without its layout; true */
+bool infer_real_operand(Inference *in, uint32_t index);                                           /* f32 */
+bool infer_same_as(Inference *in, const Type *type); /* result: this type without its layout; true */
 /* An operand after the first: a constant f32 [C] or [1] of the first operand's channels. */
 bool infer_parameter(Inference *in, uint32_t index);
 bool infer_range(Inference *in, bool ok, const char *attribute, const char *expected); /* reports if not ok */

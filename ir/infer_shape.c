@@ -1,5 +1,5 @@
-/* Types of operations that move elements or reduce the last dimension. Per-channel scales follow the elements: where the
- * last dimension changes, the result gets scales of its own. */
+/* Types of operations that move elements or reduce the last dimension. Per-channel scales follow the elements: where
+ * the last dimension changes, the result gets scales of its own. */
 #include "infer.h"
 #include <string.h>
 
@@ -53,13 +53,16 @@ bool infer_concat(Inference *in) {
   int32_t axis = in->attrs->axis;
   int64_t size = 0;
   bool per_channel = a->scales != NO_VALUE, last = axis == a->rank - 1;
-  if (!infer_range(in, axis >= 0 && axis < a->rank, "axis", "a dimension of the operands, counted from 0")) return false;
+  if (!infer_range(in, axis >= 0 && axis < a->rank, "axis", "a dimension of the operands, counted from 0"))
+    return false;
   for (uint32_t i = 0; i < in->count; i++) {
     const Type *b = in->operands[i];
     if (!concat_fits(in, i)) return concat_rejects_shape(in, i);
     bool same = a->kind == b->kind && a->bits == b->bits && a->zero2 == b->zero2;
-    if (per_channel && last) same = same && b->scales != NO_VALUE;
-    else same = same && same_scales(in, a, b);
+    if (per_channel && last)
+      same = same && b->scales != NO_VALUE;
+    else
+      same = same && same_scales(in, a, b);
     if (!same)
       return infer_reject_operand(in, i, type_string(in->context, in->graph, a),
                                   "quantize all to one type, or dequantize all");
@@ -117,7 +120,9 @@ bool infer_reshape(Inference *in) {
                               "dequantize it first");
 }
 
-bool infer_copy(Inference *in) { return infer_same_as(in, in->operands[0]); }
+bool infer_copy(Inference *in) {
+  return infer_same_as(in, in->operands[0]);
+}
 
 /* --- over the last dimension --- */
 
@@ -130,7 +135,9 @@ bool infer_argmax(Inference *in) {
   static const int32_t one[] = {1};
   if (x->scales != NO_VALUE && type_is_integer(x))
     return infer_reject_operand(in, 0, "f32, or integers of one scale", "put dequantize in front");
-  if (x->rank == 1) *in->result = type_make(ELEM_I32, 32, x->batched, 1, one);
-  else *in->result = type_make(ELEM_I32, 32, x->batched, x->rank - 1, x->dim);
+  if (x->rank == 1)
+    *in->result = type_make(ELEM_I32, 32, x->batched, 1, one);
+  else
+    *in->result = type_make(ELEM_I32, 32, x->batched, x->rank - 1, x->dim);
   return true;
 }

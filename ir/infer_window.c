@@ -69,10 +69,9 @@ static bool check_pad_level(Inference *in) {
 static bool check_weights(Inference *in, int rank) {
   const Type *w = in->operands[1];
   if (type_is_quantized(w) && !w->batched && w->rank == rank) return true;
-  return infer_reject_operand(in, 1,
-                              rank == 4 ? "quantized constant weights [O, KH, KW, I/groups]"
-                                        : "quantized constant weights [O, K]",
-                              NULL);
+  return infer_reject_operand(
+      in, 1, rank == 4 ? "quantized constant weights [O, KH, KW, I/groups]" : "quantized constant weights [O, K]",
+      NULL);
 }
 
 static bool check_quantized(Inference *in) {
@@ -142,8 +141,8 @@ static bool check_pool(Inference *in, int32_t *height, int32_t *width) {
   static const int32_t dense[2] = {1, 1};
   const Attrs *a = in->attrs;
   if (!check_image(in) || !infer_window(in, dense, height, width)) return false;
-  bool inside = a->pad[0] < a->kernel[0] && a->pad[2] < a->kernel[0] && a->pad[1] < a->kernel[1] &&
-                a->pad[3] < a->kernel[1];
+  bool inside =
+      a->pad[0] < a->kernel[0] && a->pad[2] < a->kernel[0] && a->pad[1] < a->kernel[1] && a->pad[3] < a->kernel[1];
   return infer_range(in, inside, "pad", "less than the kernel");
 }
 

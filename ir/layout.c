@@ -1,7 +1,9 @@
 /* Layouts: bytes they take and where each bit lies (type.h). */
 #include "type.h"
 
-static uint32_t round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+static uint32_t round_up(uint32_t n, uint32_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 Layout layout_dense(const Type *t) {
   LayoutKind kind = type_element_bytes(t) == 4 ? LAYOUT_WORDS : LAYOUT_BYTES;
@@ -16,15 +18,21 @@ Layout layout_bytes(const Type *t, int multiple) {
   return (Layout){.kind = LAYOUT_BYTES, .pitch = round_up((uint32_t)type_channels(t), (uint32_t)multiple)};
 }
 
-int layout_plane_count(const Type *t) { return t->layout.kind == LAYOUT_PLANES ? t->bits : 1; }
+int layout_plane_count(const Type *t) {
+  return t->layout.kind == LAYOUT_PLANES ? t->bits : 1;
+}
 
 size_t layout_pixel_bytes(const Type *t) {
   size_t pitch = t->layout.pitch;
   switch (t->layout.kind) {
-  case LAYOUT_WORDS: return pitch * 4;
-  case LAYOUT_BYTES: return pitch;
-  case LAYOUT_PLANES: return pitch / 8 * (size_t)t->bits;
-  default: return (size_t)type_channels(t) * type_element_bytes(t);
+  case LAYOUT_WORDS:
+    return pitch * 4;
+  case LAYOUT_BYTES:
+    return pitch;
+  case LAYOUT_PLANES:
+    return pitch / 8 * (size_t)t->bits;
+  default:
+    return (size_t)type_channels(t) * type_element_bytes(t);
   }
 }
 

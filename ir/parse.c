@@ -206,8 +206,8 @@ static bool parse_step(Parser *p, Node *node) {
   if (step.arg_count) memcpy(step.args, args, sizeof *args * step.arg_count);
   if (!parse_properties(p, step.op, &step.attrs, NULL)) return false;
   if (!reader_expect(&p->reader, ':', "and a type after a step") || !parse_type(p, &step.type)) return false;
-  node->steps = arena_grow(p->context, node->steps, sizeof step * node->step_count,
-                           sizeof step * ((size_t)node->step_count + 1));
+  node->steps =
+      arena_grow(p->context, node->steps, sizeof step * node->step_count, sizeof step * ((size_t)node->step_count + 1));
   node->steps[node->step_count++] = step;
   return true;
 }
@@ -269,8 +269,10 @@ static bool parse_graph_properties(Parser *p) {
     bool batch = !strcmp(name, "batch");
     if (!batch && strcmp(name, "arena")) return unknown(p, loc, "property of graph", name);
     if (!reader_unsigned(&p->reader, batch ? UINT32_MAX : UINT64_MAX, name, &value)) return false;
-    if (batch) p->graph->max_batch = (uint32_t)value;
-    else p->graph->arena_bytes = value;
+    if (batch)
+      p->graph->max_batch = (uint32_t)value;
+    else
+      p->graph->arena_bytes = value;
   }
   return true;
 }

@@ -12,11 +12,16 @@ static bool parse_elem(Parser *p, Type *t) {
   const char *word = reader_word(&p->reader, "an element type: u1..u8, i2..i8, ternary, i32 or f32");
   if (!word) return false;
   int bits = word[0] && word[1] >= '1' && word[1] <= '8' && !word[2] ? word[1] - '0' : 0;
-  if (bits && word[0] == 'u') *t = type_make(ELEM_UINT, bits, false, 0, NULL);
-  else if (bits > 1 && word[0] == 'i') *t = type_make(ELEM_INT, bits, false, 0, NULL);
-  else if (!strcmp(word, "ternary")) *t = type_make(ELEM_TERNARY, 2, false, 0, NULL);
-  else if (!strcmp(word, "i32")) *t = type_make(ELEM_I32, 32, false, 0, NULL);
-  else if (!strcmp(word, "f32")) *t = type_make(ELEM_F32, 32, false, 0, NULL);
+  if (bits && word[0] == 'u')
+    *t = type_make(ELEM_UINT, bits, false, 0, NULL);
+  else if (bits > 1 && word[0] == 'i')
+    *t = type_make(ELEM_INT, bits, false, 0, NULL);
+  else if (!strcmp(word, "ternary"))
+    *t = type_make(ELEM_TERNARY, 2, false, 0, NULL);
+  else if (!strcmp(word, "i32"))
+    *t = type_make(ELEM_I32, 32, false, 0, NULL);
+  else if (!strcmp(word, "f32"))
+    *t = type_make(ELEM_F32, 32, false, 0, NULL);
   else {
     diag(p->context, DIAG_IR_UNKNOWN, loc, "element type", word);
     return false;
@@ -48,8 +53,10 @@ static bool parse_scale(Parser *p, Type *t) {
 static bool parse_zero(Parser *p, Type *t) {
   int64_t zero, half = 2;
   if (!reader_int(&p->reader, -512, 512, "a zero point", &zero)) return false;
-  if (!reader_take(&p->reader, '/')) zero *= 2;
-  else if (!reader_int(&p->reader, 2, 2, "the divisor of a zero point, 2,", &half)) return false;
+  if (!reader_take(&p->reader, '/'))
+    zero *= 2;
+  else if (!reader_int(&p->reader, 2, 2, "the divisor of a zero point, 2,", &half))
+    return false;
   t->zero2 = (int16_t)zero;
   return true;
 }
@@ -60,9 +67,12 @@ static bool parse_layout(Parser *p, Type *t) {
   const char *word = reader_word(&p->reader, "words, bytes or planes");
   uint64_t block = 0, pitch;
   if (!word) return false;
-  if (!strcmp(word, "words")) t->layout.kind = LAYOUT_WORDS;
-  else if (!strcmp(word, "bytes")) t->layout.kind = LAYOUT_BYTES;
-  else if (!strcmp(word, "planes")) t->layout.kind = LAYOUT_PLANES;
+  if (!strcmp(word, "words"))
+    t->layout.kind = LAYOUT_WORDS;
+  else if (!strcmp(word, "bytes"))
+    t->layout.kind = LAYOUT_BYTES;
+  else if (!strcmp(word, "planes"))
+    t->layout.kind = LAYOUT_PLANES;
   else {
     diag(p->context, DIAG_IR_UNKNOWN, loc, "layout", word);
     return false;

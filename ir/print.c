@@ -25,8 +25,10 @@ static void add_quoted(Text *out, const char *name) {
   text_add(out, "\"");
   for (; *name; name++) {
     unsigned char byte = (unsigned char)*name;
-    if (byte < 32 || byte == 127 || byte == '"' || byte == '\\') text_add(out, "\\x%02x", byte);
-    else text_add_bytes(out, name, 1);
+    if (byte < 32 || byte == 127 || byte == '"' || byte == '\\')
+      text_add(out, "\\x%02x", byte);
+    else
+      text_add_bytes(out, name, 1);
   }
   text_add(out, "\"");
 }
@@ -35,17 +37,23 @@ static void add_name(Text *out, char mark, const char *name) {
   const char *end = name;
   while (is_name_character(*end)) end++;
   text_add_bytes(out, &mark, 1);
-  if (end > name && !*end) text_add(out, "%s", name);
-  else add_quoted(out, name);
+  if (end > name && !*end)
+    text_add(out, "%s", name);
+  else
+    add_quoted(out, name);
 }
 
-static void add_value_name(Text *out, const Graph *g, ValueId v) { add_name(out, '%', g->values[v].name); }
+static void add_value_name(Text *out, const Graph *g, ValueId v) {
+  add_name(out, '%', g->values[v].name);
+}
 
 static void add_float(Text *out, float f) {
   uint32_t bits;
   memcpy(&bits, &f, sizeof bits);
-  if (isnan(f)) text_add(out, "nan:%08x", (unsigned)bits);
-  else text_add(out, "%a", (double)f);
+  if (isnan(f))
+    text_add(out, "nan:%08x", (unsigned)bits);
+  else
+    text_add(out, "%a", (double)f);
 }
 
 /* --- types --- */
@@ -63,8 +71,10 @@ static void add_details(Text *out, const Graph *g, const Type *t) {
   if (type_is_integer(t) && (t->scales != NO_VALUE || t->scale != 1.0f)) {
     text_add(out, "%sscale=", separator);
     separator = ",";
-    if (t->scales != NO_VALUE) add_value_name(out, g, t->scales);
-    else add_float(out, t->scale);
+    if (t->scales != NO_VALUE)
+      add_value_name(out, g, t->scales);
+    else
+      add_float(out, t->scale);
   }
   if (type_is_quantized(t) && t->zero2) {
     text_add(out, t->zero2 & 1 ? "%szero=%d/2" : "%szero=%d", separator, t->zero2 & 1 ? t->zero2 : t->zero2 / 2);
@@ -80,12 +90,23 @@ static void add_details(Text *out, const Graph *g, const Type *t) {
 
 void text_add_type(Text *out, const Graph *g, const Type *t) {
   switch (t->kind) {
-  case ELEM_UINT: text_add(out, "u%d", t->bits); break;
-  case ELEM_INT: text_add(out, "i%d", t->bits); break;
-  case ELEM_TERNARY: text_add(out, "ternary"); break;
-  case ELEM_I32: text_add(out, "i32"); break;
-  case ELEM_F32: text_add(out, "f32"); break;
-  default: text_add(out, "none");
+  case ELEM_UINT:
+    text_add(out, "u%d", t->bits);
+    break;
+  case ELEM_INT:
+    text_add(out, "i%d", t->bits);
+    break;
+  case ELEM_TERNARY:
+    text_add(out, "ternary");
+    break;
+  case ELEM_I32:
+    text_add(out, "i32");
+    break;
+  case ELEM_F32:
+    text_add(out, "f32");
+    break;
+  default:
+    text_add(out, "none");
   }
   text_add(out, "%s", shape_string(out->context, t));
   add_details(out, g, t);
@@ -97,8 +118,10 @@ static void add_elements(Text *out, const Value *v) {
   int64_t count = type_elements(&v->type);
   for (int64_t i = 0; i < count; i++) {
     text_add(out, i ? ", " : "[");
-    if (v->type.kind == ELEM_F32) add_float(out, ((const float *)v->data)[i]);
-    else text_add(out, "%d", dense_integer(&v->type, v->data, (size_t)i));
+    if (v->type.kind == ELEM_F32)
+      add_float(out, ((const float *)v->data)[i]);
+    else
+      text_add(out, "%d", dense_integer(&v->type, v->data, (size_t)i));
   }
   text_add(out, "]");
 }
@@ -110,8 +133,10 @@ static void add_const(Text *out, const Graph *g, ValueId id, PrintMode mode) {
   text_add(out, " : ");
   text_add_type(out, g, &v->type);
   text_add(out, " = ");
-  if (mode == PRINT_FULL || type_elements(&v->type) <= SHORT_ELEMENTS) add_elements(out, v);
-  else text_add(out, "@%016llx", (unsigned long long)content_hash(v->data, type_dense_bytes(&v->type)));
+  if (mode == PRINT_FULL || type_elements(&v->type) <= SHORT_ELEMENTS)
+    add_elements(out, v);
+  else
+    text_add(out, "@%016llx", (unsigned long long)content_hash(v->data, type_dense_bytes(&v->type)));
   text_add(out, "\n");
 }
 
@@ -157,8 +182,10 @@ static void add_consts(Text *out, const Graph *g, PrintMode mode) {
 
 static void add_attr(Text *out, const AttrInfo *info, const void *field) {
   text_add(out, " %s=", info->name);
-  if (info->form == ATTR_BOOL) text_add(out, "%s", *(const bool *)field ? "true" : "false");
-  else if (info->form == ATTR_F32) add_float(out, *(const float *)field);
+  if (info->form == ATTR_BOOL)
+    text_add(out, "%s", *(const bool *)field ? "true" : "false");
+  else if (info->form == ATTR_F32)
+    add_float(out, *(const float *)field);
   for (int i = 0; i < attr_int_count(info->form); i++) text_add(out, i ? ",%d" : "%d", ((const int32_t *)field)[i]);
 }
 

@@ -75,7 +75,9 @@ bool reader_expect(Reader *r, char ch, const char *where) {
   return reader_fail(r, arena_printf(r->context, "'%c' %s", ch, where));
 }
 
-static bool is_word_character(char ch) { return is_name_character(ch) && !strchr(".$/-", ch); }
+static bool is_word_character(char ch) {
+  return is_name_character(ch) && !strchr(".$/-", ch);
+}
 
 const char *reader_word(Reader *r, const char *expected) {
   reader_skip_blanks(r);

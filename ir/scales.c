@@ -17,18 +17,27 @@ float type_step(const Graph *g, const Type *t, int32_t channel) {
   return type_level_map(t).mult == 2 ? scale * 0.5f : scale;
 }
 
-int32_t type_scale_channels(const Type *t) { return t->batched ? type_channels(t) : t->rank ? t->dim[0] : 1; }
+int32_t type_scale_channels(const Type *t) {
+  return t->batched ? type_channels(t) : t->rank ? t->dim[0] : 1;
+}
 
-static bool good_scale(float scale) { return scale >= 2 * FLT_MIN && scale <= FLT_MAX; }
+static bool good_scale(float scale) {
+  return scale >= 2 * FLT_MIN && scale <= FLT_MAX;
+}
 
 static const char *bits_problem(const Type *t) {
   switch (t->kind) {
-  case ELEM_UINT: return t->bits >= 1 && t->bits <= 8 ? NULL : "unsigned elements have 1 to 8 bits";
-  case ELEM_INT: return t->bits >= 2 && t->bits <= 8 ? NULL : "signed elements have 2 to 8 bits";
-  case ELEM_TERNARY: return t->bits == 2 ? NULL : "ternary elements have 2 bits";
+  case ELEM_UINT:
+    return t->bits >= 1 && t->bits <= 8 ? NULL : "unsigned elements have 1 to 8 bits";
+  case ELEM_INT:
+    return t->bits >= 2 && t->bits <= 8 ? NULL : "signed elements have 2 to 8 bits";
+  case ELEM_TERNARY:
+    return t->bits == 2 ? NULL : "ternary elements have 2 bits";
   case ELEM_I32:
-  case ELEM_F32: return t->bits == 32 ? NULL : "i32 and f32 elements have 32 bits";
-  default: return "it has no element type";
+  case ELEM_F32:
+    return t->bits == 32 ? NULL : "i32 and f32 elements have 32 bits";
+  default:
+    return "it has no element type";
   }
 }
 

@@ -14,7 +14,9 @@ bool type_is_quantized(const Type *t) {
   return t->kind == ELEM_UINT || t->kind == ELEM_INT || t->kind == ELEM_TERNARY;
 }
 
-bool type_is_integer(const Type *t) { return type_is_quantized(t) || t->kind == ELEM_I32; }
+bool type_is_integer(const Type *t) {
+  return type_is_quantized(t) || t->kind == ELEM_I32;
+}
 
 int32_t type_q_min(const Type *t) {
   if (t->kind == ELEM_UINT) return 0;
@@ -52,21 +54,31 @@ int64_t type_elements(const Type *t) {
   return n;
 }
 
-size_t type_element_bytes(const Type *t) { return t->kind == ELEM_I32 || t->kind == ELEM_F32 ? 4 : 1; }
+size_t type_element_bytes(const Type *t) {
+  return t->kind == ELEM_I32 || t->kind == ELEM_F32 ? 4 : 1;
+}
 
-size_t type_dense_bytes(const Type *t) { return (size_t)type_elements(t) * type_element_bytes(t); }
+size_t type_dense_bytes(const Type *t) {
+  return (size_t)type_elements(t) * type_element_bytes(t);
+}
 
 Image type_image(const Type *t) {
   const int32_t *d = t->dim;
   switch (t->rank) {
-  case 1: return (Image){1, 1, d[0]};
-  case 2: return (Image){1, d[0], d[1]};
-  case 3: return (Image){d[0], d[1], d[2]};
-  default: return (Image){d[0] * d[1], d[2], d[3]};
+  case 1:
+    return (Image){1, 1, d[0]};
+  case 2:
+    return (Image){1, d[0], d[1]};
+  case 3:
+    return (Image){d[0], d[1], d[2]};
+  default:
+    return (Image){d[0] * d[1], d[2], d[3]};
   }
 }
 
-int32_t type_channels(const Type *t) { return t->rank ? t->dim[t->rank - 1] : 1; }
+int32_t type_channels(const Type *t) {
+  return t->rank ? t->dim[t->rank - 1] : 1;
+}
 
 bool type_same_shape(const Type *a, const Type *b) {
   if (a->rank != b->rank || a->batched != b->batched) return false;

@@ -1,16 +1,29 @@
 /* Types in the words of the language, for messages. */
 #include "ir.h"
 
-static bool is_bipolar(const Type *t) { return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1; }
+static bool is_bipolar(const Type *t) {
+  return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1;
+}
 
 static void add_elem(Text *out, const Type *t) {
   switch (t->kind) {
-  case ELEM_UINT: text_add(out, is_bipolar(t) ? "bipolar" : "u%d", t->bits); break;
-  case ELEM_INT: text_add(out, "i%d", t->bits); break;
-  case ELEM_TERNARY: text_add(out, "ternary"); break;
-  case ELEM_I32: text_add(out, "i32"); break;
-  case ELEM_F32: text_add(out, "f32"); break;
-  default: text_add(out, "?");
+  case ELEM_UINT:
+    text_add(out, is_bipolar(t) ? "bipolar" : "u%d", t->bits);
+    break;
+  case ELEM_INT:
+    text_add(out, "i%d", t->bits);
+    break;
+  case ELEM_TERNARY:
+    text_add(out, "ternary");
+    break;
+  case ELEM_I32:
+    text_add(out, "i32");
+    break;
+  case ELEM_F32:
+    text_add(out, "f32");
+    break;
+  default:
+    text_add(out, "?");
   }
 }
 

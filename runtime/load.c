@@ -65,7 +65,10 @@ static ApnnStatus upload_constants(ApnnNetwork *n, ErrorText *error) {
     n->constants = 0;
     return apnn_driver_check(d, result, error, "cuMemAlloc(%zu bytes of constants)", bytes);
   }
-  return check(n, d->copy_in(n->constants, n->file.constants, bytes), error, "cuMemcpyHtoD");
+  ApnnStatus status = check(n, d->copy_in(n->constants, n->file.constants, bytes), error, "cuMemcpyHtoD");
+  if (status != APNN_OK) return status;
+  /* A copy from pageable memory may still be on its way, and sessions' streams need not wait for the default stream. */
+  return check(n, d->stream_synchronize(NULL), error, "cuStreamSynchronize");
 }
 
 static ApnnStatus fill_device(ApnnNetwork *n, ImageChoice choice, ErrorText *error) {

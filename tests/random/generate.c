@@ -45,7 +45,6 @@ static bool is_image(const Tensor *t) { return t->rank == 3; }
 static bool is_quantized(const Tensor *t) { return t->kind == KIND_QUANTIZED; }
 static bool can_multiply(const Tensor *t) { return is_quantized(t) && t->one_scale; }
 static bool is_multiplied_image(const Tensor *t) { return can_multiply(t) && is_image(t); }
-static bool is_multiplied_vector(const Tensor *t) { return can_multiply(t) && t->rank == 1; }
 static bool is_block_operand(const Tensor *t) { return is_multiplied_image(t) && element_has_zero(&t->element); }
 static bool is_anything(const Tensor *t) { return t->rank > 0; }
 
@@ -299,9 +298,18 @@ static int random_divisor(Generator *g, int n) {
   return divisors[random_in(&g->random, 0, count - 1)];
 }
 
-static void write_bias(Generator *g, bool *default_taken) {
-  if (random_chance(&g->random, 25)) fprintf(g->body, ", bias=true");
-  write_name(g, default_taken, ", ", "");
+/* Ends the call of a layer whose weights are written; what follows is `t`. */
+static bool finish_layer(Generator *g, Tensor *t) {
+  bool default_taken = false;
+  make_sums(t);
+  if (random_chance(&g->random, 25)) {
+    fprintf(g->body, ", bias=true");
+    make_real(t);
+  }
+  write_name(g, &default_taken, ", ", "");
+  fprintf(g->body, ")");
+  write_tail(g, t, default_taken);
+  return true;
 }
 
 static bool make_conv2d(Generator *g) {
@@ -309,13 +317,13 @@ static bool make_conv2d(Generator *g) {
   if (!x) return false;
   Window w = random_window(g, x, false);
   Tensor t = derive(g, x);
-  int groups = random_chance(&g->random, 15) ? random_divisor(g, x->dim[2]) : 1;
-  t.dim[2] = groups > 1 ? groups * random_in(&g->random, 1, 3) : channel_count(g);
+  bool depthwise = random_chance(&g->random, 8);
+  int groups = depthwise ? x->dim[2] : random_chance(&g->random, 12) ? random_divisor(g, x->dim[2]) : 1;
+  t.dim[2] = depthwise ? groups : groups > 1 ? groups * random_in(&g->random, 1, 3) : channel_count(g);
   slide(&t, &w);
   if (!afford(g, (long)element_count(&t) * w.kernel[0] * w.kernel[1] * (x->dim[2] / groups), &t)) return false;
-  bool depthwise = groups == x->dim[2] && t.dim[2] == groups, default_taken = false;
   x->used = true;
-  if (depthwise && random_chance(&g->random, 60)) {
+  if (depthwise) {
     fprintf(g->body, "  %s = depthwise_conv2d(%s", t.name, x->name);
   } else {
     fprintf(g->body, "  %s = conv2d(%s, %d", t.name, x->name, t.dim[2]);
@@ -329,27 +337,22 @@ static bool make_conv2d(Generator *g) {
   if (padded && !element_has_zero(&x->element))
     fprintf(g->body, ", pad_value=%d", element_random_level(&x->element, &g->random));
   fprintf(g->body, ", w=%s", element_choose(&g->random).text);
-  write_bias(g, &default_taken);
-  fprintf(g->body, ")");
-  make_sums(&t);
-  write_tail(g, &t, default_taken);
-  return true;
+  return finish_layer(g, &t);
 }
 
 static bool make_linear(Generator *g) {
-  Tensor *x = pick(g, is_multiplied_vector);
+  Tensor *x = pick(g, can_multiply);
   if (!x) return false;
   Tensor t = derive(g, x);
-  bool default_taken = false;
+  t.rank = 1;
   t.dim[0] = channel_count(g);
-  if (!afford(g, (long)t.dim[0] * x->dim[0], &t)) return false;
+  if (!afford(g, (long)t.dim[0] * element_count(x), &t)) return false;
   x->used = true;
-  fprintf(g->body, "  %s = linear(%s, %d, w=%s", t.name, x->name, t.dim[0], element_choose(&g->random).text);
-  write_bias(g, &default_taken);
-  fprintf(g->body, ")");
-  make_sums(&t);
-  write_tail(g, &t, default_taken);
-  return true;
+  const char *order = is_image(x) && random_chance(&g->random, 30) ? ", order=\"chw\"" : "";
+  if (x->rank == 1) fprintf(g->body, "  %s = linear(%s", t.name, x->name);
+  else fprintf(g->body, "  %s = linear(flatten(%s%s)", t.name, x->name, order);
+  fprintf(g->body, ", %d, w=%s", t.dim[0], element_choose(&g->random).text);
+  return finish_layer(g, &t);
 }
 
 /* conv2d | batchnorm, plus its own input: a residual layer. */

@@ -116,8 +116,12 @@ static void test_recovery_nests(void **state) {
   assert_int_equal(counter.blocks, 0);
 }
 
-static void append_one(void *user) { strcat(user, "1"); }
-static void append_two(void *user) { strcat(user, "2"); }
+static void append_one(void *user) {
+  strcat(user, "1");
+}
+static void append_two(void *user) {
+  strcat(user, "2");
+}
 
 static void test_close_actions(void **state) {
   (void)state;

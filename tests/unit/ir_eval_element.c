@@ -6,13 +6,17 @@
 
 enum { CHANNELS = 5, PIXELS = 60, ELEMENTS = CHANNELS * PIXELS };
 
-static int setup(void **state) { return (*state = context_new(NULL)) ? 0 : -1; }
+static int setup(void **state) {
+  return (*state = context_new(NULL)) ? 0 : -1;
+}
 static int teardown(void **state) {
   context_free(*state);
   return 0;
 }
 
-static float once(double x) { return x != x ? float_of_bits(EXACT_NAN_BITS) : (float)x; }
+static float once(double x) {
+  return x != x ? float_of_bits(EXACT_NAN_BITS) : (float)x;
+}
 
 /* What an operation should give for x, with its constants' elements p[1..] of this channel. */
 typedef float (*Meaning)(float x, const float *p, const Attrs *a);
@@ -60,9 +64,9 @@ static const struct {
   uint32_t constants;
   Meaning meaning;
 } real_ops[] = {
-    {OP_AFFINE, 2, mean_affine},         {OP_BATCHNORM, 4, mean_batchnorm}, {OP_BIAS, 1, mean_bias},
-    {OP_RELU, 0, mean_relu},             {OP_RELU6, 0, mean_relu6},         {OP_LEAKY_RELU, 0, mean_leaky_relu},
-    {OP_PRELU, 1, mean_prelu},           {OP_HARDTANH, 0, mean_hardtanh},   {OP_SIGN, 0, mean_sign},
+    {OP_AFFINE, 2, mean_affine}, {OP_BATCHNORM, 4, mean_batchnorm}, {OP_BIAS, 1, mean_bias},
+    {OP_RELU, 0, mean_relu},     {OP_RELU6, 0, mean_relu6},         {OP_LEAKY_RELU, 0, mean_leaky_relu},
+    {OP_PRELU, 1, mean_prelu},   {OP_HARDTANH, 0, mean_hardtanh},   {OP_SIGN, 0, mean_sign},
 };
 
 static void test_real_operations(void **state) {
@@ -116,8 +120,7 @@ static void test_dequantize_sums(void **state) {
   x.scale = 0.3f;
   static const int32_t in[] = {INT32_MAX, INT32_MIN, 16777217, -7};
   Single s = eval_single(c, OP_DEQUANTIZE, NULL, x, in, 1, NULL, NULL, 0, (Type){0});
-  for (int i = 0; i < 4; i++)
-    assert_same_float(((const float *)s.out)[i], once((double)(float)in[i] * (double)0.3f));
+  for (int i = 0; i < 4; i++) assert_same_float(((const float *)s.out)[i], once((double)(float)in[i] * (double)0.3f));
 }
 
 static void test_channel_scales(void **state) {

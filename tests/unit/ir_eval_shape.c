@@ -3,7 +3,9 @@
 #include "ir_sample.h"
 #include <math.h>
 
-static int setup(void **state) { return (*state = context_new(NULL)) ? 0 : -1; }
+static int setup(void **state) {
+  return (*state = context_new(NULL)) ? 0 : -1;
+}
 static int teardown(void **state) {
   context_free(*state);
   return 0;
@@ -64,7 +66,8 @@ static void test_upsample(void **state) {
         for (int32_t z = 0; z < width; z++)
           for (int32_t i = 0; i < k; i++) {
             int32_t from = ((n * x.dim[0] + y / a.factor[0]) * x.dim[1] + z / a.factor[1]) * k + i;
-            assert_int_equal(raw(&x, s.out, (size_t)(((n * height + y) * width + z) * k + i)), raw(&x, in, (size_t)from));
+            assert_int_equal(raw(&x, s.out, (size_t)(((n * height + y) * width + z) * k + i)),
+                             raw(&x, in, (size_t)from));
           }
   }
 }
@@ -95,8 +98,10 @@ static void test_concat(void **state) {
       int32_t *along = &at[axis + 1];
       bool from_y = *along >= a_dim[axis] && *along < a_dim[axis] + b_dim[axis];
       const Type *t = from_y ? &y : &x;
-      if (from_y) *along -= a_dim[axis];
-      else if (*along >= a_dim[axis]) *along -= a_dim[axis] + b_dim[axis];
+      if (from_y)
+        *along -= a_dim[axis];
+      else if (*along >= a_dim[axis])
+        *along -= a_dim[axis] + b_dim[axis];
       int32_t from = ((at[0] * t->dim[0] + at[1]) * t->dim[1] + at[2]) * t->dim[2] + at[3];
       assert_int_equal(raw(&z, data, (size_t)i), raw(t, in[from_y], (size_t)from));
     }
@@ -132,7 +137,8 @@ static void test_argmax_ties_and_nan(void **state) {
   const float nan = float_of_bits(0x7fc00000);
   const float rows[] = {2, 5, 5, nan, -0.0f, 0, nan, 7, 9, 1, nan, 3};
   static const int32_t wanted[] = {1, 0, 0, 2};
-  Single s = eval_single(c, OP_ARGMAX, NULL, type_make(ELEM_F32, 32, true, 1, DIMS(3)), rows, 4, NULL, NULL, 0, (Type){0});
+  Single s =
+      eval_single(c, OP_ARGMAX, NULL, type_make(ELEM_F32, 32, true, 1, DIMS(3)), rows, 4, NULL, NULL, 0, (Type){0});
   assert_int_equal(((const int32_t *)s.out)[0], wanted[0]); /* the first of equals */
   assert_int_equal(((const int32_t *)s.out)[1], wanted[1]); /* NaN first: nothing exceeds it */
   assert_int_equal(((const int32_t *)s.out)[2], wanted[2]);

@@ -3,7 +3,9 @@
 #include "ir_sample.h"
 #include <math.h>
 
-static int setup(void **state) { return (*state = context_new(NULL)) ? 0 : -1; }
+static int setup(void **state) {
+  return (*state = context_new(NULL)) ? 0 : -1;
+}
 static int teardown(void **state) {
   context_free(*state);
   return 0;
@@ -133,7 +135,8 @@ static void check_pool(const Single *s, Op op, const Attrs *a, const Type *x, co
   size_t at = pixel_index(s->type, n, row, column, channel);
   if (x->kind == ELEM_F32)
     assert_same_float(((const float *)s->out)[at], op == OP_MAXPOOL ? real_most : exact_div(real_sum, count));
-  else assert_int_equal(element_q(s->type, s->out, at), op == OP_MAXPOOL ? most : sum);
+  else
+    assert_int_equal(element_q(s->type, s->out, at), op == OP_MAXPOOL ? most : sum);
 }
 
 static void test_pools(void **state) {
@@ -155,8 +158,7 @@ static void test_pools(void **state) {
           for (int32_t channel = 0; channel < x.dim[2]; channel++)
             check_pool(&s, op, &a, &x, data, n, row, column, channel);
     if (op == OP_AVGPOOL && x.kind != ELEM_F32)
-      assert_same_float(s.type->scale,
-                        (x.zero2 % 2 ? x.scale / 2 : x.scale) / (float)(a.kernel[0] * a.kernel[1]));
+      assert_same_float(s.type->scale, (x.zero2 % 2 ? x.scale / 2 : x.scale) / (float)(a.kernel[0] * a.kernel[1]));
   }
 }
 

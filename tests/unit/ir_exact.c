@@ -1,10 +1,12 @@
-/* The real arithmetic of the contract. The reference computes in binary64 and rounds once: 53 bits are enough for that to
- * be the correctly rounded binary32 result of + - * / on binary32 operands. */
+/* The real arithmetic of the contract. The reference computes in binary64 and rounds once: 53 bits are enough for that
+ * to be the correctly rounded binary32 result of + - * / on binary32 operands. */
 #include "ir/exact.h"
 #include "ir_sample.h"
 #include <math.h>
 
-static float once(double x) { return x != x ? float_of_bits(EXACT_NAN_BITS) : (float)x; }
+static float once(double x) {
+  return x != x ? float_of_bits(EXACT_NAN_BITS) : (float)x;
+}
 
 static void test_rounded_once(void **state) {
   (void)state;
@@ -50,8 +52,8 @@ static void test_max_and_min(void **state) {
 
 static void test_rounding_of_integers(void **state) {
   (void)state;
-  assert_same_float(exact_from_i32(16777217), 16777216.0f);   /* a tie, to even */
-  assert_same_float(exact_from_i32(16777219), 16777220.0f);   /* a tie, up to even */
+  assert_same_float(exact_from_i32(16777217), 16777216.0f); /* a tie, to even */
+  assert_same_float(exact_from_i32(16777219), 16777220.0f); /* a tie, up to even */
   assert_same_float(exact_from_i32(INT32_MAX), 2147483648.0f);
   assert_same_float(exact_from_i32(INT32_MIN), -2147483648.0f);
   assert_same_float(exact_round_even(2.5f), 2);
@@ -164,10 +166,14 @@ static void test_batchnorm(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rounded_once),        cmocka_unit_test(test_nan_is_one_pattern),
-      cmocka_unit_test(test_max_and_min),         cmocka_unit_test(test_rounding_of_integers),
-      cmocka_unit_test(test_quantize_everywhere), cmocka_unit_test(test_quantize_by_hand),
-      cmocka_unit_test(test_exp),                 cmocka_unit_test(test_batchnorm),
+      cmocka_unit_test(test_rounded_once),
+      cmocka_unit_test(test_nan_is_one_pattern),
+      cmocka_unit_test(test_max_and_min),
+      cmocka_unit_test(test_rounding_of_integers),
+      cmocka_unit_test(test_quantize_everywhere),
+      cmocka_unit_test(test_quantize_by_hand),
+      cmocka_unit_test(test_exp),
+      cmocka_unit_test(test_batchnorm),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

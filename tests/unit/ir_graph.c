@@ -1,7 +1,9 @@
 /* The graph's structure, and what the verifier refuses. */
 #include "ir_sample.h"
 
-static int setup(void **state) { return (*state = context_new(NULL)) ? 0 : -1; }
+static int setup(void **state) {
+  return (*state = context_new(NULL)) ? 0 : -1;
+}
 static int teardown(void **state) {
   context_free(*state);
   return 0;
@@ -104,28 +106,72 @@ static void break_order(Small *m) {
   m->g->nodes[0] = m->g->nodes[1];
   m->g->nodes[1] = n;
 }
-static void break_operand_id(Small *m) { m->g->nodes[1].inputs[1] = 999; }
-static void break_result_id(Small *m) { m->g->nodes[1].result = 999; }
-static void break_two_definitions(Small *m) { m->g->nodes[1].result = m->a; }
-static void break_op(Small *m) { m->g->nodes[1].op = OP_COUNT; }
-static void break_engine(Small *m) { m->g->nodes[1].engine = ENGINE_COUNT; }
-static void break_main_type(Small *m) { m->g->nodes[1].main_type.dim[0] = 3; }
-static void break_result_type(Small *m) { graph_type(m->g, m->b)->kind = ELEM_I32; }
-static void break_shape(Small *m) { graph_type(m->g, m->x)->dim[2] = 0; }
-static void break_parameter(Small *m) { m->g->nodes[1].inputs[1] = m->x; }
-static void break_const_data(Small *m) { graph_value(m->g, m->k)->data = NULL; }
-static void break_const_alignment(Small *m) { graph_value(m->g, m->k)->data = (const char *)ones + 1; }
-static void break_const_batch(Small *m) { graph_type(m->g, m->k)->batched = true; }
-static void break_input_batch(Small *m) { graph_type(m->g, m->x)->batched = false; }
-static void break_inputs(Small *m) { m->g->input_count = 0; }
-static void break_output(Small *m) { m->g->outputs[0] = m->x; }
-static void break_output_id(Small *m) { m->g->outputs[0] = NO_VALUE; }
-static void break_name(Small *m) { graph_value(m->g, m->a)->name = "b"; }
-static void break_no_name(Small *m) { graph_value(m->g, m->a)->name = NULL; }
-static void break_offset(Small *m) { graph_value(m->g, m->a)->arena_offset = 64; }
-static void break_offset_of_output(Small *m) { graph_value(m->g, m->s)->arena_offset = 0; }
-static void break_layout(Small *m) { graph_type(m->g, m->a)->layout = (Layout){LAYOUT_PLANES, 32, 32}; }
-static void break_input_count(Small *m) { m->g->nodes[1].input_count = 1; }
+static void break_operand_id(Small *m) {
+  m->g->nodes[1].inputs[1] = 999;
+}
+static void break_result_id(Small *m) {
+  m->g->nodes[1].result = 999;
+}
+static void break_two_definitions(Small *m) {
+  m->g->nodes[1].result = m->a;
+}
+static void break_op(Small *m) {
+  m->g->nodes[1].op = OP_COUNT;
+}
+static void break_engine(Small *m) {
+  m->g->nodes[1].engine = ENGINE_COUNT;
+}
+static void break_main_type(Small *m) {
+  m->g->nodes[1].main_type.dim[0] = 3;
+}
+static void break_result_type(Small *m) {
+  graph_type(m->g, m->b)->kind = ELEM_I32;
+}
+static void break_shape(Small *m) {
+  graph_type(m->g, m->x)->dim[2] = 0;
+}
+static void break_parameter(Small *m) {
+  m->g->nodes[1].inputs[1] = m->x;
+}
+static void break_const_data(Small *m) {
+  graph_value(m->g, m->k)->data = NULL;
+}
+static void break_const_alignment(Small *m) {
+  graph_value(m->g, m->k)->data = (const char *)ones + 1;
+}
+static void break_const_batch(Small *m) {
+  graph_type(m->g, m->k)->batched = true;
+}
+static void break_input_batch(Small *m) {
+  graph_type(m->g, m->x)->batched = false;
+}
+static void break_inputs(Small *m) {
+  m->g->input_count = 0;
+}
+static void break_output(Small *m) {
+  m->g->outputs[0] = m->x;
+}
+static void break_output_id(Small *m) {
+  m->g->outputs[0] = NO_VALUE;
+}
+static void break_name(Small *m) {
+  graph_value(m->g, m->a)->name = "b";
+}
+static void break_no_name(Small *m) {
+  graph_value(m->g, m->a)->name = NULL;
+}
+static void break_offset(Small *m) {
+  graph_value(m->g, m->a)->arena_offset = 64;
+}
+static void break_offset_of_output(Small *m) {
+  graph_value(m->g, m->s)->arena_offset = 0;
+}
+static void break_layout(Small *m) {
+  graph_type(m->g, m->a)->layout = (Layout){LAYOUT_PLANES, 32, 32};
+}
+static void break_input_count(Small *m) {
+  m->g->nodes[1].input_count = 1;
+}
 static void break_step(Small *m) {
   m->g->nodes[1].steps = ARENA_NEW(m->g->context, Step, 1);
   m->g->nodes[1].steps[0] = (Step){.op = OP_MAXPOOL, .attrs = attrs_default(), .type = m->g->nodes[1].main_type};

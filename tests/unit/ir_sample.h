@@ -1,5 +1,5 @@
-/* What the tests of the IR share: a reproducible source of numbers, an allocator that fails on demand and counts, and the
- * text that a context's reports give. */
+/* What the tests of the IR share: a reproducible source of numbers, an allocator that fails on demand and counts, and
+ * the text that a context's reports give. */
 #ifndef TESTS_IR_SAMPLE_H
 #define TESTS_IR_SAMPLE_H
 
@@ -54,7 +54,9 @@ static inline float random_float(Random *r) {
   return (float)random_in(r, -1000000, 1000000) / 4096.0f;
 }
 
-static inline void assert_same_float(float a, float b) { assert_int_equal(bits_of_float(a), bits_of_float(b)); }
+static inline void assert_same_float(float a, float b) {
+  assert_int_equal(bits_of_float(a), bits_of_float(b));
+}
 
 /* An allocator that refuses after `left` allocations (negative: never) and counts what is out. */
 typedef struct Counter {
@@ -83,7 +85,11 @@ static inline char *flushed(Context *c) {
   assert_non_null(f);
   diag_flush(c, f);
   fclose(f);
-  return text;
+  char *copy = malloc(size + 1);
+  assert_non_null(copy);
+  memcpy(copy, text, size + 1);
+  free(text);
+  return copy;
 }
 
 /* The reports contain `words`. */
@@ -99,16 +105,18 @@ static inline void assert_no_reports(Context *c) {
   free(text);
 }
 
-
 /* Dense random elements of a type, `images` of them if it is batched. */
 static inline void *random_elements(Context *c, Random *r, const Type *t, uint32_t images) {
   size_t count = (size_t)type_elements(t) * (t->batched ? images : 1);
   char *data = arena_alloc(c, count * type_element_bytes(t));
   for (size_t i = 0; i < count; i++) {
     int32_t integer = type_is_quantized(t) ? random_in(r, type_q_min(t), type_q_max(t)) : random_in(r, -5000, 5000);
-    if (t->kind == ELEM_F32) ((float *)data)[i] = random_float(r);
-    else if (t->kind == ELEM_I32) ((int32_t *)data)[i] = integer;
-    else data[i] = (char)integer;
+    if (t->kind == ELEM_F32)
+      ((float *)data)[i] = random_float(r);
+    else if (t->kind == ELEM_I32)
+      ((int32_t *)data)[i] = integer;
+    else
+      data[i] = (char)integer;
   }
   return data;
 }

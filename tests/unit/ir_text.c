@@ -8,7 +8,6 @@ static const char sample[] =
     "  const %gamma : f32[2] = [0x1p+0, -0x0p+0]\n"
     "  const %beta : f32[1] = [0x1p-149]\n"
     "  const %odd : f32[2] = [nan:7fc00001, -inf]\n"
-    "  const %k : i8[1,2] = [-128, 127]\n"
     "  const %t : i32[1,3] = [-2147483648, 0, 2147483647]\n"
     "  const %flip : i32[1] = [-1]\n"
     "  const %\"c.1 scale\" : f32[2] = [0x1p+0, 0x1.99999ap-4]\n"
@@ -59,7 +58,7 @@ static void test_sample_reads_back(void **state) {
               n->launch.shared_bytes == 49152);
   assert_int_equal(graph_value(g, n->result)->arena_offset, 1024);
   assert_int_equal(n->step_count, 7);
-  assert_int_equal(n->loc.line, 15);
+  assert_int_equal(n->loc.line, 14);
   assert_int_equal(graph_type(g, n->result)->zero2, -3);
   const float *odd = graph_value(g, graph_find(g, "odd"))->data;
   assert_same_float(odd[0], float_of_bits(0x7fc00001));
@@ -93,6 +92,25 @@ static void test_hashes_resolve(void **state) {
   assert_reported(other, "which no constant of this size has");
   context_free(c);
   context_free(other);
+}
+
+/* The example of ir/README.md is a graph, exactly as it is printed. */
+static void test_example_of_the_readme(void **state) {
+  (void)state;
+  static char readme[65536];
+  FILE *f = fopen(SOURCE_DIR "/ir/README.md", "rb");
+  assert_non_null(f);
+  size_t length = fread(readme, 1, sizeof readme - 1, f);
+  fclose(f);
+  assert_true(length < sizeof readme - 1);
+  char *start = strstr(readme, "graph @"), *end = strstr(start, "```");
+  assert_non_null(end);
+  *end = 0;
+  Context *c = context_new(NULL);
+  Graph *g = graph_parse(c, "README.md", start, NULL);
+  assert_no_reports(c);
+  assert_string_equal(graph_print_string(g, PRINT_FULL), start);
+  context_free(c);
 }
 
 /* What is not used by anything is not printed; what a pass deleted neither. */
@@ -129,19 +147,25 @@ static void test_errors_have_places(void **state) {
       {"graph @g {\n  input %x : u8[N,0]\n}", "t.ir:2:19: error[E0504]: a dimension is out of range"},
       {"graph @g {\n  input %x : u8[N,3]{scale=0x0p+0}\n}", "E0506]: type u8[N,3](scale=0) is impossible"},
       {"graph @g {\n  input %x : u8[N,3]{scale=%s}\n}", "t.ir:2:28: error[E0502]: unknown value 's'"},
-      {"graph @g {\n  input %x : u8[N,3]\n  input %x : u8[N,3]\n}", "t.ir:3:9: error[E0503]: value 'x' is given a second"},
+      {"graph @g {\n  input %x : u8[N,3]\n  input %x : u8[N,3]\n}",
+       "t.ir:3:9: error[E0503]: value 'x' is given a second"},
       {"graph @g {\n  input %x : u8[3]\n}", "input 'x' has no batch dimension"},
       {"graph @g {\n  const %k : u2[3] = [1, 2]\n}", "t.ir:2:9: error[E0505]: constant 'k' has fewer elements"},
       {"graph @g {\n  const %k : u2[3] = [1, 2, 3, 0]\n}", "constant 'k' has more elements"},
       {"graph @g {\n  const %k : u2[2000000000] = [1]\n}", "constant 'k' has fewer elements"},
-      {"graph @g {\n  const %k : u2[3] = [1, 2, 4]\n}", "t.ir:2:29: error[E0504]: an element of this type is out of range"},
+      {"graph @g {\n  const %k : u2[3] = [1, 2, 4]\n}",
+       "t.ir:2:29: error[E0504]: an element of this type is out of range"},
       {"graph @g {\n  const %k : f32[1] = [0x]\n}", "t.ir:2:24: error[E0501]"},
-      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = rellu(%x)\n}", "t.ir:3:19: error[E0502]: unknown operation 'rellu'"},
-      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%z)\n}", "t.ir:3:24: error[E0502]: unknown value 'z'"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = rellu(%x)\n}",
+       "t.ir:3:19: error[E0502]: unknown operation 'rellu'"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%z)\n}",
+       "t.ir:3:24: error[E0502]: unknown value 'z'"},
       {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) axis=1\n}", "unknown property of relu 'axis'"},
       {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=gpu\n}", "unknown engine 'gpu'"},
-      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,4] = relu(%x)\n}", "t.ir:3:3: error[E0507]: the graph breaks a rule: relu in layer 'y'"},
-      {"graph @g {\n  input %x : u8[N,3]\n  %y : f32[N,3] = relu(%x)\n}", "t.ir:3:3: error[E0302]: operand 1 of relu cannot be u8[N,3]"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,4] = relu(%x)\n}",
+       "t.ir:3:3: error[E0507]: the graph breaks a rule: relu in layer 'y'"},
+      {"graph @g {\n  input %x : u8[N,3]\n  %y : f32[N,3] = relu(%x)\n}",
+       "t.ir:3:3: error[E0302]: operand 1 of relu cannot be u8[N,3]"},
       {"graph @g {\n  input %x : f32[N,3]\n  output %x\n}", "an output is not the result of a layer"},
       {"graph @g {\n  input %\"x : f32[N,3]\n}", "the rest of a quoted name"},
       {"graph @g {\n  \x01\n}", "unexpected byte 0x01"},
@@ -240,10 +264,15 @@ static void test_every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sample_reads_back),         cmocka_unit_test(test_hashes_resolve),
-      cmocka_unit_test(test_only_what_is_used),         cmocka_unit_test(test_errors_have_places),
-      cmocka_unit_test(test_several_errors_in_one_run), cmocka_unit_test(test_truncated_texts),
-      cmocka_unit_test(test_altered_texts),             cmocka_unit_test(test_every_allocation_may_fail),
+      cmocka_unit_test(test_sample_reads_back),
+      cmocka_unit_test(test_hashes_resolve),
+      cmocka_unit_test(test_only_what_is_used),
+      cmocka_unit_test(test_errors_have_places),
+      cmocka_unit_test(test_several_errors_in_one_run),
+      cmocka_unit_test(test_truncated_texts),
+      cmocka_unit_test(test_altered_texts),
+      cmocka_unit_test(test_every_allocation_may_fail),
+      cmocka_unit_test(test_example_of_the_readme),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

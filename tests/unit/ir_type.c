@@ -27,8 +27,11 @@ static void test_ranges(void **state) {
     ElemKind kind;
     int bits;
     int32_t least, most;
-  } rows[] = {{ELEM_UINT, 1, 0, 1},  {ELEM_UINT, 8, 0, 255},    {ELEM_INT, 2, -2, 1},
-              {ELEM_INT, 8, -128, 127}, {ELEM_TERNARY, 2, -1, 1}};
+  } rows[] = {{ELEM_UINT, 1, 0, 1},
+              {ELEM_UINT, 8, 0, 255},
+              {ELEM_INT, 2, -2, 1},
+              {ELEM_INT, 8, -128, 127},
+              {ELEM_TERNARY, 2, -1, 1}};
   for (size_t i = 0; i < COUNT(rows); i++) {
     Type t = type_make(rows[i].kind, rows[i].bits, false, 1, DIMS(3));
     assert_int_equal(type_q_min(&t), rows[i].least);
@@ -137,9 +140,12 @@ static void test_type_strings(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_levels_are_values), cmocka_unit_test(test_ranges),
-      cmocka_unit_test(test_plane_order_is_a_bijection), cmocka_unit_test(test_bytes_of_layouts),
-      cmocka_unit_test(test_images), cmocka_unit_test(test_impossible_types),
+      cmocka_unit_test(test_levels_are_values),
+      cmocka_unit_test(test_ranges),
+      cmocka_unit_test(test_plane_order_is_a_bijection),
+      cmocka_unit_test(test_bytes_of_layouts),
+      cmocka_unit_test(test_images),
+      cmocka_unit_test(test_impossible_types),
       cmocka_unit_test(test_type_strings),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
