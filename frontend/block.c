@@ -35,7 +35,8 @@ void bind_results(Lower *l, Scope *scope, const Statement *s, Item value) {
   uint32_t names = s->names.count, values = value.kind == ITEM_SEVERAL ? value.count : 1;
   if (value.kind != ITEM_NONE && names != values) {
     const Expression *e = s->values.items[0].value;
-    diag(l->context, DIAG_RESULT_COUNT, e->loc, e->kind == EXPRESSION_CALL ? e->text : "this expression", values);
+    diag(l->context, DIAG_RESULT_COUNT, e->loc, e->kind == EXPRESSION_CALL ? e->text : "this expression", values,
+         values == 1 ? "" : "s");
     diag_expected(l->context, "%u, one for each name on the left", names);
     value = item_none();
   }
@@ -61,9 +62,19 @@ static Item returned(Lower *l, const Place *place, const Statement *s) {
   return result;
 }
 
+enum { SHOWN_CALLS = 3 };
+
+/* The calls that led to the latest report: the innermost ones, and the outermost. */
 static void note_calls(Lower *l, const Frame *frame) {
-  for (; frame && frame->block; frame = frame->parent)
-    if (frame->loc.file) diag_note(l->context, frame->loc, "in this call of block '%s'", frame->block->name.text);
+  uint32_t shown = 0;
+  l->errors_noted = diag_error_count(l->context);
+  for (; frame->block && frame->loc.file; frame = frame->parent, shown++) {
+    bool outermost = !frame->parent->block;
+    if (shown < SHOWN_CALLS) diag_note(l->context, frame->loc, "in this call of block '%s'", frame->block->name.text);
+    else if (outermost)
+      diag_note(l->context, frame->loc, "%u calls further out, in this one of block '%s'", shown - SHOWN_CALLS + 1,
+                frame->block->name.text);
+  }
 }
 
 static Item run_body(Lower *l, const Place *place, const Block *block) {
@@ -74,7 +85,8 @@ static Item run_body(Lower *l, const Place *place, const Block *block) {
     if (s->kind == STATEMENT_CONST) run_constant(l, place, s);
     else if (s->kind == STATEMENT_ASSIGN) run_assignment(l, place, s);
     else if (s->kind == STATEMENT_RETURN) result = returned(l, place, s);
-    if (diag_error_count(l->context) != errors) note_calls(l, place->frame);
+    uint32_t now = diag_error_count(l->context);
+    if (now != errors && now != l->errors_noted) note_calls(l, place->frame);
     if (s->kind == STATEMENT_RETURN) return result;
   }
   return item_none();
@@ -90,8 +102,8 @@ static int formal_index(const Block *block, const char *name) {
 
 static const char *formal_words(Context *c, const Block *block) {
   Text t = {.context = c};
-  for (uint32_t i = 0; i < block->formals.count; i++) text_add(&t, "%s, ", block->formals.items[i].name.text);
-  text_add(&t, "name");
+  for (uint32_t i = 0; i < block->formals.count; i++) text_add(&t, "%s%s, ", block->formals.items[i].name.text, block->formals.items[i].value ? "=" : "");
+  text_add(&t, "name=");
   return t.data;
 }
 

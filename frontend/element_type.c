@@ -85,6 +85,7 @@ static bool refine(Lower *l, const Place *place, Item *type, const Argument *a) 
     return false;
   }
   Item value = evaluate(l, place, a->value, false);
+  value.loc = expression_span(a->value);
   return scale ? set_scale(l, type, &value) : set_zero(l, type, &value);
 }
 

@@ -115,10 +115,30 @@ static void suggest_blocks(const Lower *l, Suggestion *s) {
   for (uint32_t i = 0; i < l->tree->block_count; i++) suggestion_offer(s, l->tree->blocks[i]->name.text);
 }
 
+/* The statement that defines a name, in a body where it is not known yet. */
+static const Statement *find_definition(const StatementList *body, const char *name) {
+  for (uint32_t i = 0; body && i < body->count; i++)
+    for (uint32_t k = 0; k < body->items[i]->names.count; k++)
+      if (body->items[i]->kind != STATEMENT_PARAMS && !strcmp(body->items[i]->names.items[k].text, name))
+        return body->items[i];
+  return NULL;
+}
+
+static const StatementList *body_of(const Lower *l) { return l->network ? &l->network->body : NULL; }
+
 static Item unknown_name(Lower *l, const Place *place, const Expression *e) {
   diag(l->context, DIAG_UNKNOWN_NAME, e->loc, e->text);
   if (operation_by_name(e->text) || block_by_name(l, e->text)) {
     diag_hint(l->context, "'%s' works on something: %s(x), or x | %s", e->text, e->text, e->text);
+    return item_none();
+  }
+  const Statement *later = find_definition(place->frame->block ? &place->frame->block->body : body_of(l), e->text);
+  if (later || (later = find_definition(&l->tree->constants, e->text))) {
+    diag_note(l->context, later->loc, "it is defined only here");
+    return item_none();
+  }
+  if ((e->text[0] == 'u' || e->text[0] == 'i') && e->text[1] && !e->text[1 + strspn(e->text + 1, "0123456789")]) {
+    diag_expected(l->context, "u1..u8 or i2..i8, if a type is meant");
     return item_none();
   }
   Suggestion s = suggestion_for(e->text);

@@ -174,6 +174,7 @@ static const Network *choose_network(Lower *l, uint32_t file) {
   }
   if (!check_network_names(l)) return NULL;
   if (!wanted && tree->network_count == 1) return tree->networks[0];
+  start = tree->networks[0]->name.loc;
   Suggestion s = suggestion_for(wanted ? wanted : "");
   for (uint32_t i = 0; wanted && i < tree->network_count; i++) {
     if (!strcmp(tree->networks[i]->name.text, wanted)) return tree->networks[i];

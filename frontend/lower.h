@@ -114,6 +114,7 @@ typedef struct Lower {
   Scope *blocks; /* names of blocks: their index in the tree */
   BlockState *block_states;
   uint32_t depth, expansions, errors_before;
+  uint32_t errors_noted; /* errors when the chain of calls was last added to a report */
   bool input_seen, output_seen;
   bool expansion_reported, depth_reported;
   uint32_t param_errors; /* errors of parameters, which differ from call to call of a block */

@@ -45,6 +45,7 @@ typedef struct ParamFile {
   uint32_t count, capacity;
   uint32_t *slots; /* hash table from names: index + 1 */
   uint32_t slot_count;
+  bool overlap_reported; /* that an earlier file holds a tensor of the same name */
 } ParamFile;
 
 /* param_file.c */

@@ -21,6 +21,7 @@ struct ParamSet {
   bool absence_reported;
   ParamFile **files;
   uint32_t file_count, file_capacity;
+  const Call *conflicting; /* reads what another operation reads: whatever else is wrong with it follows from that */
   Read *reads; /* hash table */
   uint32_t read_count, read_slots;
 };
@@ -106,15 +107,16 @@ static void grow_reads(Context *c, ParamSet *set) {
   set->read_slots = slots;
 }
 
-/* Two operations share a parameter on purpose where, at the point where their chains of names part, name= was written. */
-static bool shared_on_purpose(const Frame *a, const Frame *b) {
+/* Two operations share a parameter on purpose where, at the point where their chains of names part, name= was written.
+ * Otherwise returns the second one's link of the chain at that point. */
+static const Frame *shared_by_accident(const Frame *a, const Frame *b) {
   while (a->depth > b->depth) a = a->parent;
   while (b->depth > a->depth) b = b->parent;
   while (a->parent != b->parent) {
     a = a->parent;
     b = b->parent;
   }
-  return a != b && (a->named || b->named);
+  return a != b && (a->named || b->named) ? NULL : b;
 }
 
 void param_register(Lower *l, const Call *call, const char *name) {
@@ -126,10 +128,14 @@ void param_register(Lower *l, const Call *call, const char *name) {
     set->read_count++;
     return;
   }
-  if (read->call == call || shared_on_purpose(&read->call->site, &call->site)) return;
+  if (read->call == call || set->conflicting == call) return;
+  const Frame *frame = shared_by_accident(&read->call->site, &call->site);
+  if (!frame) return;
+  set->conflicting = call;
   diag(l->context, DIAG_PARAM_READ_TWICE, call->loc, name);
   diag_note(l->context, read->call->loc, "the first operation that reads it is here");
-  diag_hint(l->context, "tell them apart: %s(..., name=\"...\")", call->operation->name);
+  diag_hint(l->context, "tell them apart: %s(..., name=\"...\")",
+            frame->block ? frame->block->name.text : call->operation->name);
   l->param_errors++;
 }
 
@@ -139,10 +145,11 @@ const ParamTensor *param_find(Lower *l, const Call *call, const char *name) {
   for (uint32_t i = 0; i < set->file_count; i++) {
     ParamTensor *t = param_file_find(set->files[i], name);
     if (!t) continue;
-    if (found && !t->used) {
+    if (found && !t->used && !set->files[i]->overlap_reported) {
       diag(l->context, DIAG_PARAM_IN_TWO_FILES, set->files[i]->loc, name);
       diag_seen(l->context, "'%s' and '%s'", found->file, t->file);
       l->param_errors++;
+      set->files[i]->overlap_reported = true;
     }
     t->used = true;
     if (!found) found = t;
@@ -163,7 +170,7 @@ void param_missing(Lower *l, const Call *call, const char *name, const char *exp
   const ParamSet *set = l->params;
   param_register(l, call, name);
   l->param_errors++;
-  if (set->incomplete) return;
+  if (set->incomplete || set->conflicting == call) return;
   if (!set->file_count) {
     report_absence(l, call);
     return;
@@ -198,6 +205,7 @@ const char *param_index_words(Context *c, const ParamTensor *t, int64_t index) {
 }
 
 void param_report_shape(Lower *l, const Call *call, const ParamTensor *t, const char *expected) {
+  if (l->params->conflicting == call) return;
   diag(l->context, DIAG_PARAM_SHAPE, call->loc, t->name);
   diag_expected(l->context, "%s", expected);
   diag_seen(l->context, "%s in '%s'", param_shape_words(l->context, t), t->file);
@@ -205,6 +213,7 @@ void param_report_shape(Lower *l, const Call *call, const ParamTensor *t, const 
 }
 
 void param_report_dtype(Lower *l, const Call *call, const ParamTensor *t, const char *expected) {
+  if (l->params->conflicting == call) return;
   diag(l->context, DIAG_PARAM_DTYPE, call->loc, t->name);
   diag_expected(l->context, "%s", expected);
   diag_seen(l->context, "%s in '%s'", t->dtype ? dtype_info[t->dtype].name : t->dtype_name, t->file);

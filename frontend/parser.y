@@ -48,8 +48,8 @@ static Statement *input_of(Context *c, Expression *element, ArgumentList dims);
   StatementList statements;
 }
 
-%token END 0 "the end of the file"
-%token NEWLINE 300 "the end of the line"
+%token END 0 "end of file"
+%token NEWLINE 300 "end of line"
 %token <name> NAME "a name" STRING "a string"
 %token <integer> INTEGER "an integer"
 %token <real> REAL "a number"

@@ -26,9 +26,9 @@ static uint32_t edit_distance(const char *a, const char *b) {
   return rows[1][m];
 }
 
-/* At most a third of the letters may differ. */
+/* At most a third of the letters may differ, and one of two. */
 Suggestion suggestion_for(const char *wanted) {
-  return (Suggestion){wanted, NULL, (uint32_t)((strlen(wanted) + 2) / 3 + 1)};
+  return (Suggestion){wanted, NULL, strlen(wanted) > 1 ? (uint32_t)(strlen(wanted) + 2) / 3 + 1 : 0};
 }
 
 void suggestion_offer(Suggestion *s, const char *candidate) {

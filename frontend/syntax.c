@@ -73,7 +73,7 @@ static const char *expected_words(Context *c, const char *const *expected, int c
 }
 
 static bool ends_text(const char *token) {
-  return !strcmp(token, "the end of the line") || !strcmp(token, "the end of the file") || !strcmp(token, "'}'");
+  return !strcmp(token, "end of line") || !strcmp(token, "end of file") || !strcmp(token, "'}'");
 }
 
 /* Where a closing bracket is missing: the place of the opening one. */
@@ -87,7 +87,7 @@ static void note_bracket(SourceReader *reader, const char *unexpected, const cha
 }
 
 /* What is usually meant by a token in the wrong place. */
-static void hint_for(Context *c, const char *unexpected, const char *const *expected, int count) {
+static void hint_for(Context *c, const char *unexpected, const char *const *expected, int count, bool bodies) {
   bool assign = find_token(expected, count, "'='") >= 0 && find_token(expected, count, "','") >= 0;
   if (!strcmp(unexpected, "'('") && assign) diag_hint(c, "a statement names its result: name = operation(...)");
   else if (!strcmp(unexpected, "'|'") && assign) diag_hint(c, "a statement names its result: name = x | operation");
@@ -96,15 +96,25 @@ static void hint_for(Context *c, const char *unexpected, const char *const *expe
   else if (!strcmp(unexpected, "'network'") || !strcmp(unexpected, "'block'"))
     diag_hint(c, "blocks and networks stand on the top level of a file; is a '}' missing above?");
   else if (find_token(expected, count, "'network'") >= 0)
-    diag_hint(c, "the top level of a file holds only const, block and network; is there one '}' too many above?");
+    diag_hint(c, "the top level of a file holds only const, block and network%s",
+              bodies ? "; is there one '}' too many above?" : "");
+}
+
+/* The token in words: "name 'relu'", "integer 3", "end of line", "'='". */
+static const char *unexpected_words(const SourceReader *reader, SourceLoc loc, const char *token) {
+  const char *article = !strncmp(token, "a ", 2) ? token + 2 : !strncmp(token, "an ", 3) ? token + 3 : NULL;
+  if (!article) return token;
+  const char *quote = !strcmp(article, "name") ? "'" : "";
+  int length = loc.length > 64 ? 64 : (int)loc.length;
+  return arena_printf(reader->context, "%s %s%.*s%s", article, quote, length, reader->text + reader->token_offset, quote);
 }
 
 void syntax_error(SourceReader *reader, SourceLoc loc, const char *unexpected, const char *const *expected, int count) {
-  if (++reader->error_count > MAX_SYNTAX_ERRORS) return;
+  if (++reader->error_count > MAX_SYNTAX_ERRORS || reader->bad_line == loc.line) return;
   Context *c = reader->context;
-  diag(c, DIAG_SYNTAX, loc, unexpected);
+  diag(c, DIAG_SYNTAX, loc, unexpected_words(reader, loc, unexpected));
   diag_expected(c, "%s", expected_words(c, expected, count));
-  hint_for(c, unexpected, expected, count);
+  hint_for(c, unexpected, expected, count, reader->tree->block_count || reader->tree->network_count);
   note_bracket(reader, unexpected, expected, count);
   if (ends_text(unexpected) && reader->open_count) {
     /* The rest of the file is read as if the brackets inside this statement were closed. */
@@ -126,6 +136,7 @@ SyntaxTree *parse_source(Context *c, uint32_t file, const char *text, size_t len
   }
   size_t skip = length >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0; /* a byte order mark */
   reader->column += (uint32_t)skip;
+  reader->text = text + skip;
   if (setjmp(reader->stop)) {
     diag(c, DIAG_INTERNAL, reader->after, "the lexer gave up");
     return tree;

@@ -15,7 +15,11 @@ typedef struct OpenBracket {
 typedef struct SourceReader {
   Context *context;
   SyntaxTree *tree;
+  const char *text;            /* the whole file */
   uint32_t file, line, column; /* of the next character */
+  size_t offset;               /* bytes before it */
+  size_t token_offset;         /* bytes before the token read last */
+  uint32_t bad_line;           /* the line of the last character that begins no token: what follows is not reported */
   SourceLoc after;             /* just behind the last token */
   int last_token;
   bool finished;                         /* the end's own NEWLINE was given */

@@ -170,7 +170,7 @@ static void take_file(Weights *w, bool scale_given) {
   if (!t) {
     param_missing(l, w->call, name, arena_printf(l->context, "the weights, a tensor %s,", expected_shape(w)));
   } else if (!t->dtype) {
-    param_report_dtype(l, w->call, t, "a float or integer type");
+    param_report_dtype(l, w->call, t, "F32, F64, F16, BF16 or an integer type");
   } else if (!shape_fits(w, t)) {
     param_report_shape(l, w->call, t, expected_shape(w));
   } else if (dtype_info[t->dtype].integer) {

@@ -54,7 +54,8 @@ void text_add_bytes(Text *t, const void *data, size_t n);
 typedef struct SourceLoc {
   uint32_t file, line, column, length; /* line and column from 1; columns count bytes */
 } SourceLoc;
-uint32_t context_add_source(Context *c, const char *name, const char *text, size_t length); /* borrowed; returns its file number, from 1 */
+/* The text is borrowed. Returns its file number, from 1. */
+uint32_t context_add_source(Context *c, const char *name, const char *text, size_t length);
 
 /* Diagnostics: messages stand in diag.def. */
 typedef enum DiagCode {
@@ -73,7 +74,8 @@ void diag_seen(Context *c, const char *format, ...) __attribute__((format(printf
 void diag_hint(Context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_note(Context *c, SourceLoc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint32_t diag_error_count(const Context *c); /* errors since context_new, flushed ones too */
-/* Writes all reports so far, in source order, equal ones once, and forgets them. Past MAX_REPORTS errors are counted only:
+/* Writes all reports so far, in source order, equal ones once, and forgets them. Errors past MAX_REPORTS are counted.
+ *
  *   net.apnn:3:10: error[E0201]: unknown name 'c2'
  *     3 | a1 = c2 | relu
  *       |      ^~

@@ -16,13 +16,13 @@ float exact_mul(float a, float b);
 float exact_div(float a, float b);
 float exact_max(float a, float b); /* as PTX max.f32: a NaN operand gives the other one; -0 < +0 */
 float exact_min(float a, float b);
-float exact_from_i32(int32_t a);   /* nearest even */
-float exact_round_even(float a);   /* to an integral value (cvt.rni) */
+float exact_from_i32(int32_t a); /* nearest even */
+float exact_round_even(float a); /* to an integral value (cvt.rni) */
 float exact_floor(float a);
-float exact_exp(float x);          /* for x <= 0: the sequence of operations documented in exact.c; 0 below -87 */
+float exact_exp(float x); /* for x <= 0: the sequence of operations documented in exact.c; 0 below -87 */
 
-/* batchnorm(x) = x * a + b, two roundings: a = gamma / sqrt(variance + eps) and b = beta - mean * a in binary64 (with the
- * unrounded a), both then rounded to binary32. */
+/* batchnorm(x) = x * a + b, two roundings: a = gamma / sqrt(variance + eps) and b = beta - mean * a in binary64 (with
+ * the unrounded a), both then rounded to binary32. */
 void exact_batchnorm(float gamma, float beta, float mean, float variance, float eps, float *a, float *b);
 
 /* Dequantize: exact_mul(exact_from_i32(level), step). */

@@ -1,8 +1,8 @@
 /* The graph: nodes over values.
  *
- * A node is a main operation and a list of epilogue steps; before fusion the lists are empty. Its one result is a value.
- * Values are graph inputs, constants or results; they are named by 32-bit ids that stay valid while the graph lives.
- * Nodes stand in an order in which every operand is defined before its use, at all times.
+ * A node is a main operation and a list of epilogue steps; before fusion the lists are empty. Its one result is a
+ * value. Values are graph inputs, constants or results; they are named by 32-bit ids that stay valid while the graph
+ * lives. Nodes stand in an order in which every operand is defined before its use, at all times.
  */
 #ifndef IR_GRAPH_H
 #define IR_GRAPH_H
@@ -41,7 +41,7 @@ typedef struct OpInfo {
 } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
 
-/* Defaults: kernel, stride, dilation, factor, groups 1; pad, pad_level 0; eps 1e-5f; alpha 0.01f; lo -1, hi 1; axis 0. */
+/* Defaults: kernel, stride, dilation, factor, groups 1; pad, pad_level, axis 0; eps 1e-5; alpha 0.01; lo -1, hi 1. */
 typedef struct Attrs {
   int32_t kernel[2], stride[2], pad[4], dilation[2], groups, pad_level;
   float eps, alpha, lo, hi;
@@ -69,16 +69,20 @@ typedef enum Engine {
 } Engine;
 extern const char *const engine_name[ENGINE_COUNT];
 
-/* Block tile of a tensor-core layer: m output pixels by n output channels, computed by warps_m x warps_n warps; each warp
- * m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time. */
+/* Block tile of a tensor-core layer: m output pixels by n output channels, computed by warps_m x warps_n warps; each
+ * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time. */
 typedef struct Tile {
   uint16_t m, n, k;
   uint8_t warps_m, warps_n, stages, split_k;
 } Tile;
 
 /* Words between rows of a tile in shared memory, such that the 8-byte loads of half a warp touch every bank once. */
-static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }
-static inline uint32_t tile_shared_bytes(const Tile *t) { return 4u * t->stages * (t->m + t->n) * tile_row_words(t); }
+static inline uint32_t tile_row_words(const Tile *t) {
+  return t->k == 8 ? 8 : t->k + 8u;
+}
+static inline uint32_t tile_shared_bytes(const Tile *t) {
+  return 4u * t->stages * (t->m + t->n) * tile_row_words(t);
+}
 
 /* Grid: x = ceil(batch * x_mul / x_div), y constant. */
 typedef struct Launch {
@@ -137,10 +141,10 @@ ValueId graph_add_input(Graph *g, const char *name, Type type);
 ValueId graph_add_const(Graph *g, const char *name, Type type, const void *data); /* data is borrowed */
 ValueId graph_add_result(Graph *g, const char *name, Type type);
 void graph_add_output(Graph *g, ValueId value);
-/* Adds a node at the end (position = g->node_count) or before another. Copies `inputs`. Result type must be set in `type`
- * for operations whose type is not implied (quantize, reshape, thresholds); elsewhere it is inferred, here, and `type`
- * gives the layout only (callers that have no type pass (Type){0}). What is wrong is reported at loc. attrs NULL: the
- * defaults. name NULL: a fresh one. Returns its result value. */
+/* Adds a node at the end (position = g->node_count) or before another. Copies `inputs`. Result type must be set in
+ * `type` for operations whose type is not implied (quantize, reshape, thresholds); elsewhere it is inferred, here, and
+ * `type` gives the layout only (callers that have no type pass (Type){0}). What is wrong is reported at loc. attrs
+ * NULL: the defaults. name NULL: a fresh one. Returns its result value. */
 ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, const ValueId *inputs,
                           uint32_t input_count, Type type, const char *name, SourceLoc loc);
 /* Adds a step and infers its type and the result's (whose layout is kept). */
@@ -149,16 +153,20 @@ void graph_append_step(Graph *g, NodeId node, Op op, const Attrs *attrs, const V
 /* A node at the end whose result value exists and whose operands, steps and types the caller fills in; nothing is
  * inferred. For readers of graphs. */
 Node *graph_add_bare_node(Graph *g, Op op, ValueId result, SourceLoc loc);
-void graph_delete_node(Graph *g, NodeId node); /* op becomes OP_NONE */
-void graph_compact(Graph *g);                  /* drops deleted nodes and nodes whose results nobody uses */
-NodeId graph_definition(const Graph *g, ValueId value); /* node that defines it, NO_NODE for inputs and constants */
+void graph_delete_node(Graph *g, NodeId node);           /* op becomes OP_NONE */
+void graph_compact(Graph *g);                            /* drops deleted nodes and nodes whose results nobody uses */
+NodeId graph_definition(const Graph *g, ValueId value);  /* node that defines it, NO_NODE for inputs and constants */
 uint32_t graph_use_count(const Graph *g, ValueId value); /* operands of nodes and steps, and network outputs */
 void graph_replace_uses(Graph *g, ValueId old_value, ValueId new_value); /* in nodes, steps and outputs */
 bool graph_is_output(const Graph *g, ValueId value);
-ValueId graph_find(const Graph *g, const char *name); /* NO_VALUE if there is none */
+ValueId graph_find(const Graph *g, const char *name);                /* NO_VALUE if there is none */
 const char *graph_rename(Graph *g, ValueId value, const char *name); /* a taken name gets a suffix; returns the name */
 
-static inline Value *graph_value(const Graph *g, ValueId v) { return &g->values[v]; }
-static inline Type *graph_type(const Graph *g, ValueId v) { return &g->values[v].type; }
+static inline Value *graph_value(const Graph *g, ValueId v) {
+  return &g->values[v];
+}
+static inline Type *graph_type(const Graph *g, ValueId v) {
+  return &g->values[v].type;
+}
 
 #endif

@@ -1,5 +1,5 @@
-/* A GPU architecture as the passes see it: which tensor-core instructions it has and what they cost. Filled in one short
- * file a target in backend/; passes get a pointer and know nothing else of the backend.
+/* A GPU architecture as the passes see it: which tensor-core instructions it has and what they cost. Filled in one
+ * short file a target in backend/; passes get a pointer and know nothing else of the backend.
  */
 #ifndef IR_TARGET_H
 #define IR_TARGET_H
@@ -9,16 +9,16 @@
 
 /* One tensor-core instruction on one target. */
 typedef struct MmaRate {
-  const char *name;     /* row of backend/mma.def */
-  uint8_t engine;       /* Engine of graph.h that uses it */
-  float tera_ops;       /* measured or published 10^12 multiply-adds x 2 a second, dense, whole chip */
-  bool native;          /* false: emulated by the assembler; never chosen */
+  const char *name; /* row of backend/mma.def */
+  uint8_t engine;   /* Engine of graph.h that uses it */
+  float tera_ops;   /* measured or published 10^12 multiply-adds x 2 a second, dense, whole chip */
+  bool native;      /* false: emulated by the assembler; never chosen */
 } MmaRate;
 
 typedef struct Target {
-  const char *name;         /* sm_80, sm_86, sm_89, sm_90a */
-  int arch;                 /* 80, 86, 89, 90 */
-  const char *ptx_version;  /* lowest that serves, e.g. "7.0" */
+  const char *name;        /* sm_80, sm_86, sm_89, sm_90a */
+  int arch;                /* 80, 86, 89, 90 */
+  const char *ptx_version; /* lowest that serves, e.g. "7.0" */
   int sm_count;
   uint32_t shared_bytes;    /* a block's limit */
   float copy_gb_per_s;      /* device memory, bytes read plus written */

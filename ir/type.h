@@ -9,8 +9,8 @@
  *
  *     level = mult * q - offset,   value = step * level
  *
- * with mult 1 and offset = zero_point where the zero point is whole, mult 2 and offset = 2 * zero_point where it is not;
- * step = scale / mult. Bipolar (-1, +1) is u1 with zero point 1/2 and scale 2: level = 2q - 1, step = 1.
+ * with mult 1 and offset = zero_point where the zero point is whole, mult 2 and offset = 2 * zero_point where it is
+ * not; step = scale / mult. Bipolar (-1, +1) is u1 with zero point 1/2 and scale 2: level = 2q - 1, step = 1.
  */
 #ifndef IR_TYPE_H
 #define IR_TYPE_H
@@ -45,10 +45,10 @@ typedef enum LayoutKind {
 } LayoutKind;
 
 /* LAYOUT_PLANES stores q as an unsigned number in offset binary (q + 2^(bits-1) for ELEM_INT and ELEM_TERNARY, q
- * otherwise), plane 0 the least significant. `pitch` channels (a multiple of `block`) are kept a plane and pixel; bits of
- * channels past C are zero. Inside each block of `block` = 8*J channels (J = 4, 8 or 16) the channels stand in the order in which an
- * mma accumulator fragment holds them, so that an epilogue packs without moving bits between lanes: channel c of the
- * block is bit
+ * otherwise), plane 0 the least significant. `pitch` channels (a multiple of `block`) are kept a plane and pixel; bits
+ * of channels past C are zero. Inside each block of `block` = 8*J channels (J = 4, 8 or 16) the channels stand in the
+ * order in which an mma accumulator fragment holds them, so that an epilogue packs without moving bits between lanes:
+ * channel c of the block is bit
  *
  *     (c % 8 / 2) * 2J + (c / 8) * 2 + c % 2
  *
@@ -62,12 +62,12 @@ typedef struct Layout {
 
 typedef struct Type {
   ElemKind kind;
-  uint8_t bits;  /* 1..8; 32 for I32 and F32 */
-  uint8_t rank;  /* dimensions, the batch not counted */
-  bool batched;  /* has the symbolic batch dimension N in front (activations); constants do not */
-  int32_t dim[MAX_RANK]; /* activations: [H, W, C] or [C]; conv2d weights: [O, KH, KW, I/groups]; linear weights: [O, K] */
-  int16_t zero2; /* twice the zero point; -512 .. 512, so that levels fit 16 bits */
-  float scale;   /* per tensor; meaningful where scales == NO_VALUE. A positive, finite, normal number, and scale / 2 too */
+  uint8_t bits;          /* 1..8; 32 for I32 and F32 */
+  uint8_t rank;          /* dimensions, the batch not counted */
+  bool batched;          /* has the symbolic batch dimension N in front (activations); constants do not */
+  int32_t dim[MAX_RANK]; /* activations: [H, W, C] or [C]; weights: conv2d [O, KH, KW, I/groups], linear [O, K] */
+  int16_t zero2;         /* twice the zero point; -512 .. 512, so that levels fit 16 bits */
+  float scale;    /* per tensor; meaningful where scales == NO_VALUE. Positive, finite and normal, scale / 2 too */
   ValueId scales; /* per-channel scales: an f32 constant [C] (channel = last dim; first dim for weights), or NO_VALUE */
   Layout layout;
 } Type;
@@ -77,37 +77,37 @@ typedef struct LevelMap {
   int32_t mult, offset;
 } LevelMap;
 
-/* Activations are seen by kernels as an image of pixels x channels: rank 1 [C] is 1 x 1 x C; rank 2 [W, C] is 1 x W x C;
- * rank 4 [D, H, W, C] is (D*H) x W x C. */
+/* Activations are seen by kernels as an image of pixels x channels: rank 1 [C] is 1 x 1 x C; rank 2 [W, C] is 1 x W x
+ * C; rank 4 [D, H, W, C] is (D*H) x W x C. */
 typedef struct Image {
   int32_t height, width, channels;
 } Image;
 
 Type type_make(ElemKind kind, int bits, bool batched, int rank, const int32_t *dim); /* scale 1, zero 0, no layout */
-bool type_is_quantized(const Type *t);  /* UINT, INT or TERNARY */
-bool type_is_integer(const Type *t);    /* quantized or I32 */
-int32_t type_q_min(const Type *t);      /* least and greatest q of a quantized type */
+bool type_is_quantized(const Type *t);                                               /* UINT, INT or TERNARY */
+bool type_is_integer(const Type *t);                                                 /* quantized or I32 */
+int32_t type_q_min(const Type *t); /* least and greatest q of a quantized type */
 int32_t type_q_max(const Type *t);
 LevelMap type_level_map(const Type *t); /* I32: {1, 0} */
 int32_t type_level_min(const Type *t);
 int32_t type_level_max(const Type *t);
-bool type_has_zero(const Type *t); /* some q has value zero: whole zero point within q's range */
-int64_t type_elements(const Type *t);  /* product of dims, the batch not counted */
+bool type_has_zero(const Type *t);        /* some q has value zero: whole zero point within q's range */
+int64_t type_elements(const Type *t);     /* product of dims, the batch not counted */
 size_t type_element_bytes(const Type *t); /* of a dense element: 1 or 4 */
-size_t type_dense_bytes(const Type *t); /* dense bytes of one image (or of a constant) */
+size_t type_dense_bytes(const Type *t);   /* dense bytes of one image (or of a constant) */
 Image type_image(const Type *t);
-int32_t type_channels(const Type *t);   /* last dimension */
+int32_t type_channels(const Type *t); /* last dimension */
 bool type_same_shape(const Type *a, const Type *b);
 bool type_same_quant(const Type *a, const Type *b); /* same element kind, bits, zero point and scale(s) */
 bool type_equal(const Type *a, const Type *b);      /* everything, layout included */
 
 /* Layout arithmetic. */
-Layout layout_dense(const Type *t);              /* the users' order: BYTES or WORDS with pitch = C */
-Layout layout_planes(const Type *t, int block);  /* pitch = C rounded up to the block */
+Layout layout_dense(const Type *t);               /* the users' order: BYTES or WORDS with pitch = C */
+Layout layout_planes(const Type *t, int block);   /* pitch = C rounded up to the block */
 Layout layout_bytes(const Type *t, int multiple); /* pitch = C rounded up */
-size_t layout_pixel_bytes(const Type *t);  /* bytes of one pixel under t->layout */
-size_t layout_image_bytes(const Type *t);  /* bytes of one image under t->layout */
-int layout_plane_count(const Type *t);     /* t->bits for PLANES, 1 otherwise */
+size_t layout_pixel_bytes(const Type *t);         /* bytes of one pixel under t->layout */
+size_t layout_image_bytes(const Type *t);         /* bytes of one image under t->layout */
+int layout_plane_count(const Type *t);            /* t->bits for PLANES, 1 otherwise */
 /* Position of channel c inside a row of `pitch` bits of one plane (PLANES). */
 uint32_t layout_bit_of_channel(Layout layout, uint32_t channel);
 uint32_t layout_channel_of_bit(Layout layout, uint32_t bit); /* the inverse */

@@ -16,6 +16,13 @@ static Slope slope_of_leak(float alpha) {
 
 static Slope rising_if(bool condition) { return condition ? SLOPE_RISING : SLOPE_UNKNOWN; }
 
+/* Counting thresholds rises with its operand, or with the operand's complement where the channel is flipped. */
+static Slope slope_of_flip(const Graph *g, ValueId flip, uint32_t channel) {
+  const int32_t *data = graph_value(g, flip)->data;
+  int32_t flipped = data[type_elements(graph_type(g, flip)) == 1 ? 0 : channel];
+  return flipped == 0 ? SLOPE_RISING : flipped == -1 ? SLOPE_FALLING : SLOPE_UNKNOWN;
+}
+
 static bool is_positive(float scale) { return scale > 0 && isfinite(scale); }
 
 Slope step_slope(const Graph *g, const Node *node, uint32_t channel) {
@@ -32,6 +39,7 @@ Slope step_slope(const Graph *g, const Node *node, uint32_t channel) {
   case OP_HARDTANH: return rising_if(!isnan(node->attrs.lo) && !isnan(node->attrs.hi));
   case OP_QUANTIZE: return rising_if(is_positive(type_scale(g, graph_type(g, node->result), (int32_t)channel)));
   case OP_DEQUANTIZE: return rising_if(is_positive(type_scale(g, graph_type(g, node->inputs[0]), (int32_t)channel)));
+  case OP_THRESHOLDS: return slope_of_flip(g, node->inputs[2], channel);
   default: return SLOPE_UNKNOWN;
   }
 }

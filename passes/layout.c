@@ -106,6 +106,17 @@ static bool has_reader(const Readers *readers, Engine engine) {
   return false;
 }
 
+/* A warp computes whole blocks of channels, so small blocks make more warps and large ones read and write fewer, longer
+ * words: the block shrinks, which moves no more bytes, until the warps of 32 pixels fill the chip. */
+static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options) {
+  enum { WARP_PIXELS = 32, WARPS_A_MULTIPROCESSOR = 4, LEAST_BLOCK = 32 };
+  Image image = type_image(t);
+  int64_t rows = ((int64_t)image.height * image.width * options->max_batch + WARP_PIXELS - 1) / WARP_PIXELS;
+  int64_t wanted = (int64_t)options->target->sm_count * WARPS_A_MULTIPROCESSOR;
+  while (layout.block > LEAST_BLOCK && rows * (layout.pitch / layout.block) < wanted) layout.block /= 2;
+  return layout;
+}
+
 static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *options, Readers *readers) {
   const Type *t = graph_type(g, v);
   if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
@@ -121,7 +132,7 @@ static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *option
     best = candidates[i];
     least = bytes;
   }
-  return best;
+  return best.kind == LAYOUT_PLANES ? fill_chip(t, best, options) : best;
 }
 
 /* A view's result takes its operand's layout where it keeps the channels; else both must be dense for it to stay one. */

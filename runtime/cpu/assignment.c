@@ -87,30 +87,39 @@ static void solve(Analysis *a) {
 
 /* ---- what to check ---- */
 
-/* Slots that an instruction reads: operands, addresses, guard. */
-static uint32_t collect_uses(const Inst *in, uint32_t slots[OPERAND_SLOTS + 3]) {
+/* Slots that an instruction reads: operands and addresses. */
+static uint32_t collect_uses(const Inst *in, uint32_t slots[OPERAND_SLOTS + 2]) {
   uint32_t n = 0;
   for (uint32_t k = 0; k < OPERAND_SLOTS; k++)
     if (in->uses >> k & 1) slots[n++] = in->o[k];
   for (int k = 0; k < in->address_count; k++) slots[n++] = in->address[k].base;
-  if (in->guard != NO_OPERAND) slots[n++] = in->guard;
   return n;
 }
 
+/* The entry for a register that may be unwritten here; false where it surely is written. */
+static bool unproven(Analysis *a, uint32_t slot, const uint64_t *set, TrackedUse *use) {
+  uint32_t id = register_of(a, slot);
+  if (!id || contains(set, id - 1)) return false;
+  if (!a->tracked[id - 1]) a->tracked[id - 1] = ++a->kernel->tracked_count;
+  *use = (TrackedUse){a->tracked[id - 1] - 1, a->kernel->function->registers[id - 1]};
+  return true;
+}
+
 static void track_unproven(Analysis *a, Inst *in, const uint64_t *set) {
-  uint32_t slots[OPERAND_SLOTS + 3], n = collect_uses(in, slots);
-  TrackedUse *uses = NULL;
+  uint32_t slots[OPERAND_SLOTS + 2], n = collect_uses(in, slots);
+  TrackedUse found[OPERAND_SLOTS + 2], guard;
   uint32_t count = 0;
-  for (uint32_t k = 0; k < n; k++) {
-    uint32_t id = register_of(a, slots[k]);
-    if (!id || contains(set, id - 1)) continue;
-    if (!a->tracked[id - 1]) a->tracked[id - 1] = ++a->kernel->tracked_count;
-    if (!uses) uses = arena_take(a->arena, n * sizeof *uses);
-    uses[count++] = (TrackedUse){a->tracked[id - 1] - 1, a->kernel->function->registers[id - 1]};
-  }
-  if (!count) return;
+  bool guard_unproven = in->guard != NO_OPERAND && unproven(a, in->guard, set, &guard);
+  for (uint32_t k = 0; k < n; k++) count += unproven(a, slots[k], set, &found[count]);
+  if (!count && !guard_unproven) return;
   Track *track = arena_take(a->arena, sizeof *track);
-  *track = (Track){.uses = uses, .use_count = count};
+  track->uses = arena_take(a->arena, (count + 1) * sizeof *found);
+  memcpy(track->uses, found, count * sizeof *found);
+  track->use_count = count;
+  if (guard_unproven) {
+    track->uses[count] = guard;
+    track->guard = &track->uses[count];
+  }
   in->track = track;
 }
 

@@ -7,6 +7,9 @@
 
 static const uint64_t WARP_QUANTUM = 1 << 20;
 
+/* Rounds in which every warp only waited, until it counts as a deadlock. */
+static const uint32_t IDLE_ROUNDS = 1000;
+
 /* ---- storage ---- */
 
 typedef struct Layout {
@@ -200,6 +203,7 @@ static bool run_round(Block *block, uint64_t quantum, Round *round) {
 void block_run(Block *block, uint64_t number) {
   uint64_t limit = block->launch->limit, quantum = limit && limit < WARP_QUANTUM ? limit : WARP_QUANTUM;
   Round round;
+  uint32_t idle = 0;
   start_block(block, number);
   for (uint64_t progress = block->progress;; progress = block->progress) {
     if (!run_round(block, quantum, &round) || round.done == block->warp_count) return;
@@ -208,7 +212,8 @@ void block_run(Block *block, uint64_t number) {
       report_stuck(block);
       return;
     }
-    if (round.yielded == round.ran && progress == block->progress) {
+    idle = round.yielded == round.ran && progress == block->progress ? idle + 1 : 0;
+    if (idle > IDLE_ROUNDS) {
       report_spinning(block);
       return;
     }

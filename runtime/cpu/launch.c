@@ -29,7 +29,7 @@ static void return_block(Block *block) {
   if (!kept) block_release(block);
 }
 
-__attribute__((destructor)) static void release_spare(void) {
+__attribute__((destructor(200))) static void release_spare(void) {
   while (spare.count) block_release(spare.blocks[--spare.count]);
 }
 

@@ -82,6 +82,7 @@ typedef struct TrackedUse {
 typedef struct Track {
   TrackedUse *uses, *marks;
   uint32_t use_count, mark_count;
+  const TrackedUse *guard; /* or NULL */
   TrackedUse *accumulators; /* registers that wgmma may still be writing */
   uint32_t accumulator_count;
 } Track;
@@ -171,6 +172,8 @@ struct Warp {
   bool yielded;     /* waits for something another warp does: let others run */
   uint32_t pc[LANES];
   uint32_t last_pc;  /* of the group that yielded */
+  uint32_t resume_from; /* the next group is the one from here on */
+  uint64_t apart;       /* instructions run by parts of the warp since it was last whole */
   uint32_t carry;    /* CC.CF of add.cc and its like */
   uint32_t barrier[LANES]; /* where a blocked lane waits */
   uint32_t barrier_pc[LANES];

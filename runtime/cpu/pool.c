@@ -89,7 +89,8 @@ void pool_run(void (*work)(void *), void *data, uint32_t helpers) {
   pthread_cond_destroy(&job.idle);
 }
 
-__attribute__((destructor)) static void end_pool(void) {
+/* Before launch.c releases the blocks. */
+__attribute__((destructor(300))) static void end_pool(void) {
   pthread_mutex_lock(&pool.lock);
   pool.ending = true;
   pthread_cond_broadcast(&pool.wake);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* How many instructions a part of a warp runs before another part gets its turn. */
-static const uint64_t GROUP_QUANTUM = 1 << 16;
+static const uint64_t GROUP_QUANTUM = 1 << 24;
 
 /* ---- start ---- */
 
@@ -75,7 +75,8 @@ void warp_start(Warp *w, Block *block, uint32_t index) {
   w->live = w->exists;
   w->blocked = 0;
   w->stopped = w->yielded = false;
-  w->last_pc = 0;
+  w->last_pc = w->resume_from = 0;
+  w->apart = 0;
   w->carry = 0;
   w->copy_count = 0;
   w->executed = 0;
@@ -89,15 +90,20 @@ void warp_start(Warp *w, Block *block, uint32_t index) {
 
 /* ---- registers that have to be looked at ---- */
 
-static bool track_reads(Warp *w, const Inst *in, uint32_t mask) {
+static bool check_assigned(Warp *w, const Inst *in, const TrackedUse *use, uint32_t mask) {
+  uint32_t missing = mask & ~w->assigned[use->index];
+  if (!missing) return true;
+  fault_raise(w, in, (uint32_t)__builtin_ctz(missing), FAULT_FAILED, "register %s is read before anything wrote it",
+              use->reg->name);
+  return false;
+}
+
+/* `mask` are the lanes that read the guard, `active` those that read the operands. */
+static bool track_reads(Warp *w, const Inst *in, uint32_t mask, uint32_t active) {
   const Track *track = in->track;
-  for (uint32_t i = 0; i < track->use_count; i++) {
-    uint32_t missing = mask & ~w->assigned[track->uses[i].index];
-    if (!missing) continue;
-    fault_raise(w, in, (uint32_t)__builtin_ctz(missing), FAULT_FAILED, "register %s is read before anything wrote it",
-                track->uses[i].reg->name);
-    return false;
-  }
+  if (track->guard && !check_assigned(w, in, track->guard, mask)) return false;
+  for (uint32_t i = 0; i < track->use_count; i++)
+    if (!check_assigned(w, in, &track->uses[i], active)) return false;
   return true;
 }
 
@@ -137,16 +143,6 @@ static inline uint32_t guard_mask(const Warp *w, const Inst *in) {
   return *(const uint32_t *)(w->registers + in->guard) ^ in->guard_flip;
 }
 
-static bool execute_tracked(Warp *w, const Inst *in, uint32_t mask) {
-  if (in->guard != NO_OPERAND && !track_reads(w, in, mask)) return false;
-  uint32_t active = in->guard == NO_OPERAND ? mask : mask & guard_mask(w, in);
-  if (!active) return true;
-  if (!track_reads(w, in, active)) return false;
-  in->exec(w, in, active);
-  track_writes(w, in, active);
-  return !w->stopped;
-}
-
 /* Runs the group until it splits, meets others, may block, or has used its budget. Keeps its program counters. */
 static void run_group(Warp *w, Group g, uint64_t *budget) {
   const Inst *code = w->block->kernel->code;
@@ -154,35 +150,30 @@ static void run_group(Warp *w, Group g, uint64_t *budget) {
   uint64_t left = *budget;
   while (left && pc < g.limit) {
     const Inst *in = &code[pc];
+    uint32_t active = in->guard == NO_OPERAND ? mask : mask & guard_mask(w, in);
     left--;
-    uint32_t active = mask;
-    if (in->guard != NO_OPERAND) {
-      active &= guard_mask(w, in);
-      if (!active && !in->track) {
-        pc++;
-        continue;
-      }
-    }
     if (in->kind == INST_PLAIN) {
-      in->exec(w, in, active);
+      if (active) in->exec(w, in, active);
       pc++;
       if (w->stopped) break;
       continue;
     }
+    if (in->track && !track_reads(w, in, mask, active)) break;
     if (in->kind == INST_TRACKED) {
+      if (active) in->exec(w, in, active);
+      track_writes(w, in, active);
       pc++;
-      if (!execute_tracked(w, in, mask)) break;
+      if (w->stopped) break;
       continue;
     }
-    if (in->track && !track_reads(w, in, in->guard == NO_OPERAND ? active : mask)) break;
     if (in->kind == INST_BRANCH && active == mask) {
       pc = in->target;
-      if (g.limit != UINT32_MAX && pc > g.pc && pc > g.limit) break;
       continue;
     }
     save_group(w, mask, pc + 1);
     if (in->kind == INST_BRANCH) save_group(w, active, in->target);
     else if (active) in->exec(w, in, active);
+    if (in->track) track_writes(w, in, active);
     *budget = left;
     return;
   }
@@ -190,24 +181,25 @@ static void run_group(Warp *w, Group g, uint64_t *budget) {
   *budget = left;
 }
 
+/* A part of a warp that ran long without meeting the rest may be waiting for it: then the rest gets its turn. */
+static bool gives_way(Warp *w, const Group *group, uint64_t ran) {
+  bool whole = group->mask == (w->live & ~w->blocked);
+  w->apart = whole ? 0 : w->apart + ran;
+  if (!w->yielded && w->apart < GROUP_QUANTUM) return false;
+  w->apart = 0;
+  return true;
+}
+
 WarpState warp_run(Warp *w, uint64_t quantum) {
   uint64_t left = quantum;
-  uint32_t from = 0;
+  Group group;
   w->yielded = false;
-  while (left) {
-    Group group;
-    if (!choose_group(w, from, &group)) break;
-    uint64_t turn = group.mask == (w->live & ~w->blocked) || left < GROUP_QUANTUM ? left : GROUP_QUANTUM;
-    uint64_t before = turn;
-    run_group(w, group, &turn);
-    left -= before - turn;
+  while (left && !w->yielded && choose_group(w, w->resume_from, &group)) {
+    uint64_t before = left;
+    run_group(w, group, &left);
     if (w->stopped) return WARP_STOPPED;
-    bool gives_way = w->yielded || !turn;
-    from = gives_way ? group.pc + 1 : 0;
-    if (w->yielded) {
-      w->last_pc = group.pc;
-      break;
-    }
+    w->resume_from = gives_way(w, &group, before - left) ? group.pc + 1 : 0;
+    w->last_pc = group.pc;
   }
   w->executed += quantum - left;
   if (!w->live) return WARP_DONE;

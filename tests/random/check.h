@@ -6,7 +6,7 @@
 
 typedef struct CheckOptions {
   uint64_t seed;      /* of parameters and inputs */
-  const char *device; /* as in apnn.h */
+  const char *device; /* as in apnn.h; "none": nothing is run */
   const Target *target;
   Engine engine; /* forced where it can compute a layer; ENGINE_NONE: the cost model's */
   uint32_t batch;

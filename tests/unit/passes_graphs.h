@@ -242,6 +242,29 @@ static inline void run_exactly(Build *b, const char *pipeline, Engine force) {
   }
 }
 
+/* --- text --- */
+
+/* Everything written to a temporary file, which is closed; in the arena. */
+static inline char *read_back(Build *b, FILE *f) {
+  long size = ftell(f);
+  char *text = arena_alloc(b->context, (size_t)size + 1);
+  rewind(f);
+  assert_int_equal(fread(text, 1, (size_t)size, f), size);
+  fclose(f);
+  return text;
+}
+
+static inline char *reports(Build *b) {
+  FILE *f = tmpfile();
+  diag_flush(b->context, f);
+  return read_back(b, f);
+}
+
+static inline void expect_text(const char *text, const char *wanted) {
+  if (!strstr(text, wanted)) print_error("no '%s' in:\n%s\n", wanted, text);
+  assert_non_null(strstr(text, wanted));
+}
+
 /* --- structure --- */
 
 static inline uint32_t count_ops(const Build *b, Op op) {

@@ -64,14 +64,7 @@ static void expect_refusal(const char *name, const char *text, const char *wante
   const char *path = plugin_of(&b, name, text);
   PassOptions options = {.target = &test_target, .plugins = &path, .plugin_count = 1};
   assert_false(passes_run(b.g, &options, NULL));
-  char *report = NULL;
-  size_t size = 0;
-  FILE *out = open_memstream(&report, &size);
-  diag_flush(b.context, out);
-  fclose(out);
-  if (!strstr(report, wanted)) print_error("no '%s' in:\n%s\n", wanted, report);
-  assert_non_null(strstr(report, wanted));
-  free(report);
+  expect_text(reports(&b), wanted);
   context_free(b.context);
 }
 

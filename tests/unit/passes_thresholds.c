@@ -84,6 +84,17 @@ static void quantized_sources_compare_levels(void **state) {
   build_free(&b);
 }
 
+/* A chain goes on behind thresholds that an earlier one became. */
+static void chains_run_through_thresholds(void **state) {
+  (void)state;
+  Build b = build_new(13);
+  ValueId v = quantize(&b, affine(&b, dequantize(&b, all_sums(&b, 30)), -2, 2), ELEM_UINT, 4, 20);
+  v = quantize(&b, op1(&b, OP_SIGN, affine(&b, dequantize(&b, v), -2, 2)), ELEM_INT, 2, 1);
+  graph_add_output(b.g, v);
+  expect_thresholds(&b, true, 2);
+  build_free(&b);
+}
+
 /* A batchnorm of gamma 0 is constant on its channel. */
 static void constant_channels_work(void **state) {
   (void)state;
@@ -153,6 +164,7 @@ int main(void) {
       cmocka_unit_test(tables_are_sorted_and_never_is_the_greatest),
       cmocka_unit_test(equal_channels_share_a_row),
       cmocka_unit_test(quantized_sources_compare_levels),
+      cmocka_unit_test(chains_run_through_thresholds),
       cmocka_unit_test(constant_channels_work),
       cmocka_unit_test(chains_of_no_direction_stay),
       cmocka_unit_test(shared_steps_stay_and_a_shared_dequantize_does_not_matter),
