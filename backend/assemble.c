@@ -154,8 +154,7 @@ static int run_ptxas(const Assembly *a, char *const arguments[], int *status) {
 static const char *describe(Context *c, int error, int status) {
   if (error) return strerror(error);
   if (WIFSIGNALED(status)) return arena_printf(c, "signal %d", WTERMSIG(status));
-  if (WEXITSTATUS(status) != 0) return arena_printf(c, "exit status %d", WEXITSTATUS(status));
-  return "no cubin came back";
+  return arena_printf(c, "exit status %d", WEXITSTATUS(status));
 }
 
 static void add_words(Assembly *a) {
@@ -173,24 +172,35 @@ static bool has_words(Assembly *a) {
   return read_text(a, WORDS_FILE, &words) && words.length > 0;
 }
 
+/* One run of ptxas; "" or what came of it. */
+static const char *attempt(Assembly *a, const char *split) {
+  Context *c = a->context;
+  char *arguments[] = {
+      "ptxas", arena_printf(c, "-arch=%s", a->module->target->name), "-o", CUBIN_FILE, PTX_FILE, (char *)split, NULL};
+  int status = 0;
+  int error = run_ptxas(a, arguments, &status);
+  if (error || status != 0) return describe(c, error, status);
+  return read_text(a, CUBIN_FILE, a->cubin) && a->cubin->length > 0 ? "" : "no cubin came back";
+}
+
+/* Kernels are optimized in parallel. The number of threads stands in the cubin, so it is the same on every machine. A
+ * toolkit that does not know the option is asked once more without. */
 static bool assemble(void *user) {
   Assembly *a = user;
   Context *c = a->context;
   const char *target = a->module->target->name;
-  char *arguments[] = {"ptxas", arena_printf(c, "-arch=%s", target), "-o", CUBIN_FILE, PTX_FILE, NULL};
   if (!make_folder(a) || !write_ptx(a)) return false;
-  int status = 0;
-  int error = run_ptxas(a, arguments, &status);
-  if (error || status != 0 || !read_text(a, CUBIN_FILE, a->cubin) || a->cubin->length == 0) {
-    diag(c, DIAG_ASSEMBLER_FAILED, (SourceLoc){0}, a->ptxas, target, describe(c, error, status));
-    add_words(a);
-    return false;
+  const char *problem = attempt(a, "--split-compile=8");
+  if (problem[0]) {
+    unlink(arena_printf(c, "%s/%s", a->folder, WORDS_FILE));
+    problem = attempt(a, NULL);
   }
-  if (has_words(a)) {
+  if (problem[0])
+    diag(c, DIAG_ASSEMBLER_FAILED, (SourceLoc){0}, a->ptxas, target, problem);
+  else if (has_words(a))
     diag(c, DIAG_ASSEMBLER_WARNS, (SourceLoc){0}, a->ptxas, target);
-    add_words(a);
-  }
-  return true;
+  add_words(a);
+  return !problem[0];
 }
 
 bool backend_assemble(Context *c, const Module *m, Text *cubin) {

@@ -91,11 +91,15 @@ typedef struct Place {
   const char *own; /* the assignment's name; "" behind return */
 } Place;
 
-/* How the real numbers of a value spread: what random parameters are fitted to. See spread.c. */
+/* How the real numbers of a value are distributed: what random parameters are fitted to. See spread.c. */
+enum { SPREAD_SAMPLES = 32 };
 typedef struct Spread {
-  double mean, deviation;
-  const double *means, *deviations; /* per channel; both NULL: all channels alike */
+  int32_t channels; /* channel c of the value is channel c % channels here */
+  double *samples;  /* [channels][SPREAD_SAMPLES]; NULL where parameters are not random */
 } Spread;
+typedef struct Moments {
+  double mean, deviation;
+} Moments;
 
 typedef struct ParamSet ParamSet;
 typedef struct BlockState {
@@ -290,7 +294,9 @@ void random_vector(uint64_t seed, const char *name, ParamRole role, const Spread
 float random_quantize_scale(const Spread *input, const Type *type); /* so that the type's levels cover the input */
 
 /* --- spread.c --- */
-Spread spread_of(const Lower *l, ValueId value); /* {0, 1} where parameters are not random */
+Spread spread_of(const Lower *l, ValueId value);
+Moments spread_moments(const Spread *s, int32_t channel); /* mean 0 and deviation 1 where there is nothing to go by */
+Moments spread_joined(const Spread *s);                   /* of all channels together */
 void spread_after_node(Lower *l, NodeId node);   /* notes the spread of a new node's result */
 void spread_of_input(Lower *l, ValueId input);
 

@@ -71,10 +71,9 @@ static double draw(Generator *g, ParamRole role, double mean, double deviation) 
 void random_vector(uint64_t seed, const char *name, ParamRole role, const Spread *input, int32_t channels, float *out) {
   Generator g = generator(seed, name);
   for (int32_t i = 0; i < channels; i++) {
-    double mean = input->means ? input->means[i] : input->mean;
-    double deviation = input->deviations ? input->deviations[i] : input->deviation;
-    if (!(deviation > 1e-18)) deviation = 1; /* a channel that never changes */
-    out[i] = (float)draw(&g, role, mean, deviation);
+    Moments m = spread_moments(input, i);
+    if (!(m.deviation > 1e-18)) m.deviation = 1; /* a channel that never changes */
+    out[i] = (float)draw(&g, role, m.mean, m.deviation);
   }
 }
 
@@ -82,7 +81,8 @@ float random_quantize_scale(const Spread *input, const Type *type) {
   LevelMap map = type_level_map(type);
   if (type->kind == ELEM_UINT && type->bits == 1 && map.mult == 2) return 2; /* bipolar: -1 and +1 */
   int32_t highest = type_level_max(type), lowest = type_level_min(type);
-  double reach = (lowest < 0 ? fabs(input->mean) : input->mean) + 2 * input->deviation;
+  Moments m = spread_joined(input);
+  double reach = (lowest < 0 ? fabs(m.mean) : m.mean) + 2 * m.deviation;
   double scale = map.mult * reach / (highest > 0 ? highest : -lowest);
   return scale > 1e-30 && scale < 1e30 ? (float)scale : (float)map.mult;
 }

@@ -1,8 +1,8 @@
 /* canonicalize: one form for things that can be written in several ways.
  *
  * Guarantees: every linear layer over an image stands as a convolution whose kernel is the image, so no element moves;
- * reshapes that keep the channel stand below the elementwise operations that follow them; operations that change nothing
- * are gone; no concat has more operands than a kernel reads. Every rewrite keeps all bits.
+ * reshapes that keep the channel stand below the elementwise operations that follow them; operations that change
+ * nothing are gone; no concat has more operands than a kernel reads. Every rewrite keeps all bits.
  */
 #include "rewrite.h"
 #include "../ir/exact.h"
@@ -111,8 +111,8 @@ static bool sink_reshapes_below_add(Graph *g, NodeId n) {
   const Type *from = graph_type(g, operands[0]);
   if (!type_same_shape(from, graph_type(g, operands[1]))) return false;
   Type type = type_reshaped(graph_type(g, node.result), from);
-  ValueId sum = graph_insert_node(g, n, OP_ADD, &node.attrs, operands, 2, type, graph_value(g, node.result)->name,
-                                  node.loc);
+  ValueId sum =
+      graph_insert_node(g, n, OP_ADD, &node.attrs, operands, 2, type, graph_value(g, node.result)->name, node.loc);
   become(g, n + 1, OP_RESHAPE, NULL, &sum, 1);
   return true;
 }
@@ -145,13 +145,17 @@ static bool drop_requantize(Graph *g, NodeId n) {
 /* Applied to a result of `before`, does the operation change nothing? */
 static bool is_idempotent_after(const Node *node, const Node *before) {
   switch (node->op) {
-  case OP_RELU: return before->op == OP_RELU || before->op == OP_RELU6;
-  case OP_RELU6: return before->op == OP_RELU6;
-  case OP_SIGN: return before->op == OP_SIGN;
+  case OP_RELU:
+    return before->op == OP_RELU || before->op == OP_RELU6;
+  case OP_RELU6:
+    return before->op == OP_RELU6;
+  case OP_SIGN:
+    return before->op == OP_SIGN;
   case OP_HARDTANH:
     return before->op == OP_HARDTANH && before->attrs.lo == node->attrs.lo && before->attrs.hi == node->attrs.hi &&
            node->attrs.lo <= node->attrs.hi;
-  default: return false;
+  default:
+    return false;
   }
 }
 
@@ -161,12 +165,18 @@ static bool is_identity(const Graph *g, const Node *node) {
   const Attrs *a = &node->attrs;
   const Type *from = graph_type(g, node->inputs[0]), *to = graph_type(g, node->result);
   switch (node->op) {
-  case OP_COPY: return true;
-  case OP_CONCAT: return node->input_count == 1;
-  case OP_RESHAPE: return type_same_shape(from, to);
-  case OP_UPSAMPLE: return a->factor[0] == 1 && a->factor[1] == 1;
-  case OP_MAXPOOL: return from->kind != ELEM_F32 && a->kernel[0] * a->kernel[1] == 1 && type_same_shape(from, to);
-  default: break;
+  case OP_COPY:
+    return true;
+  case OP_CONCAT:
+    return node->input_count == 1;
+  case OP_RESHAPE:
+    return type_same_shape(from, to);
+  case OP_UPSAMPLE:
+    return a->factor[0] == 1 && a->factor[1] == 1;
+  case OP_MAXPOOL:
+    return from->kind != ELEM_F32 && a->kernel[0] * a->kernel[1] == 1 && type_same_shape(from, to);
+  default:
+    break;
   }
   const Node *before = defining_node(g, node->inputs[0]);
   return before && node_is_plain(before) && is_idempotent_after(node, before);

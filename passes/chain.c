@@ -14,7 +14,9 @@ static Slope slope_of_leak(float alpha) {
   return alpha > 0 ? SLOPE_RISING : SLOPE_RISING_FINITE;
 }
 
-static Slope rising_if(bool condition) { return condition ? SLOPE_RISING : SLOPE_UNKNOWN; }
+static Slope rising_if(bool condition) {
+  return condition ? SLOPE_RISING : SLOPE_UNKNOWN;
+}
 
 /* Counting thresholds rises with its operand, or with the operand's complement where the channel is flipped. */
 static Slope slope_of_flip(const Graph *g, ValueId flip, uint32_t channel) {
@@ -23,24 +25,35 @@ static Slope slope_of_flip(const Graph *g, ValueId flip, uint32_t channel) {
   return flipped == 0 ? SLOPE_RISING : flipped == -1 ? SLOPE_FALLING : SLOPE_UNKNOWN;
 }
 
-static bool is_positive(float scale) { return scale > 0 && isfinite(scale); }
+static bool is_positive(float scale) {
+  return scale > 0 && isfinite(scale);
+}
 
 Slope step_slope(const Graph *g, const Node *node, uint32_t channel) {
   switch (node->op) {
   case OP_AFFINE:
     if (!isfinite(const_f32_at(g, node->inputs[2], channel))) return SLOPE_UNKNOWN;
     return slope_of_factor(const_f32_at(g, node->inputs[1], channel));
-  case OP_BIAS: return rising_if(isfinite(const_f32_at(g, node->inputs[1], channel)));
+  case OP_BIAS:
+    return rising_if(isfinite(const_f32_at(g, node->inputs[1], channel)));
   case OP_RELU:
   case OP_RELU6:
-  case OP_SIGN: return SLOPE_RISING;
-  case OP_LEAKY_RELU: return slope_of_leak(node->attrs.alpha);
-  case OP_PRELU: return slope_of_leak(const_f32_at(g, node->inputs[1], channel));
-  case OP_HARDTANH: return rising_if(!isnan(node->attrs.lo) && !isnan(node->attrs.hi));
-  case OP_QUANTIZE: return rising_if(is_positive(type_scale(g, graph_type(g, node->result), (int32_t)channel)));
-  case OP_DEQUANTIZE: return rising_if(is_positive(type_scale(g, graph_type(g, node->inputs[0]), (int32_t)channel)));
-  case OP_THRESHOLDS: return slope_of_flip(g, node->inputs[2], channel);
-  default: return SLOPE_UNKNOWN;
+  case OP_SIGN:
+    return SLOPE_RISING;
+  case OP_LEAKY_RELU:
+    return slope_of_leak(node->attrs.alpha);
+  case OP_PRELU:
+    return slope_of_leak(const_f32_at(g, node->inputs[1], channel));
+  case OP_HARDTANH:
+    return rising_if(!isnan(node->attrs.lo) && !isnan(node->attrs.hi));
+  case OP_QUANTIZE:
+    return rising_if(is_positive(type_scale(g, graph_type(g, node->result), (int32_t)channel)));
+  case OP_DEQUANTIZE:
+    return rising_if(is_positive(type_scale(g, graph_type(g, node->inputs[0]), (int32_t)channel)));
+  case OP_THRESHOLDS:
+    return slope_of_flip(g, node->inputs[2], channel);
+  default:
+    return SLOPE_UNKNOWN;
   }
 }
 

@@ -11,9 +11,13 @@
  */
 #include "plan.h"
 
-static int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+static int64_t round_up(int64_t x, int64_t multiple) {
+  return (x + multiple - 1) / multiple * multiple;
+}
 
-static int64_t window_elements(const Attrs *a) { return (int64_t)a->kernel[0] * a->kernel[1]; }
+static int64_t window_elements(const Attrs *a) {
+  return (int64_t)a->kernel[0] * a->kernel[1];
+}
 
 int64_t multiply_adds(const Graph *g, const Node *node) {
   int64_t results = type_elements(&node->main_type);
@@ -22,12 +26,16 @@ int64_t multiply_adds(const Graph *g, const Node *node) {
     const Type *w = graph_type(g, node->inputs[1]);
     return results * (type_elements(w) / w->dim[0]);
   }
-  case OP_LINEAR: return results * graph_type(g, node->inputs[1])->dim[1];
+  case OP_LINEAR:
+    return results * graph_type(g, node->inputs[1])->dim[1];
   case OP_MAXPOOL:
-  case OP_AVGPOOL: return results * window_elements(&node->attrs);
+  case OP_AVGPOOL:
+    return results * window_elements(&node->attrs);
   case OP_ARGMAX:
-  case OP_SOFTMAX: return type_elements(graph_type(g, node->inputs[0]));
-  default: return results;
+  case OP_SOFTMAX:
+    return type_elements(graph_type(g, node->inputs[0]));
+  default:
+    return results;
   }
 }
 
@@ -39,7 +47,9 @@ static Layout planes_of_greatest_block(const Type *t) {
   return layout_planes(t, 32);
 }
 
-static Layout bytes_for_tensor_cores(const Type *t) { return layout_bytes(t, type_channels(t) >= 16 ? 16 : 4); }
+static Layout bytes_for_tensor_cores(const Type *t) {
+  return layout_bytes(t, type_channels(t) >= 16 ? 16 : 4);
+}
 
 Layout preferred_layout(const Type *t, Engine engine) {
   if (!type_is_quantized(t)) return layout_dense(t);

@@ -1,7 +1,8 @@
 /* engine: which unit computes each layer.
  *
- * Guarantees: every node has an engine that can compute it; of several the one that cost.c estimates fastest, or the one
- * that the options force where it can do the layer. A reshape is a view until the layout pass finds that it moves data.
+ * Guarantees: every node has an engine that can compute it; of several the one that cost.c estimates fastest, or the
+ * one that the options force where it can do the layer. A reshape is a view until the layout pass finds that it moves
+ * data.
  */
 #include "plan.h"
 
@@ -28,7 +29,9 @@ static const Engine *engines_of(Op op) {
   return choice->engines;
 }
 
-bool engine_uses_tensor_cores(Engine engine) { return engine == ENGINE_MMA_B1 || engine == ENGINE_MMA_S8; }
+bool engine_uses_tensor_cores(Engine engine) {
+  return engine == ENGINE_MMA_B1 || engine == ENGINE_MMA_S8;
+}
 
 /* The memory of a graph input or output belongs to the user, so no other value can share it. */
 static bool can_share_memory(const Graph *g, ValueId v) {

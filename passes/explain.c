@@ -71,8 +71,10 @@ static void explain_rejected(const Graph *g, const Node *node, const PassOptions
     if (rivals[i] == node->engine) continue;
     const char *why = NULL;
     double cost = cost_of_node(g, node, rivals[i], options->target, options->max_batch, &why);
-    if (cost < 0) fprintf(out, "  rejected  %s: %s\n", engine_name[rivals[i]], why);
-    else fprintf(out, "  rejected  %s: estimated %.2f us\n", engine_name[rivals[i]], cost);
+    if (cost < 0)
+      fprintf(out, "  rejected  %s: %s\n", engine_name[rivals[i]], why);
+    else
+      fprintf(out, "  rejected  %s: estimated %.2f us\n", engine_name[rivals[i]], cost);
   }
 }
 
@@ -91,8 +93,8 @@ static void explain_bytes(const Graph *g, const Node *node, Totals *totals, FILE
 static void explain_tile(const Node *node, FILE *out) {
   const Tile *t = &node->tile;
   if (!t->m) return;
-  fprintf(out, "  tile      %u pixels x %u channels x %u words, %u x %u warps, %u stages\n", t->m, t->n, t->k, t->warps_m,
-          t->warps_n, t->stages);
+  fprintf(out, "  tile      %u pixels x %u channels x %u words, %u x %u warps, %u stages\n", t->m, t->n, t->k,
+          t->warps_m, t->warps_n, t->stages);
 }
 
 static void explain_node(const Graph *g, const Node *node, const PassOptions *options, Totals *totals, FILE *out) {

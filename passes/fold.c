@@ -6,7 +6,7 @@
  */
 #include "rewrite.h"
 #include "../ir/exact.h"
-#include <math.h>
+#include <string.h>
 
 static ValueId add_vector(Graph *g, NodeId n, const char *part, int32_t count, const float *data) {
   const char *name = graph_value(g, g->nodes[n].result)->name;
@@ -43,7 +43,7 @@ static bool batchnorm_to_affine(Graph *g, NodeId n) {
 static bool every_element_is(const Graph *g, ValueId v, float wanted) {
   const float *data = graph_value(g, v)->data;
   for (int64_t i = 0; i < type_elements(graph_type(g, v)); i++)
-    if (data[i] != wanted || signbit(data[i]) != signbit(wanted)) return false;
+    if (memcmp(&data[i], &wanted, sizeof wanted) != 0) return false; /* +0 is not -0 */
   return true;
 }
 

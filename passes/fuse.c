@@ -1,9 +1,9 @@
 /* fuse: elementwise operations join the epilogue of the layer that computes their operand.
  *
  * Guarantees: every node's main operation can head a layer (F_MAIN). A step joins the node that computes its first
- * operand where nobody else reads that value; an addition joins the operand computed last, and reads the other one as it
- * lies in memory, quantized where it is. A dequantize of quantized data with several readers is repeated in each, so that
- * real numbers do not travel. What is left heads a layer of its own, behind a copy where it cannot do so itself.
+ * operand where nobody else reads that value; an addition joins the operand computed last, and reads the other one as
+ * it lies in memory, quantized where it is. A dequantize of quantized data with several readers is repeated in each, so
+ * that real numbers do not travel. What is left heads a layer of its own, behind a copy where it cannot do so itself.
  */
 #include "rewrite.h"
 #include <string.h>

@@ -4,8 +4,8 @@
  *     quantize(chain(upsample(x))) ->  upsample(quantize(chain(x)))
  *
  * Pooling then works on few bits, and the chain can join the layer that computes x. Exact: a maximum commutes with a
- * function that never falls; of zeros of two signs either one quantizes alike; a NaN, which a maximum ignores, acts like
- * -infinity in every step that chain.h calls SLOPE_RISING, and both quantize to the least q. Padding never wins.
+ * function that never falls; of zeros of two signs either one quantizes alike; a NaN, which a maximum ignores, acts
+ * like -infinity in every step that chain.h calls SLOPE_RISING, and both quantize to the least q. Padding never wins.
  */
 #include "chain.h"
 #include <string.h>

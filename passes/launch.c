@@ -1,9 +1,9 @@
 /* launch: grid, threads and shared memory of every layer that has a kernel.
  *
  *   tensor cores   x covers all pixels of all images in tiles of m, y the channels in tiles of n; 32 threads a warp
- *   DIRECT         one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in bytes
- *                  4 channels (1 where the pitch is not a multiple of 4), in words 1
- *   ROW            one thread a pixel of the operand
+ *   DIRECT         one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in
+ * bytes 4 channels (1 where the pitch is not a multiple of 4), in words 1 ROW            one thread a pixel of the
+ * operand
  */
 #include "plan.h"
 
@@ -27,9 +27,12 @@ static Launch launch_tensor_cores(const Graph *g, const Node *node) {
 
 static uint32_t words_of_pixel(const Type *t) {
   switch (t->layout.kind) {
-  case LAYOUT_PLANES: return t->layout.pitch / 32;
-  case LAYOUT_BYTES: return t->layout.pitch % 4 ? t->layout.pitch : t->layout.pitch / 4;
-  default: return t->layout.pitch;
+  case LAYOUT_PLANES:
+    return t->layout.pitch / 32;
+  case LAYOUT_BYTES:
+    return t->layout.pitch % 4 ? t->layout.pitch : t->layout.pitch / 4;
+  default:
+    return t->layout.pitch;
   }
 }
 
@@ -52,9 +55,12 @@ static Launch launch_nothing(const Graph *g, const Node *node) {
 
 typedef Launch LaunchOf(const Graph *g, const Node *node);
 static LaunchOf *const launch_of[ENGINE_COUNT] = {
-    [ENGINE_NONE] = launch_nothing,       [ENGINE_MMA_B1] = launch_tensor_cores,
-    [ENGINE_MMA_S8] = launch_tensor_cores, [ENGINE_DIRECT] = launch_direct,
-    [ENGINE_ROW] = launch_row,            [ENGINE_VIEW] = launch_nothing,
+    [ENGINE_NONE] = launch_nothing,
+    [ENGINE_MMA_B1] = launch_tensor_cores,
+    [ENGINE_MMA_S8] = launch_tensor_cores,
+    [ENGINE_DIRECT] = launch_direct,
+    [ENGINE_ROW] = launch_row,
+    [ENGINE_VIEW] = launch_nothing,
 };
 
 static bool grid_is_possible(Graph *g, const Node *node) {

@@ -3,9 +3,9 @@
  * Guarantees: network inputs and outputs are dense; every tensor-core layer finds its first operand in bit planes
  * (MMA_B1) or in bytes of whole words (MMA_S8); a reshape is a view exactly where its result has its operand's bytes.
  *
- * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that cannot
- * take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels count
- * too. Copies that several readers want are made once.
+ * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that
+ * cannot take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels
+ * count too. Copies that several readers want are made once.
  */
 #include "plan.h"
 
@@ -21,7 +21,9 @@ static bool engine_reads(Engine engine, Layout layout) {
   return true;
 }
 
-static bool same_layout(Layout a, Layout b) { return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch; }
+static bool same_layout(Layout a, Layout b) {
+  return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch;
+}
 
 /* --- bytes --- */
 
@@ -43,7 +45,9 @@ uint64_t bytes_read(const Graph *g, const Node *node) {
   return bytes;
 }
 
-uint64_t bytes_written(const Graph *g, const Node *node) { return activation_bytes(g, node->result); }
+uint64_t bytes_written(const Graph *g, const Node *node) {
+  return activation_bytes(g, node->result);
+}
 
 /* --- readers --- */
 
@@ -51,7 +55,9 @@ static bool keeps_channels(const Graph *g, const Node *view) {
   return type_channels(graph_type(g, view->inputs[0])) == type_channels(graph_type(g, view->result));
 }
 
-static void add_reader(Readers *readers, Engine engine) { readers->engines[readers->count++] = engine; }
+static void add_reader(Readers *readers, Engine engine) {
+  readers->engines[readers->count++] = engine;
+}
 
 static uint32_t count_operands(const Graph *g) {
   uint32_t count = 0;
@@ -135,7 +141,8 @@ static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *option
   return best.kind == LAYOUT_PLANES ? fill_chip(t, best, options) : best;
 }
 
-/* A view's result takes its operand's layout where it keeps the channels; else both must be dense for it to stay one. */
+/* A view's result takes its operand's layout where it keeps the channels; else both must be dense for it to stay one.
+ */
 static void lay_out_result(Graph *g, Node *node, const PassOptions *options, Readers *readers) {
   Type *result = graph_type(g, node->result);
   const Type *operand = graph_type(g, node->inputs[0]);
@@ -163,8 +170,8 @@ static ValueId find_copy(const Graph *g, NodeId before, ValueId v, Layout layout
 static ValueId insert_copy(Graph *g, NodeId before, ValueId v, Layout layout) {
   Type type = *graph_type(g, v);
   type.layout = layout;
-  const char *name = arena_printf(g->context, "%s.%s", graph_value(g, v)->name,
-                                  layout.kind == LAYOUT_PLANES ? "planes" : "bytes");
+  const char *name =
+      arena_printf(g->context, "%s.%s", graph_value(g, v)->name, layout.kind == LAYOUT_PLANES ? "planes" : "bytes");
   ValueId copy = graph_insert_node(g, before, OP_COPY, NULL, &v, 1, type, name, g->nodes[before].loc);
   graph_type(g, copy)->layout = layout;
   g->nodes[before].engine = ENGINE_DIRECT;

@@ -1,9 +1,9 @@
 /* The pass manager: which passes run, in which order, and what is checked between them.
  *
- * The order is that of passes.def, or the options' own; every plug-in pass follows the built-in one it names, unless the
- * options' order names it. What a graph has gone through at the start is read off the graph, so the text form of any
- * stage can be taken up again. Guarantees: no pass runs on a graph that lacks what it needs; the graph is verified after
- * every pass; a pass that fails leaves a report.
+ * The order is that of passes.def, or the options' own; every plug-in pass follows the built-in one it names, unless
+ * the options' order names it. What a graph has gone through at the start is read off the graph, so the text form of
+ * any stage can be taken up again. Guarantees: no pass runs on a graph that lacks what it needs; the graph is verified
+ * after every pass; a pass that fails leaves a report.
  */
 #include "plan.h"
 #include <dlfcn.h>
@@ -16,7 +16,9 @@ static const Pass built_in[] = {
 };
 enum { BUILT_IN_COUNT = sizeof built_in / sizeof built_in[0] };
 
-const Pass *pass_at(uint32_t index) { return index < BUILT_IN_COUNT ? &built_in[index] : NULL; }
+const Pass *pass_at(uint32_t index) {
+  return index < BUILT_IN_COUNT ? &built_in[index] : NULL;
+}
 
 const Pass *pass_find(const char *name) {
   for (uint32_t i = 0; i < BUILT_IN_COUNT; i++)
@@ -34,9 +36,14 @@ static const struct {
   uint32_t property;
   const char *words;
 } property_words[] = {
-    {PROP_FOLDED, "free of batchnorm"},        {PROP_THRESHOLDS, "with thresholds"}, {PROP_FUSED, "fused"},
-    {PROP_ENGINES, "with an engine for every layer"}, {PROP_LAYOUTS, "laid out"},    {PROP_TILES, "tiled"},
-    {PROP_MEMORY, "with memory planned"},      {PROP_LAUNCHES, "with launches"},
+    {PROP_FOLDED, "free of batchnorm"},
+    {PROP_THRESHOLDS, "with thresholds"},
+    {PROP_FUSED, "fused"},
+    {PROP_ENGINES, "with an engine for every layer"},
+    {PROP_LAYOUTS, "laid out"},
+    {PROP_TILES, "tiled"},
+    {PROP_MEMORY, "with memory planned"},
+    {PROP_LAUNCHES, "with launches"},
 };
 
 /* Properties that a node lacks. */
@@ -101,15 +108,19 @@ static void forget(Graph *g, uint32_t properties) {
 
 /* --- plug-ins --- */
 
-static void close_plugin(void *handle) { dlclose(handle); }
+static void close_plugin(void *handle) {
+  dlclose(handle);
+}
 
 static const char *plugin_problem(const ApnnPlugin *plugin, Context *c) {
   if (plugin->version != APNN_PLUGIN_VERSION)
     return arena_printf(c, "version %u of the plug-in interface, where this compiler has version %d", plugin->version,
                         APNN_PLUGIN_VERSION);
-  if (!plugin->pass.name || !*plugin->pass.name || strpbrk(plugin->pass.name, ", ")) return "a pass without a proper name";
+  if (!plugin->pass.name || !*plugin->pass.name || strpbrk(plugin->pass.name, ", "))
+    return "a pass without a proper name";
   if (!plugin->pass.run) return "a pass without a function to run";
-  if (pass_find(plugin->pass.name)) return arena_printf(c, "a pass '%s', as a built-in one is called", plugin->pass.name);
+  if (pass_find(plugin->pass.name))
+    return arena_printf(c, "a pass '%s', as a built-in one is called", plugin->pass.name);
   if (!plugin->after || !pass_find(plugin->after))
     return arena_printf(c, "a pass to run after '%s', which is no built-in pass", plugin->after ? plugin->after : "");
   return NULL;
@@ -146,7 +157,6 @@ typedef struct Pipeline {
   uint32_t count, capacity;
 } Pipeline;
 
-
 static void add_pass(Pipeline *p, const Pass *pass) {
   if (p->count == p->capacity) {
     uint32_t capacity = p->capacity ? 2 * p->capacity : 16;
@@ -168,8 +178,7 @@ static bool load_plugins(Pipeline *p, const PassOptions *options) {
     const ApnnPlugin *plugin = load_plugin(p->context, options->plugins[i]);
     if (!plugin) continue;
     if (plugin_pass(p, plugin->pass.name))
-      reject_plugin(p->context, options->plugins[i],
-                    arena_printf(p->context, "a second pass '%s'", plugin->pass.name));
+      reject_plugin(p->context, options->plugins[i], arena_printf(p->context, "a second pass '%s'", plugin->pass.name));
     else
       p->plugins[p->plugin_count++] = plugin;
   }
@@ -275,8 +284,8 @@ bool passes_run(Graph *g, const PassOptions *options, uint32_t *properties) {
   if (!settled.max_batch) settled.max_batch = g->max_batch ? g->max_batch : 1;
   Pipeline pipeline = {.context = g->context};
   uint32_t has = properties_of(g);
-  bool done = build_pipeline(&pipeline, &settled) && check_names(&pipeline, &settled) &&
-              run_all(g, &pipeline, &settled, &has);
+  bool done =
+      build_pipeline(&pipeline, &settled) && check_names(&pipeline, &settled) && run_all(g, &pipeline, &settled, &has);
   if (properties) *properties = has;
   return done;
 }

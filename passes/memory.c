@@ -1,8 +1,8 @@
 /* memory: one arena for all values between layers.
  *
- * Guarantees: values that are needed at the same time do not overlap, at the largest batch; offsets are multiples of 256
- * bytes; a view has its operand's offset; network outputs have none. A value lives from the node that computes it to the
- * last one that reads it, or reads a view of it, both included, so no kernel writes over what it reads.
+ * Guarantees: values that are needed at the same time do not overlap, at the largest batch; offsets are multiples of
+ * 256 bytes; a view has its operand's offset; network outputs have none. A value lives from the node that computes it
+ * to the last one that reads it, or reads a view of it, both included, so no kernel writes over what it reads.
  *
  * Placement: largest first, each into the smallest gap between the values placed before that live at the same time.
  */
@@ -58,7 +58,9 @@ static int lower_first(const void *a, const void *b) {
   return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-static bool live_together(const Block *a, const Block *b) { return a->first <= b->last && b->first <= a->last; }
+static bool live_together(const Block *a, const Block *b) {
+  return a->first <= b->last && b->first <= a->last;
+}
 
 /* The placed blocks that live together with `block`, by offset. */
 static uint32_t find_neighbours(Block *placed, uint32_t count, const Block *block, Block **neighbours) {

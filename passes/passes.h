@@ -41,10 +41,11 @@ const Pass *pass_at(uint32_t index);      /* NULL past the last */
 /* Runs the pipeline. False after reporting errors. *properties (may be NULL) receives what the graph has in the end. */
 bool passes_run(Graph *g, const PassOptions *options, uint32_t *properties);
 void passes_list(FILE *out);
-/* Per layer: engine and why, rejected engines with estimates, bytes against the least and against unfused, tile, time. */
+/* Per layer: engine, rejected engines with estimates, bytes against the least and against unfused, tile, time. */
 void passes_explain(const Graph *g, const PassOptions *options, FILE *out);
 
-/* Plug-ins. A shared object exports `APNN_PLUGIN_EXPORT const ApnnPlugin apnn_plugin`. Its pass runs after the built-in pass named `after`. */
+/* Plug-ins. A shared object exports `APNN_PLUGIN_EXPORT const ApnnPlugin apnn_plugin`. Its pass runs after the built-in
+ * pass named `after`. */
 enum { APNN_PLUGIN_VERSION = 1 };
 #define APNN_PLUGIN_EXPORT __attribute__((visibility("default")))
 typedef struct ApnnPlugin {
@@ -53,8 +54,8 @@ typedef struct ApnnPlugin {
   Pass pass;
 } ApnnPlugin;
 
-/* cost.c: estimated microseconds of a node on an engine for `batch` images; negative if the engine can't compute it, then
- * *why says so. Counts instructions at the target's rates and bytes moved. */
+/* cost.c: estimated microseconds of a node on an engine for `batch` images; negative if the engine cannot compute it,
+ * and then *why says so. Counts instructions at the target's rates and bytes moved. */
 double cost_of_node(const Graph *g, const Node *node, Engine engine, const Target *target, uint32_t batch,
                     const char **why);
 

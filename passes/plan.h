@@ -1,4 +1,5 @@
-/* Planning: the work of a layer, which engines can do it and what each would cost. Shared by the passes from engine on. */
+/* Planning: the work of a layer, which engines can do it and what each would cost. Shared by the passes from engine on.
+ */
 #ifndef PASSES_PLAN_H
 #define PASSES_PLAN_H
 

@@ -7,7 +7,9 @@ Node *defining_node(const Graph *g, ValueId v) {
   return n == NO_NODE ? NULL : &g->nodes[n];
 }
 
-bool node_is_plain(const Node *node) { return node->op != OP_NONE && node->step_count == 0; }
+bool node_is_plain(const Node *node) {
+  return node->op != OP_NONE && node->step_count == 0;
+}
 
 Node *defined_by(const Graph *g, ValueId v, Op op) {
   Node *node = defining_node(g, v);

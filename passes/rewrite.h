@@ -13,9 +13,9 @@ Node *defined_by(const Graph *g, ValueId v, Op op);
 bool is_private(const Graph *g, ValueId v);
 bool node_is_plain(const Node *node); /* alive and without steps */
 
-/* Makes every reader of the node's result read v instead, which holds the same elements, and deletes the node. A network
- * output keeps its name; where that is impossible (v is a graph input, a constant or an output) nothing changes and the
- * result is false. */
+/* Makes every reader of the node's result read v instead, which holds the same elements, and deletes the node. A
+ * network output keeps its name; where that is impossible (v is a graph input, a constant or an output) nothing changes
+ * and the result is false. */
 bool replace_by_operand(Graph *g, NodeId node, ValueId v);
 /* Turns the node into another operation that gives the same result value. */
 void become(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *inputs, uint32_t input_count);

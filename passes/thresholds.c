@@ -5,9 +5,9 @@
  * x is the level of the chain's source: an i32 sum, or a quantized value. The thresholds are found by bisecting the
  * reference function of the chain itself (eval_chain) over the levels that x can reach, so counting gives its bits
  * exactly. That holds where the chain is monotone on every channel: each of its steps must be monotone in its rounded
- * form (chain.h), which for finite operands is a fact of its constants; and the real numbers in between must be finite at
- * both ends of the range, and therefore everywhere inside. A falling channel has flip -1: x ^ -1 = -1 - x rises where x
- * falls. A level out of reach has the threshold INT32_MAX, which no source attains.
+ * form (chain.h), which for finite operands is a fact of its constants; and the real numbers in between must be finite
+ * at both ends of the range, and therefore everywhere inside. A falling channel has flip -1: x ^ -1 = -1 - x rises
+ * where x falls. A level out of reach has the threshold INT32_MAX, which no source attains.
  */
 #include "chain.h"
 #include <math.h>
@@ -31,8 +31,8 @@ static Step step_of_node(const Graph *g, const Node *node) {
   return step;
 }
 
-/* Walks back from `last` through links that nobody else reads, and returns how many of them lead to the farthest integer
- * source, which is stored; 0 if there is none. A dequantize at the source may have other readers. */
+/* Walks back from `last` through links that nobody else reads, and returns how many of them lead to the farthest
+ * integer source, which is stored; 0 if there is none. A dequantize at the source may have other readers. */
 static uint32_t find_source(const Graph *g, NodeId last, ValueId *source) {
   uint32_t links = 0, found = 0;
   for (NodeId n = last; n != NO_NODE && is_chain_link(g, &g->nodes[n]); n = graph_definition(g, *source)) {
@@ -80,7 +80,9 @@ static bool collect_chain(Graph *g, NodeId last, Chain *chain) {
   return find_levels(g, chain);
 }
 
-static int32_t level_at(const Chain *chain, int64_t index) { return (int32_t)(chain->least + index * chain->spacing); }
+static int32_t level_at(const Chain *chain, int64_t index) {
+  return (int32_t)(chain->least + index * chain->spacing);
+}
 
 static int32_t chain_q(const Graph *g, const Chain *chain, int64_t index, uint32_t channel) {
   return eval_chain(g, &chain->source_type, chain->steps, chain->count, level_at(chain, index), (int32_t)channel, NULL);
@@ -110,8 +112,8 @@ static int chain_direction(const Graph *g, const Chain *chain, NodeId last, uint
   return finite ? direction : 0;
 }
 
-/* Least number of steps, from the end where the chain is least, after which it reaches q; levels' count if never. `from`
- * is a number known not to pass it. */
+/* Least number of steps, from the end where the chain is least, after which it reaches q; levels' count if never.
+ * `from` is a number known not to pass it. */
 static int64_t bisect(const Graph *g, const Chain *chain, int direction, uint32_t channel, int32_t q, int64_t from) {
   int64_t low = from, high = chain->count_of_levels; /* below low: less than q; from high on: q or more, or the end */
   while (low < high) {

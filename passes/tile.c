@@ -1,8 +1,8 @@
 /* tile: block and warp shape of every tensor-core layer.
  *
  * Guarantees: a tile of the table below whose warps each cover whole blocks of the result's bit planes, whose
- * accumulators fit 64 registers a thread, and whose two stages fit the target's shared memory. Of these the one with the
- * least estimated time at the largest batch. A block of threads computes m pixels x n channels; every step of the
+ * accumulators fit 64 registers a thread, and whose two stages fit the target's shared memory. Of these the one with
+ * the least estimated time at the largest batch. A block of threads computes m pixels x n channels; every step of the
  * reduction stages k words of each of the m + n rows.
  */
 #include "plan.h"
@@ -14,11 +14,11 @@ typedef struct Shape {
 
 /* Smaller ones first: of equals the smaller wins. */
 static const Shape shapes[] = {
-    {16, 32, 1, 1}, {16, 64, 1, 1}, {16, 64, 1, 2}, {16, 128, 1, 1}, {16, 128, 1, 2}, {16, 128, 1, 4}, {32, 32, 1, 1},
-    {32, 32, 2, 1}, {32, 64, 2, 1}, {32, 64, 2, 2}, {32, 128, 2, 1}, {32, 128, 2, 2}, {32, 128, 2, 4}, {64, 32, 2, 1},
-    {64, 32, 4, 1}, {64, 64, 4, 1}, {64, 64, 2, 2}, {64, 64, 4, 2}, {64, 128, 4, 1}, {64, 128, 2, 2}, {64, 128, 4, 2},
-    {128, 32, 4, 1}, {128, 32, 8, 1}, {128, 64, 4, 1}, {128, 64, 8, 1}, {128, 64, 4, 2}, {128, 128, 8, 1},
-    {128, 128, 4, 2},
+    {16, 32, 1, 1},  {16, 64, 1, 1},  {16, 64, 1, 2},   {16, 128, 1, 1},  {16, 128, 1, 2}, {16, 128, 1, 4},
+    {32, 32, 1, 1},  {32, 32, 2, 1},  {32, 64, 2, 1},   {32, 64, 2, 2},   {32, 128, 2, 1}, {32, 128, 2, 2},
+    {32, 128, 2, 4}, {64, 32, 2, 1},  {64, 32, 4, 1},   {64, 64, 4, 1},   {64, 64, 2, 2},  {64, 64, 4, 2},
+    {64, 128, 4, 1}, {64, 128, 2, 2}, {64, 128, 4, 2},  {128, 32, 4, 1},  {128, 32, 8, 1}, {128, 64, 4, 1},
+    {128, 64, 8, 1}, {128, 64, 4, 2}, {128, 128, 8, 1}, {128, 128, 4, 2},
 };
 static const uint8_t step_words[] = {8, 16, 32};
 
@@ -35,15 +35,21 @@ enum {
  * outside of its steps (first copy, epilogue). */
 static const double step_latency = 0.5e-6, block_latency = 1.2e-6;
 
-static int accumulators(const Tile *tile) { return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n); }
+static int accumulators(const Tile *tile) {
+  return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
+}
 
 static bool tile_fits(const Tile *tile, const Type *result, const Target *target) {
   if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
   return result->layout.kind != LAYOUT_PLANES || tile->n / tile->warps_n % result->layout.block == 0;
 }
 
-static double lesser(double a, double b) { return a < b ? a : b; }
-static double greater(double a, double b) { return a > b ? a : b; }
+static double lesser(double a, double b) {
+  return a < b ? a : b;
+}
+static double greater(double a, double b) {
+  return a > b ? a : b;
+}
 
 static double divide_up(double a, double b) {
   double quotient = a / b;
@@ -59,8 +65,9 @@ static double resident_blocks(const Tile *tile, const Target *target) {
   return lesser(lesser(by_registers, by_shared), (double)MOST_THREADS / threads);
 }
 
-/* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its steps,
- * which blocks side by side hide from each other. A pair of planes goes through all of the reduction before the next. */
+/* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its
+ * steps, which blocks side by side hide from each other. A pair of planes goes through all of the reduction before the
+ * next. */
 double tile_microseconds(const Graph *g, const Node *node, const Tile *tile, const Target *target, uint32_t batch) {
   Image image = type_image(&node->main_type);
   double grid = divide_up((double)image.height * image.width * batch, tile->m) * divide_up(image.channels, tile->n);
@@ -68,9 +75,11 @@ double tile_microseconds(const Graph *g, const Node *node, const Tile *tile, con
   double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
   double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
   double warps = at_once * tile->warps_m * tile->warps_n;
-  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
+  double rate =
+      engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
   double products = 2.0 * tile->m * tile->n * tile->k * (node->engine == ENGINE_MMA_B1 ? 32 : 4) / rate;
-  double copies = 4.0 * (tile->m + tile->n) * tile->k / (2e9 * target->copy_gb_per_s / target->sm_count); /* L2: twice */
+  double copies =
+      4.0 * (tile->m + tile->n) * tile->k / (2e9 * target->copy_gb_per_s / target->sm_count); /* L2: twice */
   double waiting = divide_up(blocks, at_once) * (steps * step_latency + block_latency);
   return greater(blocks * steps * greater(products, copies), waiting) * 1e6;
 }

@@ -26,23 +26,35 @@ static const DriverRow rows[] = {
 #undef DRIVER
 };
 
-typedef CuResult GetProcAddress(const char *symbol, void **pointer, int version, uint64_t flags);
+/* A library's own look-up: cuGetProcAddress_v2 (CUDA 12) or cuGetProcAddress (CUDA 11.3). */
+typedef struct Lookup {
+  CuResult (*second)(const char *symbol, void **pointer, int version, uint64_t flags, int *status);
+  CuResult (*first)(const char *symbol, void **pointer, int version, uint64_t flags);
+} Lookup;
 
 /* dlsym gives a data pointer; ISO C converts it to a function pointer only by its bytes. */
 static void copy_function(void *to, void *address) {
   memcpy(to, &address, sizeof address);
 }
 
+/* The entry point of a row, or NULL. */
+static void *look_up(const Lookup *lookup, const DriverRow *row) {
+  void *address = NULL;
+  int status;
+  CuResult result = lookup->second ? lookup->second(row->symbol, &address, row->version, 0, &status)
+                                   : lookup->first(row->symbol, &address, row->version, 0);
+  return result == CU_SUCCESS ? address : NULL;
+}
+
 static ApnnStatus fill_table(ApnnDriver *driver, const char *path, ErrorText *error) {
-  GetProcAddress *get_proc_address = NULL;
-  copy_function(&get_proc_address, dlsym(driver->library, "cuGetProcAddress"));
-  if (!get_proc_address)
+  Lookup lookup;
+  copy_function(&lookup.second, dlsym(driver->library, "cuGetProcAddress_v2"));
+  copy_function(&lookup.first, dlsym(driver->library, "cuGetProcAddress"));
+  if (!lookup.second && !lookup.first)
     return apnn_fail(error, APNN_ERROR_DRIVER, "%s has no cuGetProcAddress: the driver must be of CUDA 11.4 or later",
                      path);
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    void *address = NULL;
-    CuResult result = get_proc_address(rows[i].symbol, &address, rows[i].version, 0);
-    if (result != CU_SUCCESS) address = NULL;
+    void *address = look_up(&lookup, &rows[i]);
     if (!address && rows[i].need == REQUIRED)
       return apnn_fail(error, APNN_ERROR_DRIVER, "%s has no %s: the driver must be of CUDA 11.4 or later", path,
                        rows[i].symbol);

@@ -26,28 +26,7 @@ mkdir -p "$logs"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-passed=0 failed=0
-
-# step NAME COMMAND...: one line of report, the log's end where the command fails.
-step() {
-  local name=$1 start=$SECONDS
-  shift
-  printf '%-28s' "$name"
-  if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
-    passed=$((passed + 1))
-    printf 'ok      %3d s\n' $((SECONDS - start))
-  else
-    failed=$((failed + 1))
-    printf 'FAILED  %3d s\n' $((SECONDS - start))
-    tail -n 60 "$logs/$name.log" | sed 's/^/    /'
-  fi
-}
-
-finish() {
-  echo "$passed passed, $failed failed"
-  [ "$failed" -eq 0 ]
-  exit
-}
+. "$root/tests/steps.sh"
 
 # --- what the tests need ---
 
@@ -68,20 +47,11 @@ install_packages() {
   for entry in $packages; do
     is_there "${entry#*:}" || missing+=("${entry%%:*}")
   done
-  # Debian keeps clang's sanitizer library apart.
   [ ${#missing[@]} -gt 0 ] || return 0
   [ "$(id -u)" = 0 ] || sudo=(sudo)
   echo "installing ${missing[*]}"
   "${sudo[@]}" apt-get update -q &&
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-}
-
-find_ptxas() {
-  local folder
-  for folder in "${CUDA_HOME:-/none}/bin" /usr/local/cuda/bin; do
-    [ -x "$folder/ptxas" ] && PATH=$PATH:$folder
-  done
-  command -v ptxas
 }
 
 # --- steps ---
@@ -109,7 +79,7 @@ nothing_half_written() {
   local folder=$work/half
   mkdir -p "$folder" && echo old >"$folder/net.cubin"
   printf 'network n { input x : u4[4] output y = linear(x, 3, w=u9) }\n' >"$folder/bad.apnn"
-  (cd "$folder" && "$build/release/bin/apnnc" bad.apnn --random-params -o net.cubin) && return 1
+  (cd "$folder" && "$build/release/bin/apnnc" bad.apnn --random-params 1 -o net.cubin) && return 1
   [ "$(cat "$folder/net.cubin")" = old ] && [ "$(ls "$folder" | wc -l)" = 2 ]
 }
 
@@ -138,7 +108,7 @@ no_leaks() {
   printf 'network n {\n input x : u4[5, 5, 3]\n a = conv2d(x, 7, kernel=3, w=i2) | batchnorm | relu | quantize(u2)\n' \
     >"$work/small.apnn"
   printf ' output y = linear(flatten(a), 4, w=bipolar)\n}\n' >>"$work/small.apnn"
-  "${check[@]}" "$build/release/bin/apnnc" "$work/small.apnn" --random-params -o "$work/small.cubin" || return 1
+  "${check[@]}" "$build/release/bin/apnnc" "$work/small.apnn" --random-params 1 -o "$work/small.cubin" || return 1
   printf 'network n { input x : u4[5] y = ]\n' >"$work/broken.apnn"
   "${check[@]}" "$build/release/bin/apnnc" "$work/broken.apnn" -o "$work/broken.cubin"
   [ $? = 1 ] || return 1
@@ -151,7 +121,7 @@ readme_commands() { bash "$root/examples/run.sh" | tee "$work/accuracy" && grep 
 # --- the run ---
 
 step packages install_packages
-if ! find_ptxas >"$logs/ptxas.log"; then
+if ! find_ptxas; then
   echo "no ptxas: install the CUDA Toolkit or set CUDA_HOME to its folder" >&2
   failed=$((failed + 1))
   finish

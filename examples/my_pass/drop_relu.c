@@ -7,7 +7,9 @@
  */
 #include <passes/passes.h>
 
-static bool clamps_at_zero(const Type *t) { return t->kind == ELEM_UINT && t->zero2 == 0; }
+static bool clamps_at_zero(const Type *t) {
+  return t->kind == ELEM_UINT && t->zero2 == 0;
+}
 
 /* The relu that computes a value, as a node without epilogue steps; NULL otherwise. */
 static const Node *relu_before(const Graph *g, ValueId v) {

@@ -259,3 +259,7 @@ CUresult cuGetProcAddress_v2(const char *symbol, void **function, int version, u
   }
   return driver_fail(CUDA_ERROR_NOT_FOUND, "the CPU device has no entry point \"%s\"", symbol);
 }
+
+CUresult cuGetProcAddress(const char *symbol, void **function, int version, uint64_t flags) {
+  return cuGetProcAddress_v2(symbol, function, version, flags, NULL);
+}

@@ -102,6 +102,17 @@ CUresult cuPointerGetAttribute(void *data, int attribute, CUdeviceptr address) {
   return known ? CUDA_SUCCESS : driver_fail(CUDA_ERROR_INVALID_VALUE, "0x%llx has no such attribute", address);
 }
 
+CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr address) {
+  CUresult result = driver_enter();
+  if (result) return result;
+  memory_lock_reading();
+  const Region *region = memory_find(address, 1);
+  if (region && base) *base = region->start;
+  if (region && bytes) *bytes = region->size;
+  memory_unlock();
+  return region ? CUDA_SUCCESS : driver_fail(CUDA_ERROR_NOT_FOUND, "0x%llx is in no allocation", address);
+}
+
 /* ---- copies ---- */
 
 static CUresult submit_copy(uint64_t to, bool to_device, uint64_t from, bool from_device, size_t bytes,

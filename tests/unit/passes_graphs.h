@@ -27,10 +27,11 @@ typedef struct Build {
   Context *context;
   Graph *g;
   uint64_t seed;
+  uint32_t max_batch; /* that passes plan for; evaluation runs TEST_BATCH images */
 } Build;
 
 static inline Build build_new(uint64_t seed) {
-  Build b = {.context = context_new(NULL), .seed = seed * 2 + 1};
+  Build b = {.context = context_new(NULL), .seed = seed * 2 + 1, .max_batch = 8};
   b.g = graph_new(b.context, "test");
   return b;
 }
@@ -78,10 +79,13 @@ static inline ValueId image_input(Build *b, ElemKind kind, int bits, int32_t hei
 
 static inline void fill(uint64_t *seed, const Type *t, void *data) {
   for (int64_t i = 0; i < type_elements(t); i++) {
-    if (t->kind == ELEM_F32) ((float *)data)[i] = draw_real(seed, -4, 4);
-    else if (t->kind == ELEM_I32) ((int32_t *)data)[i] = (int32_t)draw(seed, 2001) - 1000;
-    else ((uint8_t *)data)[i] =
-             (uint8_t)(type_q_min(t) + (int32_t)draw(seed, (uint32_t)(type_q_max(t) - type_q_min(t) + 1)));
+    if (t->kind == ELEM_F32)
+      ((float *)data)[i] = draw_real(seed, -4, 4);
+    else if (t->kind == ELEM_I32)
+      ((int32_t *)data)[i] = (int32_t)draw(seed, 2001) - 1000;
+    else
+      ((uint8_t *)data)[i] =
+          (uint8_t)(type_q_min(t) + (int32_t)draw(seed, (uint32_t)(type_q_max(t) - type_q_min(t) + 1)));
   }
 }
 
@@ -110,7 +114,9 @@ static inline ValueId op_with(Build *b, Op op, const Attrs *attrs, Type type, co
   return graph_insert_node(b->g, b->g->node_count, op, attrs, inputs, count, type, NULL, (SourceLoc){0});
 }
 
-static inline ValueId op1(Build *b, Op op, ValueId x) { return op_with(b, op, NULL, (Type){0}, &x, 1); }
+static inline ValueId op1(Build *b, Op op, ValueId x) {
+  return op_with(b, op, NULL, (Type){0}, &x, 1);
+}
 static inline ValueId op2(Build *b, Op op, ValueId x, ValueId y) {
   return op_with(b, op, NULL, (Type){0}, (ValueId[]){x, y}, 2);
 }
@@ -181,7 +187,9 @@ static inline ValueId batchnorm(Build *b, ValueId x) {
   return op_with(b, OP_BATCHNORM, NULL, (Type){0}, (ValueId[]){x, gamma, beta, mean, variance}, 5);
 }
 
-static inline ValueId dequantize(Build *b, ValueId x) { return op1(b, OP_DEQUANTIZE, x); }
+static inline ValueId dequantize(Build *b, ValueId x) {
+  return op1(b, OP_DEQUANTIZE, x);
+}
 
 static inline ValueId quantize(Build *b, ValueId x, ElemKind kind, int bits, float scale) {
   return op_with(b, OP_QUANTIZE, NULL, result_like(b, x, kind, bits, scale), &x, 1);
@@ -227,7 +235,8 @@ static inline void run_exactly(Build *b, const char *pipeline, Engine force) {
   for (uint64_t i = 0; i < 2; i++) before[i] = evaluate(b, 77 + i);
   const char **names = ARENA_NEW(b->context, const char *, b->g->output_count);
   for (uint32_t i = 0; i < b->g->output_count; i++) names[i] = graph_value(b->g, b->g->outputs[i])->name;
-  PassOptions options = {.target = &test_target, .max_batch = 8, .pipeline = pipeline, .force_engine = force};
+  PassOptions options = {
+      .target = &test_target, .max_batch = b->max_batch, .pipeline = pipeline, .force_engine = force};
   bool ran = passes_run(b->g, &options, NULL);
   if (!ran) diag_flush(b->context, stderr);
   assert_true(ran);
@@ -286,6 +295,8 @@ static inline Node *node_of(const Build *b, Op op) {
   return NULL;
 }
 
-static inline Node *last_node(const Build *b) { return &b->g->nodes[b->g->node_count - 1]; }
+static inline Node *last_node(const Build *b) {
+  return &b->g->nodes[b->g->node_count - 1];
+}
 
 #endif

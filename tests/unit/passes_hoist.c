@@ -1,7 +1,9 @@
 /* hoist: quantize above pooling and upsampling, where every step rises. */
 #include "passes_graphs.h"
 
-static uint32_t bits_of_pool(const Build *b) { return graph_type(b->g, node_of(b, OP_MAXPOOL)->inputs[0])->bits; }
+static uint32_t bits_of_pool(const Build *b) {
+  return graph_type(b->g, node_of(b, OP_MAXPOOL)->inputs[0])->bits;
+}
 
 static void quantize_moves_above_pooling(void **state) {
   (void)state;

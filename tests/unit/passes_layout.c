@@ -4,8 +4,9 @@
 static const char planned[] = "canonicalize,fold,hoist,thresholds,fuse,engine,layout";
 
 /* A plain convolution on every engine, with `channels` channels in between. */
-static Layout layout_between(int32_t channels, Engine force) {
+static Layout layout_between(int32_t channels, Engine force, uint32_t batch) {
   Build b = build_new((uint64_t)channels);
+  b.max_batch = batch;
   ValueId x = quantize(&b, image_input(&b, ELEM_F32, 32, 5, 5, channels), ELEM_UINT, 2, 1);
   graph_add_output(b.g, bipolar_conv(&b, x, 8));
   run_exactly(&b, planned, force);
@@ -23,19 +24,26 @@ static void expect_layout(Layout layout, LayoutKind kind, uint16_t block, uint32
 
 static void blocks_are_as_large_as_whole_words_allow(void **state) {
   (void)state;
-  static const int32_t cases[][3] = {{1, 32, 32},    {32, 32, 32},    {33, 64, 64},   {64, 64, 64},  {65, 32, 96},
-                                     {96, 32, 96},   {97, 128, 128},  {128, 128, 128}, {160, 32, 160}, {192, 64, 192},
-                                     {256, 128, 256}};
+  static const int32_t cases[][3] = {{1, 32, 32},    {32, 32, 32},   {33, 64, 64},   {64, 64, 64},
+                                     {65, 32, 96},   {96, 32, 96},   {97, 128, 128}, {128, 128, 128},
+                                     {160, 32, 160}, {192, 64, 192}, {256, 128, 256}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-    expect_layout(layout_between(cases[i][0], ENGINE_MMA_B1), LAYOUT_PLANES, (uint16_t)cases[i][1],
+    expect_layout(layout_between(cases[i][0], ENGINE_MMA_B1, 4096), LAYOUT_PLANES, (uint16_t)cases[i][1],
                   (uint32_t)cases[i][2]);
+}
+
+/* With few pixels small blocks give more warps; the bytes are the same. */
+static void small_images_have_small_blocks(void **state) {
+  (void)state;
+  expect_layout(layout_between(64, ENGINE_MMA_B1, 1), LAYOUT_PLANES, 32, 64);
+  expect_layout(layout_between(256, ENGINE_MMA_B1, 1), LAYOUT_PLANES, 32, 256);
 }
 
 static void bytes_come_in_words(void **state) {
   (void)state;
   static const int32_t cases[][2] = {{1, 4}, {3, 4}, {4, 4}, {5, 8}, {15, 16}, {16, 16}, {17, 32}, {100, 112}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-    expect_layout(layout_between(cases[i][0], ENGINE_MMA_S8), LAYOUT_BYTES, 0, (uint32_t)cases[i][1]);
+    expect_layout(layout_between(cases[i][0], ENGINE_MMA_S8, 8), LAYOUT_BYTES, 0, (uint32_t)cases[i][1]);
 }
 
 static void network_inputs_are_copied_once(void **state) {
@@ -81,7 +89,8 @@ static void readers_that_disagree_get_a_copy(void **state) {
   Build b = build_new(4);
   ValueId x = quantize(&b, image_input(&b, ELEM_F32, 32, 16, 16, 64), ELEM_UINT, 8, 1);
   int32_t dim[4] = {64, 3, 3, 64};
-  ValueId p = conv(&b, x, bipolar(false, 4, dim), 1, 1, 0), q = conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), 1, 1, 0);
+  ValueId p = conv(&b, x, bipolar(false, 4, dim), 1, 1, 0),
+          q = conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), 1, 1, 0);
   graph_add_output(b.g, p);
   graph_add_output(b.g, q);
   run_exactly(&b, "canonicalize,fold,fuse,engine", ENGINE_NONE);
@@ -96,6 +105,7 @@ static void readers_that_disagree_get_a_copy(void **state) {
 static void views_share_bytes_and_others_move_them(void **state) {
   (void)state;
   Build b = build_new(5);
+  b.max_batch = 4096;
   ValueId x = activation(&b, bipolar_conv(&b, image_input(&b, ELEM_UINT, 2, 4, 6, 3), 40));
   ValueId same = reshape(&b, x, 3, (int32_t[]){8, 3, 40}), other = reshape(&b, x, 3, (int32_t[]){4, 4, 60});
   graph_add_output(b.g, bipolar_conv(&b, same, 8));
@@ -124,6 +134,7 @@ static void a_reshape_between_inputs_and_outputs_moves(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(blocks_are_as_large_as_whole_words_allow),
+      cmocka_unit_test(small_images_have_small_blocks),
       cmocka_unit_test(bytes_come_in_words),
       cmocka_unit_test(network_inputs_are_copied_once),
       cmocka_unit_test(dense_bytes_of_whole_words_need_no_copy),

@@ -96,10 +96,8 @@ static void printing_names_every_pass(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(residual_network_keeps_its_bits),
-      cmocka_unit_test(every_prefix_of_the_pipeline_keeps_the_bits),
-      cmocka_unit_test(properties_are_reported),
-      cmocka_unit_test(what_cannot_run_is_reported),
+      cmocka_unit_test(residual_network_keeps_its_bits), cmocka_unit_test(every_prefix_of_the_pipeline_keeps_the_bits),
+      cmocka_unit_test(properties_are_reported),         cmocka_unit_test(what_cannot_run_is_reported),
       cmocka_unit_test(printing_names_every_pass),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,9 +39,10 @@ static void expect_tile(const Graph *g, const Node *node) {
 static void expect_direct_launch(const Graph *g, const Node *node) {
   if (node->engine != ENGINE_DIRECT) return;
   const Type *t = graph_type(g, node->result);
-  size_t unit = t->layout.kind == LAYOUT_PLANES ? 4 * (size_t)t->bits : t->layout.kind == LAYOUT_WORDS ? 4
-                : t->layout.pitch % 4           ? 1
-                                                : 4;
+  size_t unit = t->layout.kind == LAYOUT_PLANES  ? 4 * (size_t)t->bits
+                : t->layout.kind == LAYOUT_WORDS ? 4
+                : t->layout.pitch % 4            ? 1
+                                                 : 4;
   assert_int_equal(node->launch.x_mul * unit, layout_image_bytes(t));
   assert_int_equal(node->launch.x_div, node->launch.threads);
 }
@@ -99,8 +100,7 @@ static void no_value_is_overwritten_before_its_last_reader(void **state) {
     }
     for (uint64_t i = 0; i < layout_image_bytes(&result->type) * g->max_batch; i++)
       owner[result->arena_offset + i] = node->result;
-    if (node->engine == ENGINE_VIEW)
-      assert_true(result->arena_offset == graph_value(g, node->inputs[0])->arena_offset);
+    if (node->engine == ENGINE_VIEW) assert_true(result->arena_offset == graph_value(g, node->inputs[0])->arena_offset);
   }
   free(owner);
   build_free(&b);

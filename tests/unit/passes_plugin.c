@@ -7,7 +7,8 @@ static char *folder;
 
 static void compile(const char *source, const char *object) {
   char command[2000];
-  snprintf(command, sizeof command, "cc -std=c11 -shared -fPIC -I'%s' '%s' -o '%s/%s'", SOURCE_DIR, source, folder, object);
+  snprintf(command, sizeof command, "cc -std=c11 -shared -fPIC -I'%s' '%s' -o '%s/%s'", SOURCE_DIR, source, folder,
+           object);
   assert_int_equal(system(command), 0);
 }
 
@@ -74,7 +75,8 @@ static void expect_refusal(const char *name, const char *text, const char *wante
 static void broken_plugins_are_refused(void **state) {
   (void)state;
   expect_refusal("empty", "int nothing;", "no symbol 'apnn_plugin'");
-  expect_refusal("old", RUN PLUGIN "{99, \"fold\", {\"p\", \"\", 0, 0, 0, run}};", "version 99 of the plug-in interface");
+  expect_refusal("old", RUN PLUGIN "{99, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
+                 "version 99 of the plug-in interface");
   expect_refusal("nameless", RUN PLUGIN "{1, \"fold\", {\"\", \"\", 0, 0, 0, run}};", "a pass without a proper name");
   expect_refusal("idle", PLUGIN "{1, \"fold\", {\"p\", \"\", 0, 0, 0, 0}};", "a pass without a function to run");
   expect_refusal("twin", RUN PLUGIN "{1, \"fold\", {\"fuse\", \"\", 0, 0, 0, run}};", "as a built-in one is called");
@@ -83,10 +85,11 @@ static void broken_plugins_are_refused(void **state) {
                  "static bool run(Graph *g, const PassOptions *o) { (void)g; (void)o; return false; }\n" PLUGIN
                  "{1, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
                  "pass 'p' failed without saying why");
-  expect_refusal("vandal",
-                 "static bool run(Graph *g, const PassOptions *o) { (void)o; g->nodes[0].inputs[0] = g->nodes[0].result; "
-                 "return true; }\n" PLUGIN "{1, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
-                 "the graph is not valid after pass 'p'");
+  expect_refusal(
+      "vandal",
+      "static bool run(Graph *g, const PassOptions *o) { (void)o; g->nodes[0].inputs[0] = g->nodes[0].result; "
+      "return true; }\n" PLUGIN "{1, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
+      "the graph is not valid after pass 'p'");
 }
 
 static void two_plugins_of_one_name_are_refused(void **state) {
