@@ -297,6 +297,7 @@ float random_quantize_scale(const Spread *input, const Type *type); /* so that t
 Spread spread_of(const Lower *l, ValueId value);
 Moments spread_moments(const Spread *s, int32_t channel); /* mean 0 and deviation 1 where there is nothing to go by */
 Moments spread_joined(const Spread *s);                   /* of all channels together */
+double spread_most(const Spread *s);                      /* greatest magnitude */
 void spread_after_node(Lower *l, NodeId node);   /* notes the spread of a new node's result */
 void spread_of_input(Lower *l, ValueId input);
 

@@ -82,7 +82,8 @@ float random_quantize_scale(const Spread *input, const Type *type) {
   if (type->kind == ELEM_UINT && type->bits == 1 && map.mult == 2) return 2; /* bipolar: -1 and +1 */
   int32_t highest = type_level_max(type), lowest = type_level_min(type);
   Moments m = spread_joined(input);
-  double reach = (lowest < 0 ? fabs(m.mean) : m.mean) + 2 * m.deviation;
+  double reach = (lowest < 0 ? fabs(m.mean) : m.mean) + 2 * m.deviation, most = spread_most(input);
+  if (most > 0 && reach > most) reach = most;
   double scale = map.mult * reach / (highest > 0 ? highest : -lowest);
   return scale > 1e-30 && scale < 1e30 ? (float)scale : (float)map.mult;
 }

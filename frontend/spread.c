@@ -57,6 +57,13 @@ Moments spread_joined(const Spread *s) {
   return (Moments){mean, variance > 0 ? sqrt(variance) : 0};
 }
 
+double spread_most(const Spread *s) {
+  double most = 0;
+  for (int64_t i = 0; i < (int64_t)s->channels * SPREAD_SAMPLES; i++)
+    if (fabs(s->samples[i]) > most) most = fabs(s->samples[i]);
+  return most;
+}
+
 Spread spread_of(const Lower *l, ValueId value) {
   return value < l->spread_capacity ? l->spreads[value] : (Spread){0, NULL};
 }

@@ -6,7 +6,7 @@
 
 #define LOAD_AS(T, keep)                                                                                               \
   EACH_LANE { t[lane] = keep * (const T *)(bytes + a->offset[lane]); }                                               \
-  break
+  return
 
 /* One element of each lane, sign- or zero-extended to 64 bits. */
 static inline void load_element(const Access *a, uint32_t skip, PtxType type, uint64_t t[LANES]) {

@@ -183,7 +183,7 @@ static bool common_class(const Operand *items, uint32_t count, uint8_t type_byte
 
 static bool match_any_width(Matcher *m, const Operand *items, uint32_t count, bool written) {
   RegisterClass class;
-  uint8_t type = m->in->mod[m->source && m->in->mod[MOD_TYPE2] != MOD_NONE ? MOD_TYPE2 : MOD_TYPE];
+  uint8_t type = m->in->mod[!written && m->in->mod[MOD_TYPE2] != MOD_NONE ? MOD_TYPE2 : MOD_TYPE];
   if (!common_class(items, count, type == MOD_NONE ? 0 : ptx_types[type].bytes, &class)) return false;
   if (class == REGISTER_PREDICATE) return false;
   if (m->source) m->in->source_class = (uint8_t)class;

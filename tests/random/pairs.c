@@ -13,16 +13,26 @@ static ElementChoice choice_of(int index, int turn) {
   return element_with_zero(e, is_wide && turn % 3 == 0 ? e->q_max : e->zero2);
 }
 
+static void write_input(FILE *out, const char *shape, const ElementChoice *x) {
+  fprintf(out, "  input x : %s[%s]", x->element->name, shape);
+  if (x->zero2 != x->element->zero2) fprintf(out, "(zero=%d/2)", x->zero2);
+  fprintf(out, "\n");
+}
+
 static void write_conv2d(FILE *out, const ElementChoice *x, const ElementChoice *w, int turn) {
   int channels = 3 + turn * 7 % 41, outputs = 2 + turn * 5 % 23;
-  fprintf(out, "  input x : %s[5, 6, %d](zero=%d/2)\n", x->element->name, channels, x->zero2);
+  char shape[32];
+  snprintf(shape, sizeof shape, "5, 6, %d", channels);
+  write_input(out, shape, x);
   fprintf(out, "  y = conv2d(x, %d, kernel=3, pad=1, w=%s", outputs, w->text);
   if (!element_has_zero(x)) fprintf(out, ", pad_value=%d", turn % 2 ? 1 : -1);
   fprintf(out, ")\n");
 }
 
 static void write_linear(FILE *out, const ElementChoice *x, const ElementChoice *w, int turn) {
-  fprintf(out, "  input x : %s[%d](zero=%d/2)\n", x->element->name, 5 + turn * 37 % 300, x->zero2);
+  char shape[32];
+  snprintf(shape, sizeof shape, "%d", 5 + turn * 37 % 300);
+  write_input(out, shape, x);
   fprintf(out, "  y = linear(x, %d, w=%s)\n", 1 + turn * 11 % 29, w->text);
 }
 

@@ -15,7 +15,7 @@ static const char residual[] =
 static const char plain[] =
     "network n {\n  input x : i8[64](scale=0.1)\n  a = linear(x, 64, w=i8) | affine(name=\"f\") | quantize(i4)\n"
     "  b = linear(a, 64, w=u3, bias=true) | quantize(i4)\n  c = linear(b, 64, w=bipolar) | prelu(name=\"p\") | quantize(u3)\n"
-    "  output y = linear(c, 64, w=i5) | hardtanh | quantize(i3)\n}\n";
+    "  output y = linear(c, 64, w=i5) | hardtanh(-9, 9) | quantize(i3)\n}\n";
 
 static void test_same_seed_same_parameters(void **state) {
   (void)state;

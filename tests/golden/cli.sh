@@ -1,0 +1,114 @@
+#!/bin/sh
+# The program apnnc from outside: exit statuses, --eval, .ir in and out, nothing half-written.
+#   cli.sh APNNC
+if [ $# -ne 1 ]; then
+  echo "usage: $0 APNNC" >&2
+  exit 2
+fi
+case $1 in
+/*) apnnc=$1 ;;
+*) apnnc=$PWD/$1 ;;
+esac
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 2
+passed=0
+failed=0
+
+# check NAME EXPECTED_STATUS COMMAND...: what it prints goes to out and err.
+check() {
+  name=$1
+  expected=$2
+  shift 2
+  "$@" >out 2>err
+  status=$?
+  if [ "$status" -eq "$expected" ]; then
+    passed=$((passed + 1))
+  else
+    echo "FAILED $name: status $status, not $expected"
+    sed 's/^/  /' err
+    failed=$((failed + 1))
+  fi
+}
+
+# npy FILE DESCR SHAPE BYTES: an array; BYTES are octal escapes.
+npy() {
+  header="{'descr': '$2', 'fortran_order': False, 'shape': $3, }"
+  printf '\223NUMPY\001\000v\000%-117s\n' "$header" >"$1"
+  printf '%b' "$4" >>"$1"
+}
+
+cat >net.apnn <<'END'
+network n {
+  input x : u4[4]
+  input z : f32[2]
+  a = x | relu | quantize(u2, scale=4)
+  output y = a
+  output s = sign(z)
+  output m = argmax(x)
+}
+END
+npy x.npy '|u1' '(2, 4)' '\0001\0002\0017\0000\0005\0005\0000\0014'
+npy wide.npy '<i4' '(2, 4)' "$(printf '\\0%03o\\0000\\0000\\0000' 1 2 15 0 5 5 0 12)"
+npy z.npy '<f4' '(2, 2)' '\0000\0000\0200\0077\0000\0000\0200\0277\0000\0000\0000\0000\0000\0000\0300\0177'
+npy y_expected.npy '|u1' '(2, 4)' '\0000\0000\0003\0000\0001\0001\0000\0003'
+npy s_expected.npy '<f4' '(2, 2)' '\0000\0000\0200\0077\0000\0000\0200\0277\0000\0000\0200\0077\0000\0000\0200\0277'
+npy m_expected.npy '<i4' '(2, 1)' '\0002\0000\0000\0000\0003\0000\0000\0000'
+
+check help 0 "$apnnc" --help
+check version 0 "$apnnc" --version
+check list_passes 0 "$apnnc" --list-passes
+check check_only 0 "$apnnc" net.apnn
+check eval 0 "$apnnc" net.apnn --eval x.npy z.npy -o y.npy -o s.npy -o m.npy
+for array in y s m; do check "eval_$array" 0 cmp $array.npy ${array}_expected.npy; done
+check eval_integers 0 "$apnnc" net.apnn --eval wide.npy z.npy -o y2.npy -o s2.npy -o m2.npy
+check eval_integers_same 0 cmp y2.npy y_expected.npy
+for pass in fold thresholds fuse launch; do
+  check "eval_after_$pass" 0 "$apnnc" net.apnn --stop-after $pass --eval x.npy z.npy -o y3.npy -o s3.npy -o m3.npy
+  for array in y s m; do check "eval_after_${pass}_$array" 0 cmp ${array}3.npy ${array}_expected.npy; done
+done
+check write_ir 0 "$apnnc" net.apnn -o net.ir
+check read_ir 0 "$apnnc" net.ir --eval x.npy z.npy -o y4.npy -o s4.npy -o m4.npy
+check read_ir_same 0 cmp y4.npy y_expected.npy
+check emit_ir 0 "$apnnc" net.apnn --emit=ir
+check emit_ir_text 0 grep -q '^graph @n {' out
+check print_after 0 "$apnnc" net.apnn --print-after=fuse
+check several_outputs 0 "$apnnc" net.apnn -o both.ptx --target sm_80 -o both.ir --batch 4
+check several_outputs_ptx 0 grep -q '^\.target sm_80' both.ptx
+check explain 0 "$apnnc" net.apnn --explain
+
+npy range.npy '|u1' '(1, 4)' '\0001\0002\0020\0000'
+npy shape.npy '|u1' '(2, 3)' '\0001\0002\0003\0001\0002\0003'
+npy real.npy '<f8' '(1, 4)' '\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000'
+npy one.npy '<f4' '(1, 2)' '\0000\0000\0000\0000\0000\0000\0000\0000'
+for array in range shape real; do
+  check "refuse_$array" 1 "$apnnc" net.apnn --eval $array.npy z.npy -o none.npy -o none2.npy -o none3.npy
+  check "refuse_${array}_says" 0 grep -q "error\[E0106\]: '$array.npy'" err
+done
+check refuse_batches 1 "$apnnc" net.apnn --eval x.npy one.npy -o none.npy -o none2.npy -o none3.npy
+check refuse_count 1 "$apnnc" net.apnn --eval x.npy -o none.npy -o none2.npy -o none3.npy
+check refuse_missing 1 "$apnnc" net.apnn --eval absent.npy z.npy -o none.npy -o none2.npy -o none3.npy
+check refuse_written 1 test -e none.npy
+check no_network 1 "$apnnc" absent.apnn
+check folder 1 "$apnnc" /
+check unwritable 1 "$apnnc" net.apnn -o /absent/net.ir
+
+echo 'network broken {' >broken.apnn
+check broken 1 "$apnnc" broken.apnn -o broken.ptx
+check broken_leaves_nothing 1 test -e broken.ptx
+printf 'graph @broken {\n' >broken.ir
+check broken_ir 1 "$apnnc" broken.ir
+check no_arguments 2 "$apnnc"
+check two_networks 2 "$apnnc" net.apnn net.ir
+check no_value 2 "$apnnc" net.apnn -o
+check value_unwanted 2 "$apnnc" net.apnn --explain=yes
+check bad_engine 2 "$apnnc" net.apnn --engine tpu
+check bad_seed 2 "$apnnc" net.apnn --random-params -1
+check eval_without_arrays 2 "$apnnc" net.apnn --eval -o y.npy
+check arrays_without_eval 2 "$apnnc" net.apnn x.npy
+check twice 2 "$apnnc" net.apnn -o a.ptx -o a.ptx
+LD_LIBRARY_PATH=/absent check native 1 env LD_LIBRARY_PATH=/absent "$apnnc" net.apnn --target native
+check leftovers 1 sh -c 'ls | grep -q -e part -e tmp'
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
