@@ -156,8 +156,10 @@ static size_t format_header(const Npy *npy, char header[512]) {
   int used = snprintf(header, 512, "{'descr': '%c%c%d', 'fortran_order': False, 'shape': (",
                       npy->item_bytes == 1 ? '|' : '<', npy->kind, npy->item_bytes);
   for (int i = 0; i < npy->rank; i++)
-    used +=
-        snprintf(header + used, 512 - (size_t)used, "%lld,%s", (long long)npy->dims[i], i + 1 < npy->rank ? " " : "");
+    used += snprintf(header + used, 512 - (size_t)used, "%lld%s", (long long)npy->dims[i],
+                     i + 1 < npy->rank ? ", "
+                     : npy->rank == 1  ? ","
+                                       : "");
   used += snprintf(header + used, 512 - (size_t)used, "), }");
   while ((10 + used + 1) % 64) header[used++] = ' ';
   header[used++] = '\n';

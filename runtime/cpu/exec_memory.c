@@ -123,7 +123,7 @@ EXEC(st) {
   while (mask) {
     Access a;
     if (!access_open(w, in, &plan, address, mask, &a)) return;
-    if (a.contiguous && bytes == 4 && in->data_class == REGISTER_32) {
+    if (a.contiguous && size == 4 && in->vector == 1 && in->data_class == REGISTER_32) {
       memcpy(a.region->bytes + a.offset[0], lanes32(w, in, 0), 4 * LANES);
     } else {
       for (uint32_t k = 0; k < in->vector; k++) store_element(w, in, &a, (int)k, size);

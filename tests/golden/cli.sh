@@ -20,8 +20,10 @@ check() {
   name=$1
   expected=$2
   shift 2
-  "$@" >out 2>err
+  "$@" >out.new 2>err.new
   status=$?
+  mv out.new out # a check may look into what the one before has printed
+  mv err.new err
   if [ "$status" -eq "$expected" ]; then
     passed=$((passed + 1))
   else
@@ -107,7 +109,6 @@ check bad_seed 2 "$apnnc" net.apnn --random-params -1
 check eval_without_arrays 2 "$apnnc" net.apnn --eval -o y.npy
 check arrays_without_eval 2 "$apnnc" net.apnn x.npy
 check twice 2 "$apnnc" net.apnn -o a.ptx -o a.ptx
-LD_LIBRARY_PATH=/absent check native 1 env LD_LIBRARY_PATH=/absent "$apnnc" net.apnn --target native
 check leftovers 1 sh -c 'ls | grep -q -e part -e tmp'
 
 echo "$passed passed, $failed failed"

@@ -79,7 +79,7 @@ static int device_close(void **state) {
 
 #define PTX_HEADER ".version 8.0\n.target sm_90a\n.address_size 64\n"
 
-static CUmodule device_module(const char *ptx) {
+static inline CUmodule device_module(const char *ptx) {
   CUmodule module;
   CHECK_CU(cu.cuModuleLoadData(&module, ptx));
   return module;
@@ -102,7 +102,7 @@ typedef struct Run {
 } Run;
 
 /* The result of the launch; the module stays loaded. */
-static CUresult device_launch(CUmodule module, Run *run) {
+static inline CUresult device_launch(CUmodule module, Run *run) {
   CUfunction function;
   void *params[MAX_ARRAYS + 1];
   int n = 0;
@@ -125,7 +125,7 @@ static CUresult device_launch(CUmodule module, Run *run) {
   return result;
 }
 
-static void device_run(const char *ptx, Run *run) {
+static inline void device_run(const char *ptx, Run *run) {
   CUmodule module = device_module(ptx);
   CHECK_CU(device_launch(module, run));
   CHECK_CU(cu.cuModuleUnload(module));
@@ -135,7 +135,7 @@ static void device_run(const char *ptx, Run *run) {
 
 static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
-static uint64_t random64(void) {
+static inline uint64_t random64(void) {
   uint64_t x = random_state;
   x ^= x << 13, x ^= x >> 7, x ^= x << 17;
   return random_state = x;
@@ -148,7 +148,7 @@ typedef struct TextBuffer {
   size_t used;
 } TextBuffer;
 
-static __attribute__((format(printf, 2, 3))) void text_add(TextBuffer *t, const char *format, ...) {
+static inline __attribute__((format(printf, 2, 3))) void text_add(TextBuffer *t, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   int n = vsnprintf(t->text + t->used, sizeof t->text - t->used, format, arguments);

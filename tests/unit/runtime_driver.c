@@ -46,7 +46,8 @@ static ApnnSession *new_session(ApnnNetwork *network, void *stream) {
 }
 
 static void fill(uint8_t *x, int batch, unsigned seed) {
-  for (int i = 0; i < batch * SAMPLE_CHANNELS; i++) x[i] = (uint8_t)((seed + (unsigned)i * 7u) % 16u);
+  int count = (batch < SAMPLE_BATCH ? batch : SAMPLE_BATCH) * SAMPLE_CHANNELS;
+  for (int i = 0; i < count; i++) x[i] = (uint8_t)((seed + (unsigned)i * 7u) % 16u);
 }
 
 static bool is_right(const int32_t *y, const uint8_t *x, int batch) {
