@@ -14,12 +14,12 @@ digits=$root/examples/digits
 say() { printf '== %s\n' "$*"; }
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
-# Runs a command silently; shows what it printed where it fails.
+# Runs a command silently; shows the end of what it printed where it fails.
 quietly() {
   local log
   log=$(mktemp)
   if ! "$@" >"$log" 2>&1; then
-    cat "$log" >&2
+    tail -n 60 "$log" >&2
     rm -f "$log"
     fail "failed: $*"
   fi

@@ -84,7 +84,10 @@ static const char *signature(Context *c, const Operation *operation) {
   Text t = {.context = c};
   text_add(&t, "%s(", operation->name);
   for (const ArgSpec *a = operation->args; a->kind != ARG_END; a++)
-    text_add(&t, "%s%s%s", a == operation->args ? "" : ", ", a->name, a->kind == ARG_TENSORS ? ", ..." : a->required ? "" : "=");
+    text_add(&t, "%s%s%s", a == operation->args ? "" : ", ", a->name,
+             a->kind == ARG_TENSORS ? ", ..."
+             : a->required          ? ""
+                                    : "=");
   text_add(&t, operation->parameters ? ", name=)" : ")");
   return t.data;
 }

@@ -102,7 +102,8 @@ static int formal_index(const Block *block, const char *name) {
 
 static const char *formal_words(Context *c, const Block *block) {
   Text t = {.context = c};
-  for (uint32_t i = 0; i < block->formals.count; i++) text_add(&t, "%s%s, ", block->formals.items[i].name.text, block->formals.items[i].value ? "=" : "");
+  for (uint32_t i = 0; i < block->formals.count; i++)
+    text_add(&t, "%s%s, ", block->formals.items[i].name.text, block->formals.items[i].value ? "=" : "");
   text_add(&t, "name=");
   return t.data;
 }

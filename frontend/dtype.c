@@ -21,7 +21,7 @@ static int64_t column_major_place(const ParamTensor *t, int64_t i) {
   return place;
 }
 
-static uint64_t load(const ParamTensor *t, int64_t i) {
+uint64_t param_bits(const ParamTensor *t, int64_t i) {
   uint32_t bytes = dtype_info[t->dtype].bytes;
   const uint8_t *p = t->data + (t->column_major ? column_major_place(t, i) : i) * bytes;
   uint64_t bits = 0;
@@ -51,7 +51,7 @@ static double from_f16(uint32_t bits) {
 }
 
 double param_number(const ParamTensor *t, int64_t i) {
-  uint64_t bits = load(t, i);
+  uint64_t bits = param_bits(t, i);
   switch (t->dtype) {
   case DTYPE_F32: return from_f32((uint32_t)bits);
   case DTYPE_F64: return from_f64(bits);
@@ -62,7 +62,7 @@ double param_number(const ParamTensor *t, int64_t i) {
 }
 
 int64_t param_integer(const ParamTensor *t, int64_t i) {
-  uint64_t bits = load(t, i);
+  uint64_t bits = param_bits(t, i);
   switch (t->dtype) {
   case DTYPE_I8: return (int8_t)bits;
   case DTYPE_I16: return (int16_t)bits;

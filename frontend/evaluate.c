@@ -52,7 +52,8 @@ static bool check_shape(Evaluation *e, const char *path, ValueId input, const Pa
   return true;
 }
 
-static bool out_of_range(Evaluation *e, const char *path, ValueId input, int64_t index, int64_t seen, int64_t low, int64_t high) {
+static bool out_of_range(Evaluation *e, const char *path, ValueId input, int64_t index, int64_t seen, int64_t low,
+                         int64_t high) {
   refuse(e, path, input, "an element is out of range");
   diag_expected(e->context, "q from %lld to %lld", (long long)low, (long long)high);
   diag_seen(e->context, "%lld at element %lld", (long long)seen, (long long)index);
@@ -71,7 +72,7 @@ static bool convert(Evaluation *e, const char *path, ValueId input, const ParamT
   int64_t low = bytes ? type_q_min(type) : INT32_MIN, high = bytes ? type_q_max(type) : INT32_MAX;
   for (int64_t i = 0; i < t->count; i++) {
     if (real) {
-      ((float *)out)[i] = (float)param_number(t, i);
+      ((uint32_t *)out)[i] = (uint32_t)param_bits(t, i); /* a conversion would change signalling NaNs */
       continue;
     }
     int64_t q = param_integer(t, i);

@@ -20,9 +20,10 @@ typedef struct FrontendOptions {
   const char *network;  /* which network of the file; NULL: the only one (several: an error listing them) */
 } FrontendOptions;
 
-/* The verified graph of a network, exactly as written: batchnorm as batchnorm, no pass has run. Paths of parameter files
- * are relative to the folder of `file_name`. NULL after errors; all that can be found are reported in one go. */
-Graph *frontend_load(Context *c, const char *file_name, const char *text, size_t length, const FrontendOptions *options);
+/* The verified graph of a network, exactly as written: batchnorm as batchnorm, no pass has run. Paths of parameter
+ * files are relative to the folder of `file_name`. NULL after errors; all that can be found are reported in one go. */
+Graph *frontend_load(Context *c, const char *file_name, const char *text, size_t length,
+                     const FrontendOptions *options);
 
 /* All passes and the backend's emission on a graph. False after reporting errors. */
 bool compile_graph(Graph *g, const PassOptions *options, Module *out);

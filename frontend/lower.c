@@ -60,7 +60,7 @@ static void run_input(Lower *l, const Place *place, const Statement *s) {
   scope_bind(l->context, place->scope, s->names.items[0], item);
 }
 
-/* The name of an output is the name of its value. Inputs, constants and values that are an output already are copied. */
+/* The name of an output is the name of its value. Inputs, constants and values that are outputs already are copied. */
 static void add_output(Lower *l, Name name, ValueId value) {
   Graph *g = l->graph;
   ValueId holder = graph_find(g, name.text);
@@ -229,7 +229,8 @@ static bool load(void *user) {
   return finish(l);
 }
 
-Graph *frontend_load(Context *c, const char *file_name, const char *text, size_t length, const FrontendOptions *options) {
+Graph *frontend_load(Context *c, const char *file_name, const char *text, size_t length,
+                     const FrontendOptions *options) {
   Load request = {c, file_name, text, length, options, NULL};
   return context_try(c, load, &request) ? request.graph : NULL;
 }

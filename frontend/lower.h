@@ -214,7 +214,7 @@ bool call_truth(const Call *call, const char *name);
 float call_real(const Call *call, const char *name, float absent);
 void call_pair(const Call *call, const char *name, int32_t pair[2]); /* unchanged where it was not given */
 
-/* Adds a node. `last`: it gives the call's result; otherwise its name says which part it is. ITEM_NONE after an error. */
+/* Adds a node. `last`: it gives the call's result; otherwise its name says which part. ITEM_NONE after an error. */
 Item emit(Lower *l, const Call *call, bool last, Op op, const Attrs *attrs, const ValueId *inputs, uint32_t input_count,
           Type wanted);
 ValueId emit_real(Lower *l, const Call *call, ValueId value); /* dequantized where it is not f32; NO_VALUE: an error */
@@ -269,8 +269,9 @@ const ParamTensor *param_find(Lower *l, const Call *call, const char *name);
 void param_register(Lower *l, const Call *call, const char *name);
 /* Reports a parameter that is missing. */
 void param_missing(Lower *l, const Call *call, const char *name, const char *expected);
-/* An f32 constant of `channels` elements (or of one, where the role allows it), checked. In place of a parameter that is
- * wrong stands one of zeros or ones, so that the rest is checked too. `input`: the spread that a random one is fitted to. */
+/* An f32 constant of `channels` elements (or of one, where the role allows it), checked. In place of a parameter that
+ * is wrong stands one of zeros or ones, so that the rest is checked too. `input`: the spread that a random one is
+ * fitted to. */
 ValueId param_vector(Lower *l, const Call *call, ParamRole role, int32_t channels, const Spread *input);
 /* All elements, row-major, finite; false after reporting. */
 bool param_to_floats(Lower *l, const Call *call, const ParamTensor *t, float *out);
@@ -289,7 +290,8 @@ ValueId weights_load(Lower *l, Call *call, const Item *type, WeightShape shape);
 
 /* --- random_params.c: parameters drawn from a seed and their names --- */
 void random_weights(uint64_t seed, const char *name, const Type *type, uint8_t *q, int64_t count);
-void random_weight_scales(uint64_t seed, const char *name, const Type *type, int64_t fan_in, int32_t out, float *scales);
+void random_weight_scales(uint64_t seed, const char *name, const Type *type, int64_t fan_in, int32_t out,
+                          float *scales);
 void random_vector(uint64_t seed, const char *name, ParamRole role, const Spread *input, int32_t channels, float *out);
 float random_quantize_scale(const Spread *input, const Type *type); /* so that the type's levels cover the input */
 

@@ -56,7 +56,8 @@ static bool read_shape(Cursor *r, ParamTensor *t) {
     if (t->rank == PARAM_MAX_RANK) return cursor_fail(r, "the array has more than 8 dimensions");
     int64_t *dim = &t->dim[t->rank++];
     *dim = 0;
-    if (r->at >= r->end || *r->at < '0' || *r->at > '9') return cursor_fail(r, "shape holds something other than numbers");
+    if (r->at >= r->end || *r->at < '0' || *r->at > '9')
+      return cursor_fail(r, "shape holds something other than numbers");
     for (; r->at < r->end && *r->at >= '0' && *r->at <= '9'; r->at++)
       if (__builtin_mul_overflow(*dim, 10, dim) || __builtin_add_overflow(*dim, *r->at - '0', dim))
         return cursor_fail(r, "a dimension is too large");

@@ -65,7 +65,8 @@ static bool read_end(const Archive *a, Directory *d) {
   const uint8_t *end = find_end(a);
   if (!end) return param_file_damaged(a->context, a->file, "it is no zip archive, or its end is cut off");
   *d = (Directory){number(end + 10, 2), number(end + 12, 4), number(end + 16, 4)};
-  if (number(end + 4, 2) != number(end + 6, 2)) return param_file_damaged(a->context, a->file, "it is one of several parts");
+  if (number(end + 4, 2) != number(end + 6, 2))
+    return param_file_damaged(a->context, a->file, "it is one of several parts");
   bool long_numbers = d->count == 0xffff || d->bytes == 0xffffffff || d->offset == 0xffffffff;
   if (long_numbers && !read_end64(a, end, d)) return false;
   if (d->offset > a->size || d->bytes > a->size - d->offset)

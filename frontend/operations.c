@@ -1,5 +1,5 @@
-/* The operations of the language, one row each: name, whether it has parameters, arguments, and the function that builds
- * it. A new operation is a row here and a function in a build_*.c.
+/* The operations of the language, one row each: name, whether it has parameters, arguments, and the function that
+ * builds it. A new operation is a row here and a function in a build_*.c.
  */
 #include "lower.h"
 #include <string.h>

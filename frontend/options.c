@@ -9,7 +9,7 @@ static const char help_text[] =
     "usage: apnnc NETWORK.apnn [options]        compile, or only check where no -o is given\n"
     "       apnnc NETWORK.apnn --eval X.npy ... -o Y.npy ...\n"
     "\n"
-    "NETWORK.apnn is a network in the language of frontend/README.md; NETWORK.ir is a graph in the text form of the IR.\n"
+    "NETWORK.apnn is a network in the language of frontend/README.md; NETWORK.ir is a graph in the IR's text form.\n"
     "\n"
     "  -o FILE               .cubin .ptx .c .o .h (a compiled network), .ir (the graph as text), .npy (with --eval);\n"
     "                        several -o are allowed\n"
@@ -17,7 +17,7 @@ static const char help_text[] =
     "  --batch N             the largest batch that the compiled network runs; 1 without the option\n"
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
-    "  --engine NAME         mma_b1, mma_s8 or direct wherever it can compute a layer, instead of the cost model's choice\n"
+    "  --engine NAME         mma_b1, mma_s8 or direct wherever it can compute a layer\n"
     "  --symbol-prefix NAME  prefix of the symbols in .c, .o and .h; the network's name without the option\n"
     "  --eval                run the reference evaluator on the .npy arrays given, one for each input, in order\n"
     "  --explain             per layer: engine and why, bytes moved, tile, estimated time\n"
@@ -221,7 +221,8 @@ static bool check_together(const Options *o) {
   if (o->evaluate && !count_outputs(o, OUTPUT_NPY)) return wrong("--eval lacks -o Y.npy%s%s", "", "");
   if (p->stop_after && p->pipeline) return wrong("--stop-after and --passes exclude each other%s%s", "", "");
   if ((p->stop_after || p->pipeline) && options_make_module(o))
-    return wrong("a compiled network needs all passes: leave out %s%s", p->stop_after ? "--stop-after" : "--passes", "");
+    return wrong("a compiled network needs all passes: leave out %s%s", p->stop_after ? "--stop-after" : "--passes",
+                 "");
   /* A plug-in's pass has a name of its own, which is known only when it has been loaded. */
   if (p->plugin_count) return true;
   return (!p->stop_after || check_pass_names("--stop-after", p->stop_after, false)) &&

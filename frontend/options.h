@@ -4,7 +4,15 @@
 
 #include "frontend.h"
 
-typedef enum OutputKind { OUTPUT_CUBIN, OUTPUT_PTX, OUTPUT_C, OUTPUT_OBJECT, OUTPUT_HEADER, OUTPUT_IR, OUTPUT_NPY } OutputKind;
+typedef enum OutputKind {
+  OUTPUT_CUBIN,
+  OUTPUT_PTX,
+  OUTPUT_C,
+  OUTPUT_OBJECT,
+  OUTPUT_HEADER,
+  OUTPUT_IR,
+  OUTPUT_NPY
+} OutputKind;
 
 typedef struct Output {
   const char *path;

@@ -41,7 +41,8 @@ static void grow(Context *c, ParamFile *f) {
 
 bool param_file_add(Context *c, ParamFile *f, ParamTensor t) {
   for (const char *p = t.name; *p; p++)
-    if ((unsigned char)*p < 32 || *p == 127) return param_file_damaged(c, f, "a tensor's name holds a control character");
+    if ((unsigned char)*p < 32 || *p == 127)
+      return param_file_damaged(c, f, "a tensor's name holds a control character");
   if (f->count == f->capacity) grow(c, f);
   uint32_t *slot = find_slot(f, t.name);
   if (*slot) return param_file_damaged(c, f, "it holds two tensors named '%.200s'", t.name);

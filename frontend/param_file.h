@@ -71,6 +71,7 @@ bool npy_write(Context *c, const char *path, const char *descr, int rank, const 
 /* dtype.c: element i of a tensor in row-major order, as the file's order may be another. */
 double param_number(const ParamTensor *t, int64_t i);
 int64_t param_integer(const ParamTensor *t, int64_t i); /* integer dtypes */
+uint64_t param_bits(const ParamTensor *t, int64_t i);   /* as they stand in the file, zeros above */
 
 /* mapped_file.c: a whole file in memory until the context closes. False with errno's text in *problem. */
 bool map_file(Context *c, const char *path, const uint8_t **data, size_t *size, const char **problem);

@@ -1,8 +1,8 @@
 /* Parameters by name: which file holds them, whether shape, element type and numbers are right.
  *
  * A parameter's name is the path of its operation and a leaf: "layer1.0.c1" and "weight". Whatever is wrong with one is
- * reported with the file, what was expected and what was seen; a stand-in takes its place, so that the rest of the network
- * is checked as well.
+ * reported with the file, what was expected and what was seen; a stand-in takes its place, so that the rest of the
+ * network is checked as well.
  */
 #include "lower.h"
 #include <float.h>
@@ -63,7 +63,8 @@ void params_add_file(Lower *l, const char *name, SourceLoc loc) {
   }
   if (set->file_count == set->file_capacity) {
     uint32_t capacity = set->file_capacity ? set->file_capacity * 2 : 4;
-    set->files = arena_grow(c, set->files, sizeof *set->files * set->file_capacity, sizeof *set->files * (size_t)capacity);
+    set->files =
+        arena_grow(c, set->files, sizeof *set->files * set->file_capacity, sizeof *set->files * (size_t)capacity);
     set->file_capacity = capacity;
   }
   set->files[set->file_count++] = f;
@@ -283,7 +284,8 @@ ValueId param_vector(Lower *l, const Call *call, ParamRole role, int32_t channel
     return add_vector(l, name, channels, data);
   }
   int64_t dim = channels;
-  const char *shape = arena_printf(l->context, info->one ? "%s or a single element" : "%s", dims_words(l->context, &dim, 1));
+  const char *shape =
+      arena_printf(l->context, info->one ? "%s or a single element" : "%s", dims_words(l->context, &dim, 1));
   const ParamTensor *t = param_find(l, call, name);
   if (!t) {
     param_missing(l, call, name, arena_printf(l->context, "the %s, a float tensor %s,", info->about, shape));

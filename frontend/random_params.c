@@ -40,7 +40,8 @@ void random_weights(uint64_t seed, const char *name, const Type *type, uint8_t *
 }
 
 /* Weights of about 1 / sqrt(fan in), so that sums spread as their inputs do; other scales in every channel. */
-void random_weight_scales(uint64_t seed, const char *name, const Type *type, int64_t fan_in, int32_t out, float *scales) {
+void random_weight_scales(uint64_t seed, const char *name, const Type *type, int64_t fan_in, int32_t out,
+                          float *scales) {
   Generator g = generator(~seed, name);
   LevelMap map = type_level_map(type);
   double squares = 0, count = 0;

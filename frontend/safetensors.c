@@ -1,8 +1,8 @@
 /* Reads safetensors: eight bytes with the length of a JSON header, the header, the tensors' bytes.
  *
  * The header is one object; each member but "__metadata__" describes a tensor: {"dtype": "F32", "shape": [2, 3],
- * "data_offsets": [begin, end]}, offsets from the end of the header. Guarantees: every tensor lies inside the file, no two
- * overlap, and sizes fit dtype and shape.
+ * "data_offsets": [begin, end]}, offsets from the end of the header. Guarantees: every tensor lies inside the file, no
+ * two overlap, and sizes fit dtype and shape.
  */
 #include "param_file.h"
 #include <stdlib.h>
@@ -36,7 +36,10 @@ static bool accept(Json *j, char sign) {
 static bool expect(Json *j, char sign, const char *problem) { return accept(j, sign) || json_fail(j, problem); }
 
 static int hex_digit(char ch) {
-  return ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
+  return ch >= '0' && ch <= '9'   ? ch - '0'
+         : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+         : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                  : -1;
 }
 
 /* The four digits of \uXXXX. */
@@ -56,7 +59,8 @@ static bool add_utf8(Json *j, Text *t, uint32_t code) {
   if (code >= 0xdc00 && code < 0xe000) return json_fail(j, "a \\u escape is half a character");
   if (code >= 0xd800 && code < 0xdc00) {
     uint32_t low;
-    if (j->end - j->at < 6 || j->at[0] != '\\' || j->at[1] != 'u') return json_fail(j, "a \\u escape is half a character");
+    if (j->end - j->at < 6 || j->at[0] != '\\' || j->at[1] != 'u')
+      return json_fail(j, "a \\u escape is half a character");
     j->at += 2;
     if (!read_hex(j, &low)) return false;
     if (low < 0xdc00 || low > 0xdfff) return json_fail(j, "a \\u escape is half a character");
@@ -106,7 +110,8 @@ static bool read_count(Json *j, int64_t *value) {
   for (*value = 0; j->at < j->end && *j->at >= '0' && *j->at <= '9'; j->at++)
     if (__builtin_mul_overflow(*value, 10, value) || __builtin_add_overflow(*value, *j->at - '0', value))
       return json_fail(j, "a number is too large");
-  if (j->at < j->end && (*j->at == '.' || *j->at == 'e' || *j->at == 'E')) return json_fail(j, "a number is not an integer");
+  if (j->at < j->end && (*j->at == '.' || *j->at == 'e' || *j->at == 'E'))
+    return json_fail(j, "a number is not an integer");
   return true;
 }
 
@@ -248,8 +253,8 @@ bool safetensors_read(Context *c, ParamFile *f, const uint8_t *data, size_t size
   if (size < 8) return param_file_damaged(c, f, "it has %zu bytes, too few for a safetensors file", size);
   for (int i = 0; i < 8; i++) header |= (uint64_t)data[i] << (8 * i);
   if (header > size - 8 || header > MAX_HEADER_BYTES)
-    return param_file_damaged(c, f, "its header is said to have %llu bytes, the file has %zu", (unsigned long long)header,
-                              size);
+    return param_file_damaged(c, f, "its header is said to have %llu bytes, the file has %zu",
+                              (unsigned long long)header, size);
   const char *text = (const char *)data + 8;
   Json j = {.context = c, .text = text, .at = text, .end = text + header};
   EntryList list = {0};

@@ -1,10 +1,10 @@
 /* How the values of a network are distributed, estimated while the graph grows: what random parameters are fitted to.
  *
  * A spread holds SPREAD_SAMPLES equally likely real numbers for each channel. Operations on single elements act on the
- * samples; sums of many products become normal distributions of the mean and variance that independent terms would have.
- * Inputs are taken as uniform over their levels, f32 inputs as normal. Estimates only steer random parameters: nothing a
- * compiled network promises rests on them. Only correctly rounded operations are used, so that they are the same on every
- * machine.
+ * samples; sums of many products become normal distributions of the mean and variance that independent terms would
+ * have. Inputs are taken as uniform over their levels, f32 inputs as normal. Estimates only steer random parameters:
+ * nothing a compiled network promises rests on them. Only correctly rounded operations are used, so that they are the
+ * same on every machine.
  */
 #include "../ir/exact.h"
 #include "lower.h"
@@ -148,7 +148,8 @@ static double element(const Lower *l, const Node *n, int32_t channel, double x) 
   case OP_RELU6: return x > 6 ? 6 : x > 0 ? x : 0;
   case OP_LEAKY_RELU: return x > 0 ? x : x * (double)n->attrs.alpha;
   case OP_PRELU: return x > 0 ? x : x * parameter(l, n, 1, channel);
-  case OP_HARDTANH: return x < (double)n->attrs.lo ? (double)n->attrs.lo : x > (double)n->attrs.hi ? (double)n->attrs.hi : x;
+  case OP_HARDTANH:
+    return x < (double)n->attrs.lo ? (double)n->attrs.lo : x > (double)n->attrs.hi ? (double)n->attrs.hi : x;
   case OP_SIGN: return x >= 0 ? 1 : -1;
   case OP_QUANTIZE: return quantized(l, n, channel, x);
   default: return x;

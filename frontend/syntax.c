@@ -106,7 +106,8 @@ static const char *unexpected_words(const SourceReader *reader, SourceLoc loc, c
   if (!article) return token;
   const char *quote = !strcmp(article, "name") ? "'" : "";
   int length = loc.length > 64 ? 64 : (int)loc.length;
-  return arena_printf(reader->context, "%s %s%.*s%s", article, quote, length, reader->text + reader->token_offset, quote);
+  return arena_printf(reader->context, "%s %s%.*s%s", article, quote, length, reader->text + reader->token_offset,
+                      quote);
 }
 
 void syntax_error(SourceReader *reader, SourceLoc loc, const char *unexpected, const char *const *expected, int count) {

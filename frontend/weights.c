@@ -1,8 +1,9 @@
 /* Weight tensors: read in the files' order, brought to the graph's, quantized where they are floats.
  *
- * Files hold [O, I/groups, KH, KW] or [O, K]; the graph holds [O, KH, KW, I/groups] or [O, K], one byte q an element. An
- * integer tensor holds q itself (bipolar: -1 and +1), a float tensor real weights. The scale is that of the type in the
- * network, or the parameter weight_scale, or for floats one derived from each output channel's weights, or 1 (bipolar 2).
+ * Files hold [O, I/groups, KH, KW] or [O, K]; the graph holds [O, KH, KW, I/groups] or [O, K], one byte q an element.
+ * An integer tensor holds q itself (bipolar: -1 and +1), a float tensor real weights. The scale is that of the type in
+ * the network, or the parameter weight_scale, or for floats one derived from each output channel's weights, or 1
+ * (bipolar 2).
  */
 #include "lower.h"
 #include "../ir/exact.h"

@@ -41,6 +41,14 @@ Region *access_region(Warp *w, const Inst *in, const AccessPlan *plan, uint32_t 
     fault_shared_bounds(w, in, lane, address, plan->bytes, plan->use);
     return NULL;
   }
+  if ((address & PARAM_WINDOW) && !(address & SHARED_WINDOW) && plan->space == SPACE_GENERIC) {
+    r = &w->block->params;
+    if (contains(r, address, plan->bytes) && plan->use == ACCESS_READ) return r;
+    fault_raise(w, in, lane, FAULT_ADDRESS, "%s of %u bytes at byte %llu of the parameters, which are %llu bytes",
+                use_word[plan->use], plan->bytes, (unsigned long long)(address & ~PARAM_WINDOW),
+                (unsigned long long)r->size);
+    return NULL;
+  }
   r = memory_find(address, plan->bytes);
   if (!r) {
     fault_bounds(w, in, lane, address, plan->bytes, plan->use);
@@ -90,4 +98,27 @@ bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, Ac
     }
   }
   return true;
+}
+
+uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *plan, uint64_t address) {
+  Access a = {.mask = 1u << lane};
+  if (plan->space == SPACE_SHARED) address |= SHARED_WINDOW;
+  a.region = access_region(w, in, plan, lane, address);
+  if (!a.region) return NULL;
+  a.offset[lane] = address - a.region->start;
+  if (a.offset[lane] & (plan->align - 1)) {
+    access_misaligned(w, in, &a, plan->align, plan->use);
+    return NULL;
+  }
+  const uint8_t *written = a.region->written;
+  if (plan->use != ACCESS_WRITE && w->block->launch->check && written &&
+      !shadow_all_set(written, a.offset[lane], plan->bytes)) {
+    access_unwritten(w, in, &a, plan->bytes);
+    return NULL;
+  }
+  bool pending = a.region->pending && w->block->pending_granules;
+  if (pending && !access_pending(w, in, &a, plan->bytes, plan->use)) return NULL;
+  if (plan->use != ACCESS_READ && written) shadow_set(a.region->written, a.offset[lane], plan->bytes);
+  if (w->block->race && !race_note(w, in, &a, plan->bytes, plan->use)) return NULL;
+  return a.region->bytes + a.offset[lane];
 }

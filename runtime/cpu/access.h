@@ -27,6 +27,11 @@ Region *access_region(Warp *w, const Inst *in, const AccessPlan *plan, uint32_t 
 void access_misaligned(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
 void access_unwritten(Warp *w, const Inst *in, const Access *a, uint32_t bytes);
 bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
+
+/* One lane's access to any number of bytes (bulk copies, descriptors, barriers): all checks, then the place, or NULL after
+ * a fault. Shared addresses are offsets. */
+uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *plan, uint64_t address);
+
 bool race_note(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
 
 /* Addresses as the lanes give them; shared ones moved to their window. */

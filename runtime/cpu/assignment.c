@@ -15,6 +15,7 @@ typedef struct Analysis {
   uint32_t block_count;
   uint64_t *sets;          /* block -> registers surely written at its start */
   uint32_t *tracked;       /* register id -> index + 1 */
+  uint32_t *accumulator;   /* register id -> index in Warp.accumulating + 1 */
 } Analysis;
 
 static uint64_t *set_of(const Analysis *a, uint32_t block) { return a->sets + (size_t)block * a->words; }
@@ -88,7 +89,7 @@ static void solve(Analysis *a) {
 /* ---- what to check ---- */
 
 /* Slots that an instruction reads: operands and addresses. */
-static uint32_t collect_uses(const Inst *in, uint32_t slots[OPERAND_SLOTS + 2]) {
+static uint32_t collect_uses(const Inst *in, uint32_t slots[OPERAND_SLOTS + 3]) {
   uint32_t n = 0;
   for (uint32_t k = 0; k < OPERAND_SLOTS; k++)
     if (in->uses >> k & 1) slots[n++] = in->o[k];
@@ -106,8 +107,8 @@ static bool unproven(Analysis *a, uint32_t slot, const uint64_t *set, TrackedUse
 }
 
 static void track_unproven(Analysis *a, Inst *in, const uint64_t *set) {
-  uint32_t slots[OPERAND_SLOTS + 2], n = collect_uses(in, slots);
-  TrackedUse found[OPERAND_SLOTS + 2], guard;
+  uint32_t slots[OPERAND_SLOTS + 3], n = collect_uses(in, slots);
+  TrackedUse found[OPERAND_SLOTS + 3], guard;
   uint32_t count = 0;
   bool guard_unproven = in->guard != NO_OPERAND && unproven(a, in->guard, set, &guard);
   for (uint32_t k = 0; k < n; k++) count += unproven(a, slots[k], set, &found[count]);
@@ -162,6 +163,45 @@ static void add_marks(Analysis *a) {
   }
 }
 
+/* ---- accumulators of wgmma ---- */
+
+static void number_accumulators(Analysis *a) {
+  for (uint32_t i = 0; i < a->kernel->count; i++) {
+    Inst *in = &a->kernel->code[i];
+    if (!in->list_count) continue;
+    uint32_t *index = arena_take(a->arena, in->list_count * sizeof *index);
+    for (uint32_t k = 0; k < in->list_count; k++) {
+      uint32_t *number = &a->accumulator[register_of(a, in->list[k]) - 1];
+      if (!*number) *number = ++a->kernel->accumulator_count;
+      index[k] = *number - 1;
+    }
+    in->list_index = index;
+  }
+}
+
+static void guard_slot(Analysis *a, Inst *in, Track **track, uint32_t slot) {
+  uint32_t id = register_of(a, slot);
+  if (!id || !a->accumulator[id - 1]) return;
+  if (!*track) *track = track_of(a->arena, in);
+  if (!(*track)->accumulators) {
+    (*track)->accumulators = arena_take(a->arena, (2 * OPERAND_SLOTS + 4) * sizeof *(*track)->accumulators);
+  }
+  (*track)->accumulators[(*track)->accumulator_count++] =
+      (TrackedUse){a->accumulator[id - 1] - 1, a->kernel->function->registers[id - 1]};
+}
+
+/* Every other instruction that reads or writes an accumulator looks whether a product is still on its way. */
+static void guard_accumulators(Analysis *a) {
+  for (uint32_t i = 0; a->kernel->accumulator_count && i < a->kernel->count; i++) {
+    Inst *in = &a->kernel->code[i];
+    uint32_t slots[OPERAND_SLOTS + 3], n = collect_uses(in, slots);
+    Track *track = NULL;
+    for (uint32_t k = 0; k < n; k++) guard_slot(a, in, &track, slots[k]);
+    for (uint32_t k = 0; k < OPERAND_SLOTS; k++)
+      if (in->defines >> k & 1) guard_slot(a, in, &track, in->o[k]);
+  }
+}
+
 static void map_registers(Analysis *a) {
   const Function *f = a->kernel->function;
   a->register_at = arena_take(a->arena, (a->kernel->register_bytes / 4 + 1) * sizeof *a->register_at);
@@ -173,11 +213,14 @@ void assignment_analyse(Arena *arena, Kernel *kernel) {
   uint32_t registers = (uint32_t)kernel->function->register_count;
   Analysis a = {.arena = arena, .kernel = kernel, .words = registers / 64 + 1};
   a.tracked = arena_take(arena, (registers + 1) * sizeof *a.tracked);
+  a.accumulator = arena_take(arena, (registers + 1) * sizeof *a.accumulator);
   map_registers(&a);
   find_blocks(&a);
   solve(&a);
   find_unproven(&a);
   add_marks(&a);
+  number_accumulators(&a);
+  guard_accumulators(&a);
   for (uint32_t i = 0; i < kernel->count; i++)
     if (kernel->code[i].track && kernel->code[i].kind == INST_PLAIN) kernel->code[i].kind = INST_TRACKED;
 }

@@ -78,6 +78,8 @@ bool block_prepare(Block *block, Launch *launch) {
   block->warp_count = (block->thread_count + LANES - 1) / LANES;
   block->shared = (Region){.start = SHARED_WINDOW, .kind = REGION_SHARED,
                            .size = (uint64_t)launch->kernel->shared_static + launch->shared_dynamic};
+  block->params = (Region){.start = PARAM_WINDOW, .size = launch->kernel->function->param_bytes,
+                           .bytes = (uint8_t *)(uintptr_t)launch->params, .kind = REGION_PARAM, .read_only = true};
   Layout layout = plan_storage(block);
   if (layout.total > block->storage_bytes) {
     void *fresh;
@@ -92,6 +94,7 @@ bool block_prepare(Block *block, Launch *launch) {
 
 void block_release(Block *block) {
   for (int i = 0; i < MAX_WARPS; i++) free(block->warps[i].copies);
+  free(block->bulk);
   free(block->storage);
   free(block);
 }
@@ -107,6 +110,8 @@ static void start_block(Block *block, uint64_t number) {
   memset(block->shared.written, 0, block->shared.size / 8 + 1);
   memset(block->shared.pending, 0, block->shared.size / 32 + 1);
   block->pending_granules = 0;
+  block->bulk_count = 0;
+  block->cluster_phase = 0;
   block->race_epoch++;
   for (uint32_t i = 0; i < block->warp_count; i++) warp_start(&block->warps[i], block, i);
 }

@@ -120,7 +120,7 @@ static void decode_statement(Decoder *d, const Statement *s, Inst *in) {
   in->guard_flip = s->guard_negated ? FULL_MASK : 0;
   match_statement(d, s, in);
   in->cache = d->kernel->cache_count;
-  d->kernel->cache_count += 2;
+  d->kernel->cache_count += 3;
 }
 
 static void append_exit(Decoder *d, Inst *in) {

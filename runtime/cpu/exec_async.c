@@ -1,6 +1,6 @@
 /* cp.async: copies from global to shared memory that a wait must cover before anybody reads them. The bytes move at once;
  * until the wait their granules of 4 bytes are marked pending and any access to them is a fault. */
-#include "access.h"
+#include "bulk.h"
 
 #include <stdlib.h>
 
@@ -124,6 +124,19 @@ EXEC(cp_async_commit) {
 }
 
 EXEC(cp_async_wait_group) { finish_groups(w, mask, uniform32(w, in, 0, mask)); }
+
+/* The lanes' earlier copies are there when the barrier's phase ends; on this machine they are there now. */
+EXEC(cp_async_arrive) {
+  uint64_t address[LANES];
+  AccessPlan plan = {.space = SPACE_SHARED};
+  access_addresses(w, in, &plan, address);
+  EACH_LANE w->committed[lane] += mask >> lane & 1;
+  finish_groups(w, mask, 0);
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    uint32_t lane = first_lane(rest);
+    if (!EXEC_NAME(mbarrier_arrive_copies)(w, in, lane, address[lane], in->mod[MOD_MODE] == 1)) return;
+  }
+}
 
 EXEC(cp_async_wait_all) {
   (void)in;

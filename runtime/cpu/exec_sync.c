@@ -151,6 +151,7 @@ static void release_barrier(Block *block, uint32_t number) {
   }
   if (block->barriers[number].expected == rounded_threads(block)) block->race_epoch++;
   block->barriers[number] = (Barrier){0};
+  block->cluster_phase += number == CLUSTER_BARRIER;
   block->progress++;
 }
 
@@ -158,10 +159,6 @@ static void release_barrier(Block *block, uint32_t number) {
  * a block) counts as a whole one, as barrier counts are given in warps. */
 static void arrive(Warp *w, const Inst *in, uint32_t mask, uint32_t number, uint32_t expected, bool waits) {
   Block *block = w->block;
-  if (number >= BARRIER_COUNT) {
-    fault_raise(w, in, first_lane(mask), FAULT_INSTRUCTION, "barrier %u: there are %d", number, BARRIER_COUNT);
-    return;
-  }
   Barrier *barrier = &block->barriers[number];
   if (!expected || expected % LANES || expected > 1024) {
     fault_raise(w, in, first_lane(mask), FAULT_INSTRUCTION, "a barrier for %u threads", expected);
@@ -188,8 +185,47 @@ static uint32_t barrier_threads(const Warp *w, const Inst *in, int k, uint32_t m
   return in->o[k] == NO_OPERAND ? rounded_threads(w->block) : uniform32(w, in, k, mask);
 }
 
-EXEC(bar_sync) { arrive(w, in, mask, uniform32(w, in, 0, mask), barrier_threads(w, in, 1, mask), true); }
-EXEC(bar_arrive) { arrive(w, in, mask, uniform32(w, in, 0, mask), barrier_threads(w, in, 1, mask), false); }
+static void arrive_at_numbered(Warp *w, const Inst *in, uint32_t mask, bool waits) {
+  uint32_t number = uniform32(w, in, 0, mask);
+  if (number < BARRIER_COUNT) {
+    arrive(w, in, mask, number, barrier_threads(w, in, 1, mask), waits);
+    return;
+  }
+  fault_raise(w, in, first_lane(mask), FAULT_INSTRUCTION, "barrier %u: there are %d", number, BARRIER_COUNT);
+}
+
+EXEC(bar_sync) { arrive_at_numbered(w, in, mask, true); }
+EXEC(bar_arrive) { arrive_at_numbered(w, in, mask, false); }
+
+/* ---- the cluster, which is one block ---- */
+
+EXEC(cluster_arrive) {
+  EACH_LANE if (mask >> lane & 1) w->cluster_phase[lane] = w->block->cluster_phase;
+  arrive(w, in, mask, CLUSTER_BARRIER, rounded_threads(w->block), false);
+}
+
+/* Lanes whose phase has not ended wait for it. */
+EXEC(cluster_wait) {
+  EACH_LANE {
+    if (!(mask >> lane & 1) || w->cluster_phase[lane] != w->block->cluster_phase) continue;
+    w->blocked |= 1u << lane;
+    w->barrier[lane] = CLUSTER_BARRIER;
+    w->barrier_pc[lane] = (uint32_t)(in - w->block->kernel->code);
+  }
+}
+
+EXEC(mapa) {
+  const uint32_t *rank = lanes32(w, in, 2);
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    uint32_t lane = first_lane(rest);
+    if (!rank[lane]) continue;
+    fault_raise(w, in, lane, FAULT_ADDRESS, "block %u of a cluster that has one", rank[lane]);
+    return;
+  }
+  uint32_t t[LANES];
+  memcpy(t, lanes32(w, in, 1), sizeof t);
+  keep32(w, in, 0, t, mask);
+}
 
 /* ---- ends ---- */
 

@@ -19,7 +19,7 @@
 
 #include <pthread.h>
 
-enum { LANES = 32, MAX_WARPS = 32, MAX_SHARED_BYTES = 232448, BARRIER_COUNT = 16, OPERAND_SLOTS = 16 };
+enum { LANES = 32, MAX_WARPS = 32, MAX_SHARED_BYTES = 232448, BARRIER_COUNT = 16, CLUSTER_BARRIER = BARRIER_COUNT, OPERAND_SLOTS = 16 };
 
 #define FULL_MASK 0xffffffffu
 #define NO_OPERAND UINT32_MAX
@@ -107,10 +107,11 @@ struct Inst {
   uint32_t target;     /* of a branch: index of an instruction */
   uint32_t cache;      /* first of the places of this instruction's last regions in Block.cache */
   uint32_t o[OPERAND_SLOTS]; /* slots of registers in the order of the row, NO_OPERAND where left out */
-  Address address[2];
+  Address address[3];
   uint8_t address_count;
   const uint32_t *list; /* slots of a long list (wgmma accumulators) */
   uint32_t list_count;
+  const uint32_t *list_index; /* their places in Warp.accumulating */
   uint16_t defines, uses; /* bit k: operand o[k] is written, read */
   const Track *track;
   uint32_t line;
@@ -178,10 +179,13 @@ struct Warp {
   uint32_t barrier[LANES]; /* where a blocked lane waits */
   uint32_t barrier_pc[LANES];
   uint32_t *assigned; /* one mask for each tracked register */
-  uint32_t *accumulating; /* per wgmma register: group that writes it plus one, or 0 */
+  uint32_t *accumulating; /* per wgmma register: number of the group that writes it, from 1; or 0 */
   AsyncCopy *copies;
   uint32_t copy_count, copy_capacity;
   uint32_t committed[LANES]; /* cp.async groups */
+  uint32_t products_committed;  /* wgmma groups */
+  uint32_t accumulating_count;  /* registers that wgmma may still be writing */
+  uint32_t cluster_phase[LANES]; /* of the cluster's barrier when the lane arrived */
   uint64_t executed;         /* instructions of this warp */
 };
 
@@ -192,14 +196,24 @@ typedef struct Barrier {
   uint32_t reduction; /* bar.red */
 } Barrier;
 
+/* Bytes that a bulk copy brought and that count as absent until somebody has waited for the barrier's phase. */
+typedef struct BulkCopy {
+  uint32_t barrier; /* shared address */
+  uint32_t phase;
+  uint32_t address, bytes;
+} BulkCopy;
+
 struct Block {
   Launch *launch;
   const Kernel *kernel;
   uint32_t index[3];
   uint32_t thread_count, warp_count;
   Warp warps[MAX_WARPS];
-  Barrier barriers[BARRIER_COUNT];
-  Region shared;
+  Barrier barriers[BARRIER_COUNT + 1]; /* the last one is the cluster's */
+  uint32_t cluster_phase;
+  Region shared, params;
+  BulkCopy *bulk;
+  uint32_t bulk_count, bulk_capacity;
   Region **cache;
   uint32_t pending_granules; /* of shared memory, set in shared.pending */
   uint64_t progress;         /* counts what can let a yielding warp go on */

@@ -14,7 +14,8 @@ typedef enum RegionKind {
   REGION_DEVICE,   /* cuMemAlloc */
   REGION_HOST,     /* cuMemHostAlloc: counts as written */
   REGION_VARIABLE, /* .global and .const of a module */
-  REGION_SHARED    /* a block's shared memory; never in the table */
+  REGION_SHARED,   /* a block's shared memory; never in the table */
+  REGION_PARAM     /* a launch's parameters; never in the table */
 } RegionKind;
 
 typedef struct Region {
@@ -28,6 +29,9 @@ typedef struct Region {
 
 /* Shared memory seen through generic addresses: this bit and the offset. No host address has it. */
 #define SHARED_WINDOW ((uint64_t)1 << 63)
+
+/* Parameters seen through generic addresses (a tensor map that is a parameter). */
+#define PARAM_WINDOW ((uint64_t)1 << 62)
 
 /* ---- the table ---- */
 

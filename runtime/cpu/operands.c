@@ -120,12 +120,13 @@ static bool real_constant(const Operand *operand, RegisterClass class, uint64_t 
   return class == REGISTER_32;
 }
 
-/* Offset of a shared variable or address of a global one. */
+/* Offset of a shared variable, address of a global one, generic address of a parameter. */
 static bool variable_address(const Operand *operand, RegisterClass class, uint64_t *value) {
   const Variable *v = operand->variable;
   *value = v->address + operand->value;
   if (v->space == SPACE_SHARED) return class == REGISTER_32 || class == REGISTER_64;
-  return v->space != SPACE_PARAM && class == REGISTER_64;
+  if (v->space == SPACE_PARAM) *value |= PARAM_WINDOW;
+  return class == REGISTER_64;
 }
 
 static bool is_clock(int special) { return special >= SPECIAL_CLOCK; }
@@ -225,14 +226,14 @@ static bool match_long_list(Matcher *m, const Operand *operand) {
 /* ---- memory ---- */
 
 static bool match_memory(Matcher *m, const Operand *operand, bool with_vector) {
-  if (operand->kind != OPERAND_MEMORY || operand->count != (with_vector ? 2u : 1u) || m->addresses == 2) return false;
+  if (operand->kind != OPERAND_MEMORY || operand->count != (with_vector ? 2u : 1u) || m->addresses == 3) return false;
   const Operand *base = &operand->items[0];
   bool is_param = base->kind == OPERAND_VARIABLE && base->variable->space == SPACE_PARAM;
   Address *address = &m->in->address[m->addresses++];
-  if (is_param != m->param || base->negated) return false;
+  if (base->negated || (m->param && !is_param)) return false;
   address->displacement = (int64_t)operand->value;
   address->wide = true;
-  if (is_param) {
+  if (m->param) {
     address->base = constant_slot(m->d, REGISTER_64, 0);
     address->displacement = (int64_t)(operand->value + base->value + base->variable->address);
     return true;
@@ -242,7 +243,7 @@ static bool match_memory(Matcher *m, const Operand *operand, bool with_vector) {
   if (address->base == NO_OPERAND) return false;
   if (!with_vector) return true;
   Item item = {.letter = 'r'};
-  return operand->items[1].kind == OPERAND_VECTOR && match_list(m, &operand->items[1], &item, operand->items[1].count);
+  return operand->items[1].kind == OPERAND_VECTOR && match_list(m, &operand->items[1], &item, m->in->vector);
 }
 
 /* ---- rows ---- */

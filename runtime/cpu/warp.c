@@ -79,6 +79,7 @@ void warp_start(Warp *w, Block *block, uint32_t index) {
   w->apart = 0;
   w->carry = 0;
   w->copy_count = 0;
+  w->products_committed = w->accumulating_count = 0;
   w->executed = 0;
   memset(w->pc, 0, sizeof w->pc);
   memset(w->committed, 0, sizeof w->committed);
@@ -98,9 +99,22 @@ static bool check_assigned(Warp *w, const Inst *in, const TrackedUse *use, uint3
   return false;
 }
 
+/* Registers that a product has not finished writing must not be touched. */
+static bool check_accumulators(Warp *w, const Inst *in, uint32_t mask) {
+  for (uint32_t i = 0; i < in->track->accumulator_count; i++) {
+    const TrackedUse *use = &in->track->accumulators[i];
+    if (!w->accumulating[use->index]) continue;
+    fault_raise(w, in, (uint32_t)__builtin_ctz(mask), FAULT_FAILED,
+                "register %s belongs to a wgmma that no wgmma.wait_group has covered", use->reg->name);
+    return false;
+  }
+  return true;
+}
+
 /* `mask` are the lanes that read the guard, `active` those that read the operands. */
 static bool track_reads(Warp *w, const Inst *in, uint32_t mask, uint32_t active) {
   const Track *track = in->track;
+  if (w->accumulating_count && active && !check_accumulators(w, in, active)) return false;
   if (track->guard && !check_assigned(w, in, track->guard, mask)) return false;
   for (uint32_t i = 0; i < track->use_count; i++)
     if (!check_assigned(w, in, &track->uses[i], active)) return false;

@@ -65,6 +65,11 @@ check eval 0 "$apnnc" net.apnn --eval x.npy z.npy -o y.npy -o s.npy -o m.npy
 for array in y s m; do check "eval_$array" 0 cmp $array.npy ${array}_expected.npy; done
 check eval_integers 0 "$apnnc" net.apnn --eval wide.npy z.npy -o y2.npy -o s2.npy -o m2.npy
 check eval_integers_same 0 cmp y2.npy y_expected.npy
+printf 'network copy {\n  input z : f32[2]\n  output y = reshape(z, [1, 2])\n}\n' >copy.apnn
+npy nan.npy '<f4' '(1, 2)' '\0001\0000\0240\0177\0105\0043\0301\0377'
+npy nan_expected.npy '<f4' '(1, 1, 2)' '\0001\0000\0240\0177\0105\0043\0301\0377'
+check eval_keeps_nans 0 "$apnnc" copy.apnn --eval nan.npy -o nan_seen.npy
+check eval_keeps_nans_same 0 cmp nan_seen.npy nan_expected.npy
 for pass in fold thresholds fuse launch; do
   check "eval_after_$pass" 0 "$apnnc" net.apnn --stop-after $pass --eval x.npy z.npy -o y3.npy -o s3.npy -o m3.npy
   for array in y s m; do check "eval_after_${pass}_$array" 0 cmp ${array}3.npy ${array}_expected.npy; done
@@ -81,7 +86,7 @@ check explain 0 "$apnnc" net.apnn --explain
 
 npy range.npy '|u1' '(1, 4)' '\0001\0002\0020\0000'
 npy shape.npy '|u1' '(2, 3)' '\0001\0002\0003\0001\0002\0003'
-npy real.npy '<f8' '(1, 4)' '\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000\0000'
+npy real.npy '<f8' '(1, 4)' "$(printf '\\0000%.0s' 1 2 3 4 5 6 7 8 1 2 3 4 5 6 7 8 1 2 3 4 5 6 7 8 1 2 3 4 5 6 7 8)"
 npy one.npy '<f4' '(1, 2)' '\0000\0000\0000\0000\0000\0000\0000\0000'
 for array in range shape real; do
   check "refuse_$array" 1 "$apnnc" net.apnn --eval $array.npy z.npy -o none.npy -o none2.npy -o none3.npy

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every example of frontend/README.md in a fence marked apnn compiles as it stands, with random parameters, and its graph
-# reads back from its text form.
+# Every example of frontend/README.md in a fence marked apnn compiles as it stands, with random parameters, and its
+# graph reads back from its text form.
 #   readme_examples.sh APNNC
 if [ $# -ne 1 ]; then
   echo "usage: $0 APNNC" >&2

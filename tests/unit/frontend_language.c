@@ -28,9 +28,10 @@ static void assert_ops(const Graph *g, const Op *ops, uint32_t count) {
 
 static void test_dequantize_is_inserted(void **state) {
   (void)state;
-  Graph *g = load_good(context, "network n {\n  input x : u4[8, 8, 4]\n"
-                                "  a = conv2d(x, 8, kernel=3, w=i4) | relu | quantize(u2)\n"
-                                "  output y = add(a, a)\n  output z = conv2d(a, 2, kernel=1, w=bipolar, bias=true)\n}\n");
+  Graph *g =
+      load_good(context, "network n {\n  input x : u4[8, 8, 4]\n"
+                         "  a = conv2d(x, 8, kernel=3, w=i4) | relu | quantize(u2)\n"
+                         "  output y = add(a, a)\n  output z = conv2d(a, 2, kernel=1, w=bipolar, bias=true)\n}\n");
   static const Op ops[] = {OP_CONV2D, OP_DEQUANTIZE, OP_RELU,       OP_QUANTIZE, OP_DEQUANTIZE, OP_DEQUANTIZE,
                            OP_ADD,    OP_CONV2D,     OP_DEQUANTIZE, OP_BIAS};
   assert_ops(g, ops, 10);
@@ -59,13 +60,14 @@ static void test_types(void **state) {
 
 static void test_numbers(void **state) {
   (void)state;
-  Graph *g = load_good(context, "const a = 7 / 2 * 2 - 3      # real: 4.0\n"
-                                "const b = 12 / 4 + 1          # integer: 4\n"
-                                "const c = -(2 - 5) % 2        # 1\n"
-                                "const list = [b, b * 2]\n"
-                                "network n {\n  input x : u4[b * 4, 16, c](scale=a / 8)\n"
-                                "  output y = conv2d(x, 2 * b,\n    kernel=[1, 3],\n    stride=[2, 1],\n    pad=[0, 1], w=i4)\n"
-                                "  output z = upsample(x, list)\n}\n");
+  Graph *g = load_good(context,
+                       "const a = 7 / 2 * 2 - 3      # real: 4.0\n"
+                       "const b = 12 / 4 + 1          # integer: 4\n"
+                       "const c = -(2 - 5) % 2        # 1\n"
+                       "const list = [b, b * 2]\n"
+                       "network n {\n  input x : u4[b * 4, 16, c](scale=a / 8)\n"
+                       "  output y = conv2d(x, 2 * b,\n    kernel=[1, 3],\n    stride=[2, 1],\n    pad=[0, 1], w=i4)\n"
+                       "  output z = upsample(x, list)\n}\n");
   assert_dims(type_of(g, "x"), 3, 16, 16, 1);
   assert_true(type_of(g, "x")->scale == 0.5f);
   assert_dims(type_of(g, "y"), 3, 8, 16, 8);
@@ -74,8 +76,10 @@ static void test_numbers(void **state) {
 
 static void test_lines(void **state) {
   (void)state;
-  Graph *g = load_good(context, "\xef\xbb\xbfnetwork n\r\n{\r\n  input x : u4[4]  # comment\r\n\r\n  a = x\r\n    | relu   # more\r\n\r\n"
-                                "    | sign\r\n  b = a |\n     relu\n  output y = add(\n a,\n\n b # last\n )\n}");
+  Graph *g = load_good(
+      context,
+      "\xef\xbb\xbfnetwork n\r\n{\r\n  input x : u4[4]  # comment\r\n\r\n  a = x\r\n    | relu   # more\r\n\r\n"
+      "    | sign\r\n  b = a |\n     relu\n  output y = add(\n a,\n\n b # last\n )\n}");
   static const Op ops[] = {OP_DEQUANTIZE, OP_RELU, OP_SIGN, OP_RELU, OP_ADD};
   assert_ops(g, ops, 5);
 }
@@ -85,7 +89,8 @@ static void test_block_prefixes(void **state) {
   Graph *g = load_good(context,
                        "network n {\n  input x : u2[8, 8, 4]\n  l1 = outer(x, name=\"layer1.0\")\n  l2 = outer(l1, 8)\n"
                        "  output y = l2\n}\n"
-                       "block outer(x, channels=4, stride=channels / 4) {\n  s = inner(x, channels, stride)\n  return inner(s, channels, 1, name=\"second\")\n}\n"
+                       "block outer(x, channels=4, stride=channels / 4) {\n  s = inner(x, channels, stride)\n  return "
+                       "inner(s, channels, 1, name=\"second\")\n}\n"
                        "block inner(x, channels, stride) {\n"
                        "  c = conv2d(x, channels, kernel=3, pad=1, stride=stride, w=ternary)\n"
                        "  return c | batchnorm(name=\"bn\") | relu | quantize(u2)\n}\n");
@@ -155,9 +160,10 @@ static void test_depthwise_and_groups(void **state) {
 /* Sums of convolutions with scales a channel stay integers side by side; with another type they become real. */
 static void test_concat(void **state) {
   (void)state;
-  Graph *g = load_good(context, "network n {\n  input x : u4[4, 4, 6]\n  input z : f32[4, 4, 1]\n"
-                                "  a = conv2d(x, 4, kernel=1, w=i3)\n  b = conv2d(x, 2, kernel=1, w=i3)\n"
-                                "  output c = concat(a, b)\n  output d = concat(a, z)\n  output e = concat(x, x, axis=0)\n}\n");
+  Graph *g = load_good(context,
+                       "network n {\n  input x : u4[4, 4, 6]\n  input z : f32[4, 4, 1]\n"
+                       "  a = conv2d(x, 4, kernel=1, w=i3)\n  b = conv2d(x, 2, kernel=1, w=i3)\n"
+                       "  output c = concat(a, b)\n  output d = concat(a, z)\n  output e = concat(x, x, axis=0)\n}\n");
   assert_int_equal(type_of(g, "c")->kind, ELEM_I32);
   assert_int_equal(type_of(g, "d")->kind, ELEM_F32);
   assert_dims(type_of(g, "e"), 3, 8, 4, 6);
@@ -186,13 +192,15 @@ static void test_choice_of_network(void **state) {
 
 static void test_all_operations(void **state) {
   (void)state;
-  Graph *g = load_good(context, "network n {\n  input x : u4[8, 8, 4]\n"
-                                "  a = x | batchnorm | affine(name=\"f\") | bias(name=\"b\") | relu6 | leaky_relu(alpha=0.1) | prelu(name=\"p\")\n"
-                                "  b = a | hardtanh(-2, 2) | sign | quantize(i4) | dequantize\n"
-                                "  c = b | avgpool(kernel=2) | upsample(2) | global_avgpool | flatten(order=\"chw\")\n"
-                                "  d = x | global_maxpool | reshape([4]) | maxpool2 | softmax\n"
-                                "  output y = concat(c, d)\n  output z = argmax(conv2d(x, 4, kernel=1, w=i3))\n}\n"
-                                "block maxpool2(x) { return x | reshape([2, 2, 1]) | maxpool(kernel=[1, 2], stride=1) | flatten }\n");
+  Graph *g = load_good(
+      context, "network n {\n  input x : u4[8, 8, 4]\n"
+               "  a = x | batchnorm | affine(name=\"f\") | bias(name=\"b\") | relu6 | leaky_relu(alpha=0.1) | "
+               "prelu(name=\"p\")\n"
+               "  b = a | hardtanh(-2, 2) | sign | quantize(i4) | dequantize\n"
+               "  c = b | avgpool(kernel=2) | upsample(2) | global_avgpool | flatten(order=\"chw\")\n"
+               "  d = x | global_maxpool | reshape([4]) | maxpool2 | softmax\n"
+               "  output y = concat(c, d)\n  output z = argmax(conv2d(x, 4, kernel=1, w=i3))\n}\n"
+               "block maxpool2(x) { return x | reshape([2, 2, 1]) | maxpool(kernel=[1, 2], stride=1) | flatten }\n");
   assert_dims(type_of(g, "y"), 1, 6, 0, 0);
   assert_dims(type_of(g, "z"), 2, 8, 8, 0);
 }

@@ -141,7 +141,7 @@ static bool read_all(void *user) {
   volatile double sum = 0;
   for (uint32_t i = 0; i < r->file.count; i++) {
     const ParamTensor *t = &r->file.tensors[i];
-    for (int64_t k = 0; t->dtype && k < t->count; k++) sum += param_number(t, k);
+    for (int64_t k = 0; t->dtype && k < t->count; k++) sum = sum + param_number(t, k);
     if (param_file_find(&r->file, t->name) != t) return false;
   }
   return true;
@@ -243,11 +243,21 @@ static void test_safetensors_damage(void **state) {
 static void test_safetensors_refused(void **state) {
   (void)state;
   static const char *const headers[] = {
-      "", "[]", "{", "{}x", "{\"a\"}", "{\"a\":1}", "{\"a\":{}}", "{,}",
+      "",
+      "[]",
+      "{",
+      "{}x",
+      "{\"a\"}",
+      "{\"a\":1}",
+      "{\"a\":{}}",
+      "{,}",
       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},}",
-      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
-      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[3,7]}}",
-      "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"e\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[4,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+      "offsets\":[4,8]}}",
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+      "offsets\":[3,7]}}",
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"e\":{\"dtype\":\"F32\",\"shape\":[0],\"data_"
+      "offsets\":[4,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}",
       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[6,10]}}",
       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}",
@@ -301,14 +311,18 @@ static void test_npy_orders(void **state) {
 
 static void test_npy_refused(void **state) {
   (void)state;
-  static const char *const headers[] = {
-      "", "{}", "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (2)", "{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': 2}", "{'descr': '<f4', 'fortran_order': False}",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
-      "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,)}",
-      "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'more': 1}"};
+  static const char *const headers[] = {"",
+                                        "{}",
+                                        "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
+                                        "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
+                                        "{'descr': '<f4', 'fortran_order': False, 'shape': (2)",
+                                        "{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}",
+                                        "{'descr': '<f4', 'fortran_order': False, 'shape': 2}",
+                                        "{'descr': '<f4', 'fortran_order': False}",
+                                        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
+                                        "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,)}",
+                                        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
+                                        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'more': 1}"};
   Bytes b;
   for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
     make_npy(&b, 1, headers[i], "12345678", 8);
@@ -321,7 +335,8 @@ static void test_npy_refused(void **state) {
 static void test_npy_damage(void **state) {
   (void)state;
   Bytes b;
-  make_npy(&b, 1, "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 1, 2), }\n", "0123456789abcdef0123456789abcdef", 32);
+  make_npy(&b, 1, "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 1, 2), }\n", "0123456789abcdef0123456789abcdef",
+           32);
   damage(read_npy, &b, 2, 20000);
 }
 

@@ -16,8 +16,8 @@ static void write_file(Context *c, const char *name, const Tensor *tensors, int 
   Text header = {.context = c};
   size_t offset = 0;
   for (int i = 0; i < count; i++) {
-    text_add(&header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", i ? "," : "{", tensors[i].name,
-             tensors[i].dtype, tensors[i].shape, offset, offset + tensors[i].bytes);
+    text_add(&header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", i ? "," : "{",
+             tensors[i].name, tensors[i].dtype, tensors[i].shape, offset, offset + tensors[i].bytes);
     offset += tensors[i].bytes;
   }
   text_add(&header, "}");

@@ -14,7 +14,8 @@ static const char residual[] =
 
 static const char plain[] =
     "network n {\n  input x : i8[64](scale=0.1)\n  a = linear(x, 64, w=i8) | affine(name=\"f\") | quantize(i4)\n"
-    "  b = linear(a, 64, w=u3, bias=true) | quantize(i4)\n  c = linear(b, 64, w=bipolar) | prelu(name=\"p\") | quantize(u3)\n"
+    "  b = linear(a, 64, w=u3, bias=true) | quantize(i4)\n  c = linear(b, 64, w=bipolar) | prelu(name=\"p\") | "
+    "quantize(u3)\n"
     "  output y = linear(c, 64, w=i5) | hardtanh(-9, 9) | quantize(i3)\n}\n";
 
 static void test_same_seed_same_parameters(void **state) {
@@ -33,7 +34,8 @@ static void test_names_decide(void **state) {
   Graph *a = load_random(c, "network n {\n  input x : u4[9]\n  output y = linear(x, 7, w=i8, name=\"fc\")\n}\n", 3);
   Graph *b = load_random(c, "network n {\n  input x : u4[9]\n  z = linear(x, 9, w=i8) | quantize(u4)\n"
                             "  output y = linear(z, 7, w=i8, name=\"fc\")\n}\n", 3);
-  assert_memory_equal(graph_value(a, graph_find(a, "fc.weight"))->data, graph_value(b, graph_find(b, "fc.weight"))->data, 63);
+  assert_memory_equal(graph_value(a, graph_find(a, "fc.weight"))->data,
+                      graph_value(b, graph_find(b, "fc.weight"))->data, 63);
   context_free(c);
 }
 
@@ -51,7 +53,8 @@ static void check_levels(const char *text, uint64_t seed) {
   uint64_t numbers = seed;
   for (size_t i = 0; i < in_bytes; i++)
     x[i] = (uint8_t)(type_q_min(in) + (int)(random_number(&numbers) % (uint64_t)(type_q_max(in) - type_q_min(in) + 1)));
-  for (uint32_t i = 0; i < g->output_count; i++) outputs[i] = calloc(BATCH, type_dense_bytes(graph_type(g, g->outputs[i])));
+  for (uint32_t i = 0; i < g->output_count; i++)
+    outputs[i] = calloc(BATCH, type_dense_bytes(graph_type(g, g->outputs[i])));
   assert_true(graph_eval(g, BATCH, (const void *const[]){x}, outputs));
   for (uint32_t i = 0; i < g->output_count; i++) {
     const Type *t = graph_type(g, g->outputs[i]);

@@ -2,8 +2,10 @@
 #include "frontend_sample.h"
 
 static const char *const sources[] = {
-    "const w = [3, 5]\nblock f(x, c, s=1) {\n  a = conv2d(x, c, kernel=w, stride=s, pad=[1, 2], w=bipolar) | batchnorm(name=\"bn\")\n"
-    "  return a | relu | quantize(u2(zero=1/2)), a\n}\nnetwork n {\n  input x : u4[8, 8, 3](scale=1/15)\n  p, q = f(x, 8, name=\"l.0\")\n"
+    "const w = [3, 5]\nblock f(x, c, s=1) {\n  a = conv2d(x, c, kernel=w, stride=s, pad=[1, 2], w=bipolar) | "
+    "batchnorm(name=\"bn\")\n"
+    "  return a | relu | quantize(u2(zero=1/2)), a\n}\nnetwork n {\n  input x : u4[8, 8, 3](scale=1/15)\n  p, q = f(x, "
+    "8, name=\"l.0\")\n"
     "  output y = concat(q, q, axis=2) | global_avgpool | flatten\n  output z = p\n}\n",
     "network m { # comment\n  input a : i8[16]\n  b = a | linear(8, w=i4(scale=0.5), bias=true)\n      | softmax\n"
     "  output c = argmax(b)\n  output d = reshape(b, [2, 2, 2]) | upsample(2) | maxpool(kernel=2, pad=\"same\")\n}\n",

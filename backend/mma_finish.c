@@ -1,0 +1,256 @@
+/* Tensor-core layers, last part of three: from accumulators to the stored result.
+ *
+ * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8. They become exact
+ * sums of level products (weights.h), go through the epilogue and are stored. Results in bit planes are packed without
+ * moving bits between lanes: over the J tiles of a block of 8J channels a lane holds the 2J channels that the layout
+ * (ir/type.h) makes neighbours, one store a plane. Second operands of an addition are read the same way.
+ */
+#include "mma_kernel.h"
+
+/* One row of the warp's results: a pixel. Past the last pixel: pixel 0, read but not stored. */
+typedef struct Row {
+  PtxValue pixel, exists;
+  PtxValue border; /* address of the correction of the lane's first channel */
+  PtxValue out;    /* address of the pixel's result */
+} Row;
+
+/* The second operand of an addition, as a lane sees it. Neither: load_element reads it. */
+typedef struct Other {
+  bool is_run;                   /* the runs of a block's bits in planes */
+  bool is_row;                   /* elements at fixed distances from an address */
+  int first_tile;                /* is_run: of the block that `words` holds, or -1 */
+  PtxValue at[MAX_ROW_TILES][2]; /* address of the pixel (is_run), of its lane_channel (is_row) */
+  PtxValue words[MAX_ROW_TILES][2][8];
+} Other;
+
+typedef struct Results {
+  Mma *m;
+  Row rows[MAX_ROW_TILES][2];
+  PtxValue words[MAX_ROW_TILES][2][8]; /* the bits of a run of channels, a plane each */
+  PtxValue lane_channel;               /* of the lane's first column */
+  Other others[MAX_STEPS];             /* of each step that is an addition */
+  int i, h, j, e;                      /* the element under way: row tile, half, column tile, column of the two */
+} Results;
+
+/* The four lanes of a quad hold parts of a row's sum of inputs. */
+static void finish_sums(Mma *m) {
+  Ptx *p = &m->k->ptx;
+  if (!m->w.sum_scale) return;
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      PtxValue sum = m->sums[i][h];
+      for (int distance = 1; distance <= 2; distance *= 2) {
+        PtxValue other = ptx_new(p, CLASS_B32);
+        ptx_raw(p, "shfl.sync.bfly.b32 %s, %s, %d, 31, -1;", ptx_text(p, other), ptx_text(p, sum), distance);
+        sum = ptx_add(p, sum, other);
+      }
+      m->sums[i][h] = ptx_mul(p, sum, ptx_int(-m->w.sum_scale));
+    }
+}
+
+static PtxValue border_class(Mma *m, PtxValue pixel) {
+  Ptx *p = &m->k->ptx;
+  Image image = m->out.image;
+  if (m->w.class_count == 1) return ptx_int(0);
+  PtxValue local = ptx_rem(p, pixel, ptx_int(image.height * image.width));
+  PtxValue y = ptx_div(p, local, ptx_int(image.width)), x = ptx_rem(p, local, ptx_int(image.width));
+  PtxValue row_class = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->row_class, y, 4), 0);
+  PtxValue column_class = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->column_class, x, 4), 0);
+  return ptx_mad(p, row_class, ptx_int(m->w.column_classes), column_class);
+}
+
+static Row place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
+  Ptx *p = &m->k->ptx;
+  Row row = {.border = ptx_int(0)};
+  row.pixel = ptx_add(p, ptx_add(p, m->first_pixel, m->warp_row), ptx_add(p, m->group, ptx_int(16 * tile + 8 * half)));
+  row.exists = ptx_setp(p, "lt.u32", row.pixel, m->total_pixels);
+  row.pixel = ptx_select(p, row.exists, row.pixel, ptx_int(0));
+  if (m->w.border) {
+    PtxValue class = border_class(m, row.pixel);
+    row.border = ptx_address(p, m->border, ptx_mad(p, class, ptx_int(m->w.rows), lane_channel), 4);
+  }
+  row.out = ptx_address(p, m->out.base, row.pixel, (int64_t)layout_pixel_bytes(&m->out.type));
+  return row;
+}
+
+/* The exact sum of products of levels for one element. */
+static PtxValue corrected(Mma *m, PtxValue accumulator, PtxValue sum, const Row *row, int offset) {
+  Ptx *p = &m->k->ptx;
+  PtxValue x = ptx_mul(p, accumulator, ptx_int(m->w.product_scale));
+  if (m->w.sum_scale) x = ptx_add(p, x, sum);
+  if (m->w.border) x = ptx_add(p, x, ptx_load(p, "global.nc.b32", CLASS_B32, row->border, 4LL * offset));
+  return x;
+}
+
+/* First channel of one of the warp's instruction tiles. */
+static PtxValue tile_channel(Mma *m, int column_tile) {
+  Ptx *p = &m->k->ptx;
+  return ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_int(8 * column_tile));
+}
+
+/* --- second operands --- */
+
+/* Decides how each is read. The short ways need every channel of the tile to exist. */
+static void place_others(Results *r) {
+  Mma *m = r->m;
+  Ptx *p = &m->k->ptx;
+  int warp_n = m->tile.n / m->tile.warps_n;
+  for (uint32_t s = 0; s < m->node->step_count; s++) {
+    if (m->node->steps[s].op != OP_ADD) continue;
+    const Tensor *t = &m->epilogue.others[s];
+    Layout l = t->type.layout;
+    Other *o = &r->others[s];
+    if (t->image.channels % m->tile.n) continue;
+    o->is_run = l.kind == LAYOUT_PLANES && warp_n % l.block == 0;
+    o->is_row = l.kind != LAYOUT_PLANES;
+    o->first_tile = -1;
+    for (int i = 0; i < m->row_tiles; i++)
+      for (int h = 0; h < 2; h++) {
+        o->at[i][h] = ptx_address(p, t->base, r->rows[i][h].pixel, (int64_t)layout_pixel_bytes(&t->type));
+        if (o->is_row) o->at[i][h] = ptx_address(p, o->at[i][h], r->lane_channel, l.kind == LAYOUT_BYTES ? 1 : 4);
+      }
+  }
+}
+
+/* The lane's runs of a block of channels: one load a row and plane. */
+static void load_runs(Results *r, Other *o, const Tensor *t, int first_tile) {
+  Mma *m = r->m;
+  Ptx *p = &m->k->ptx;
+  int run_bytes = t->type.layout.block / 32;
+  const char *load = run_bytes == 4 ? "global.nc.b32" : run_bytes == 2 ? "global.nc.u16" : "global.nc.u8";
+  PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, tile_channel(m, first_tile), 3));
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      PtxValue at = ptx_address(p, o->at[i][h], in_pixel, 1);
+      for (int plane = 0; plane < t->type.bits; plane++)
+        o->words[i][h][plane] = ptx_load(p, load, CLASS_B32, at, (int64_t)plane * t->type.layout.pitch / 8);
+    }
+  o->first_tile = first_tile;
+}
+
+static Flow read_run(Results *r, Other *o, const Tensor *t) {
+  Ptx *p = &r->m->k->ptx;
+  int tiles = t->type.layout.block / 8, first_tile = r->j / tiles * tiles;
+  if (o->first_tile != first_tile) load_runs(r, o, t, first_tile);
+  int position = r->j % tiles * 2 + r->e;
+  PtxValue q = ptx_int(0);
+  for (int plane = 0; plane < t->type.bits; plane++) {
+    PtxValue word = o->words[r->i][r->h][plane];
+    PtxValue bit = ptx_new(p, CLASS_B32);
+    ptx_raw(p, "bfe.u32 %s, %s, %d, 1;", ptx_text(p, bit), ptx_text(p, word), position);
+    q = ptx_mad(p, bit, ptx_int(1 << plane), q);
+  }
+  return (Flow){t->type, q, -stored_bias(&t->type)};
+}
+
+static Flow read_row(Results *r, Other *o, const Tensor *t) {
+  Ptx *p = &r->m->k->ptx;
+  int offset = 8 * r->j + r->e;
+  PtxValue at = o->at[r->i][r->h];
+  if (t->type.layout.kind == LAYOUT_BYTES) {
+    const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
+    return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, offset), 0};
+  }
+  bool real = t->type.kind == ELEM_F32;
+  PtxValue x = ptx_load(p, real ? "global.nc.f32" : "global.nc.b32", real ? CLASS_F32 : CLASS_B32, at, 4 * offset);
+  return (Flow){t->type, x, 0};
+}
+
+static Flow read_other(void *user, uint32_t step, PtxValue pixel, PtxValue channel) {
+  Results *r = user;
+  Other *o = &r->others[step];
+  const Tensor *t = &r->m->epilogue.others[step];
+  if (o->is_run) return read_run(r, o, t);
+  if (o->is_row) return read_row(r, o, t);
+  return load_element(&r->m->k->ptx, t, pixel, channel);
+}
+
+/* --- results --- */
+
+/* Stores the lane's run of a block of channels, whose last instruction tile is column_tile. */
+static void store_run(Mma *m, Results *r, int column_tile) {
+  Ptx *p = &m->k->ptx;
+  Layout l = m->out.type.layout;
+  int tiles = l.block / 8, run_bytes = 2 * tiles / 8;
+  PtxValue first = tile_channel(m, column_tile / tiles * tiles);
+  PtxValue kept = ptx_int(1);
+  if (l.pitch % m->tile.n) kept = ptx_setp(p, "lt.u32", first, ptx_int(l.pitch));
+  const char *store = run_bytes == 4 ? "global.b32" : run_bytes == 2 ? "global.u16" : "global.u8";
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, first, 3));
+      PtxValue at = ptx_address(p, r->rows[i][h].out, in_pixel, 1);
+      for (int plane = 0; plane < m->out.type.bits; plane++) {
+        PtxValue word = r->words[i][h][plane];
+        ptx_store_if(p, ptx_pred_and(p, kept, r->rows[i][h].exists), store, at, (int64_t)plane * l.pitch / 8, word);
+      }
+    }
+}
+
+static void pack_bits(Mma *m, Results *r, int i, int h, int position, PtxValue stored) {
+  Ptx *p = &m->k->ptx;
+  for (int plane = 0; plane < m->out.type.bits; plane++) {
+    PtxValue bit = ptx_shr(p, stored, plane);
+    if (bit.kind == OPERAND_IMMEDIATE || position == 0) bit = ptx_and(p, bit, ptx_int(1));
+    PtxValue *word = &r->words[i][h][plane];
+    if (position == 0) *word = bit;
+    else {
+      PtxValue next = ptx_new(p, CLASS_B32);
+      ptx_raw(p, "bfi.b32 %s, %s, %s, %d, 1;", ptx_text(p, next), ptx_text(p, bit), ptx_text(p, *word), position);
+      *word = next;
+    }
+  }
+}
+
+static void store_element(Mma *m, Results *r, int i, int h, PtxValue channel, PtxValue stored) {
+  Ptx *p = &m->k->ptx;
+  const Type *t = &m->out.type;
+  PtxValue kept = r->rows[i][h].exists;
+  int32_t limit = (int32_t)t->layout.pitch;
+  if (limit % m->tile.n) kept = ptx_pred_and(p, kept, ptx_setp(p, "lt.u32", channel, ptx_int(limit)));
+  bool bytes = t->layout.kind == LAYOUT_BYTES;
+  PtxValue at = ptx_address(p, r->rows[i][h].out, channel, bytes ? 1 : 4);
+  ptx_store_if(p, kept, bytes ? "global.u8" : stored.class == CLASS_F32 ? "global.f32" : "global.b32", at, 0, stored);
+}
+
+/* Results of one column of an instruction tile in all rows of the lane. */
+static void finish_column(Mma *m, Results *r, int j, int e) {
+  Ptx *p = &m->k->ptx;
+  const Type *t = &m->out.type;
+  int offset = 8 * j + e;
+  PtxValue channel = ptx_add(p, r->lane_channel, ptx_int(offset));
+  PtxValue valid = ptx_int(1);
+  if (m->out.image.channels % m->tile.n) valid = ptx_setp(p, "lt.u32", channel, ptx_int(m->out.image.channels));
+  PtxValue read_channel = ptx_select(p, valid, channel, ptx_int(0));
+  epilogue_load(&m->epilogue, offset);
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      Row *row = &r->rows[i][h];
+      r->i = i, r->h = h, r->j = j, r->e = e;
+      PtxValue exact = corrected(m, m->accumulators[i][j][2 * h + e], m->sums[i][h], row, offset);
+      Flow f = epilogue_apply(&m->epilogue, (Flow){m->node->main_type, exact, 0}, row->pixel, read_channel);
+      PtxValue stored = flow_stored(p, f, t);
+      if (type_is_quantized(t)) stored = ptx_select(p, valid, stored, ptx_int(0));
+      if (t->layout.kind == LAYOUT_PLANES) pack_bits(m, r, i, h, j % (t->layout.block / 8) * 2 + e, stored);
+      else store_element(m, r, i, h, channel, stored);
+    }
+}
+
+void mma_finish(Mma *m) {
+  Ptx *p = &m->k->ptx;
+  Results r = {.m = m};
+  r.lane_channel = ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_shl(p, m->quad, 1));
+  finish_sums(m);
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) r.rows[i][h] = place_row(m, i, h, r.lane_channel);
+  place_others(&r);
+  m->epilogue.read_other = read_other;
+  m->epilogue.user = &r;
+  epilogue_at(&m->epilogue, r.lane_channel);
+  bool planes = m->out.type.layout.kind == LAYOUT_PLANES;
+  int run_tiles = planes ? m->out.type.layout.block / 8 : 1;
+  for (int j = 0; j < m->column_tiles; j++) {
+    for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
+    if (planes && j % run_tiles == run_tiles - 1) store_run(m, &r, j);
+  }
+}

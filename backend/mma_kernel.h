@@ -1,0 +1,67 @@
+/* A tensor-core layer's kernel under construction: what kernel_mma.c, mma_copy.c and mma_finish.c share. The picture of
+ * the whole stands in README.md.
+ *
+ * Each function emits code where it is called; PtxValues of this struct are registers of the kernel, ints are known while
+ * compiling. A warp is seen as lane = 4 * group + quad, as mma.def has it.
+ */
+#ifndef BACKEND_MMA_KERNEL_H
+#define BACKEND_MMA_KERNEL_H
+
+#include "emit.h"
+#include "mma.h"
+#include "weights.h"
+
+enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 16 }; /* instruction tiles a warp */
+
+/* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums. */
+typedef struct CopyRow {
+  PtxValue image; /* first pixel of its image, over the batch */
+  PtxValue y, x;  /* input pixel of the window's first tap; y is far outside for rows past the last pixel */
+} CopyRow;
+
+/* How the threads share the copy of an input chunk: each copies `vector` words at one place of every rows_apart-th row. */
+typedef struct InputCopy {
+  int vector, vectors_per_row, rows_apart, row_count;
+  PtxValue word, first_row;
+  CopyRow *rows;
+} InputCopy;
+
+typedef struct Mma {
+  Kernel *k;
+  const Node *node;
+  const MmaInstruction *instruction;
+  PackedWeights w;
+  Tensor in, out;
+  Epilogue epilogue;
+  Tile tile;
+  int row_tiles, column_tiles; /* instruction tiles a warp */
+  int pitch;                   /* words between rows of shared memory */
+  int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
+  PtxValue weights, pairs, border, row_class, column_class; /* device constants */
+  PtxValue thread, lane, group, quad;
+  PtxValue first_pixel, first_channel; /* of the block's tile */
+  PtxValue warp_row, warp_column;      /* of the warp in the tile */
+  PtxValue total_pixels;               /* of the batch */
+  PtxValue shared;
+  InputCopy copy;
+  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES][4];
+  PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
+} Mma;
+
+/* A place in the reduction: registers that advance with it. */
+typedef struct Position {
+  PtxValue pair, chunk;
+} Position;
+
+/* kernel_mma.c. A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
+PtxValue mma_pair_word(Mma *m, PtxValue pair);
+PtxValue mma_stage(Mma *m, PtxValue stage); /* shared-memory address of a stage: tile.m input rows, tile.n weight rows */
+
+/* mma_copy.c: global memory to a stage, asynchronously. */
+void mma_place_copies(Mma *m);
+void mma_copy_chunk(Mma *m, Position at, PtxValue stage);
+
+/* mma_finish.c: from accumulators to the stored result. */
+void mma_finish(Mma *m);
+
+#endif
