@@ -45,6 +45,12 @@ PtxValue ptx_float(float value) {
 
 PtxValue ptx_new(Ptx *p, RegClass class) { return (PtxValue){OPERAND_REG, class, p->reg_count[class]++, 0}; }
 
+PtxValue ptx_variable(Ptx *p, PtxValue start) {
+  PtxValue v = ptx_new(p, start.class);
+  ptx_assign(p, v, start);
+  return v;
+}
+
 bool ptx_is_int(PtxValue o, int64_t value) {
   return o.kind == OPERAND_IMMEDIATE && o.class != CLASS_F32 && o.value == value;
 }
@@ -67,8 +73,6 @@ void ptx_raw(Ptx *p, const char *format, ...) {
   }
   text_add(&p->body, "\t%s\n", line);
 }
-
-void ptx_comment(Ptx *p, const char *text) { text_add(&p->body, "\t// %s\n", text); }
 
 /* The class that a type suffix such as ".s32" asks for. */
 static RegClass class_of_suffix(const char *mnemonic) {
@@ -174,21 +178,28 @@ PtxValue ptx_select(Ptx *p, PtxValue pred, PtxValue yes, PtxValue no) {
   return d;
 }
 
-static const char *address_text(Ptx *p, PtxValue address, int64_t offset) {
+/* The offset in an instruction has 32 bits. */
+const char *ptx_at(Ptx *p, PtxValue address, int64_t offset) {
+  if (offset != (int32_t)offset) {
+    PtxValue base = address;
+    address = ptx_new(p, CLASS_B64);
+    ptx_raw(p, "add.s64 %s, %s, %" PRId64 ";", ptx_text(p, address), ptx_text(p, base), offset);
+    offset = 0;
+  }
   if (!offset) return arena_printf(p->context, "[%s]", ptx_text(p, address));
   return arena_printf(p->context, "[%s+%" PRId64 "]", ptx_text(p, address), offset);
 }
 
 PtxValue ptx_load(Ptx *p, const char *space_type, RegClass class, PtxValue address, int64_t offset) {
   PtxValue d = ptx_new(p, class);
-  ptx_raw(p, "ld.%s %s, %s;", space_type, ptx_text(p, d), address_text(p, address, offset));
+  ptx_raw(p, "ld.%s %s, %s;", space_type, ptx_text(p, d), ptx_at(p, address, offset));
   return d;
 }
 
 void ptx_load_pair(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue out[2]) {
   for (int i = 0; i < 2; i++) out[i] = ptx_new(p, CLASS_B32);
   ptx_raw(p, "ld.%s {%s, %s}, %s;", space_type, ptx_text(p, out[0]), ptx_text(p, out[1]),
-          address_text(p, address, offset));
+          ptx_at(p, address, offset));
 }
 
 /* ptxas takes no immediates in stores of some types, so a store's value is put into a register. */
@@ -207,7 +218,7 @@ void ptx_store_if(Ptx *p, PtxValue pred, const char *space_type, PtxValue addres
   if (ptx_is_int(pred, 0)) return;
   value = in_register(p, value);
   const char *guard = ptx_is_int(pred, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, pred));
-  ptx_raw(p, "%sst.%s %s, %s;", guard, space_type, address_text(p, address, offset), ptx_text(p, value));
+  ptx_raw(p, "%sst.%s %s, %s;", guard, space_type, ptx_at(p, address, offset), ptx_text(p, value));
 }
 
 static PtxBlock *push(Ptx *p, bool is_loop) {

@@ -78,8 +78,6 @@ PtxValue ptx_shr(Ptx *p, PtxValue a, int amount) {
   return ptx_2(p, "shr.u32", a, ptx_int(amount));
 }
 
-PtxValue ptx_ceil_div(Ptx *p, PtxValue a, int64_t b) { return ptx_div(p, ptx_add(p, a, ptx_int(b - 1)), ptx_int(b)); }
-
 PtxValue ptx_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes) {
   PtxValue d = ptx_new(p, CLASS_B64);
   if (index.kind == OPERAND_IMMEDIATE) {

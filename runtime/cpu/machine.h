@@ -172,7 +172,7 @@ struct Warp {
   bool stopped;     /* a fault */
   bool yielded;     /* waits for something another warp does: let others run */
   uint32_t pc[LANES];
-  uint32_t last_pc;  /* of the group that yielded */
+  uint32_t last_pc;  /* of the instruction that yielded */
   uint32_t resume_from; /* the next group is the one from here on */
   uint64_t apart;       /* instructions run by parts of the warp since it was last whole */
   uint32_t carry;    /* CC.CF of add.cc and its like */

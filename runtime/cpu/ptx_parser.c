@@ -197,7 +197,7 @@ static void read_variables(Parser *p, Space space, bool is_extern, Variable **li
     if (parser_find_variable(p, v->name, strlen(v->name))) parser_fail(p, line, "\"%s\" is declared twice", v->name);
     v->is_extern = is_extern;
     if (is_extern && space != SPACE_SHARED) parser_fail(p, line, ".extern is supported for .shared alone");
-    v->next = *list;
+    while (*list) list = &(*list)->next;
     *list = v;
   } while (parser_accept(p, ','));
   parser_expect(p, ';');

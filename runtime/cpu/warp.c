@@ -187,6 +187,7 @@ static void run_group(Warp *w, Group g, uint64_t *budget) {
     save_group(w, mask, pc + 1);
     if (in->kind == INST_BRANCH) save_group(w, active, in->target);
     else if (active) in->exec(w, in, active);
+    if (w->yielded) w->last_pc = pc;
     if (in->track) track_writes(w, in, active);
     *budget = left;
     return;
@@ -213,7 +214,6 @@ WarpState warp_run(Warp *w, uint64_t quantum) {
     run_group(w, group, &left);
     if (w->stopped) return WARP_STOPPED;
     w->resume_from = gives_way(w, &group, before - left) ? group.pc + 1 : 0;
-    w->last_pc = group.pc;
   }
   w->executed += quantum - left;
   if (!w->live) return WARP_DONE;
