@@ -22,17 +22,27 @@ Tensor tensor_of(Kernel *k, ValueId value) {
   return (Tensor){.type = *type, .image = type_image(type), .base = kernel_value_pointer(k, value)};
 }
 
-/* log2 of J's double: block = 8J channels in four runs of 2J bits. */
-static int run_shift(Layout layout) { return __builtin_ctz(layout.block / 4); }
+PtxValue inside_image(Ptx *p, Image image, PtxValue row, PtxValue column) {
+  PtxValue row_inside = ptx_setp(p, "lt.u32", row, ptx_int(image.height));
+  PtxValue column_inside = ptx_setp(p, "lt.u32", column, ptx_int(image.width));
+  return ptx_pred_and(p, row_inside, column_inside);
+}
 
-/* Bit of a plane row that holds a channel (type.h). */
-static PtxValue bit_of_channel(Ptx *p, Layout layout, PtxValue channel) {
+/* --- the order of channels in bit planes: a block of 8J channels stands in four runs of 2J bits --- */
+
+/* log2 of 2J. */
+static int run_shift(Layout layout) {
+  return __builtin_ctz(layout.block / 4);
+}
+
+PtxValue bit_of_channel(Ptx *p, Layout layout, PtxValue channel) {
   PtxValue in_block = ptx_and(p, channel, ptx_int(layout.block - 1));
   PtxValue block = ptx_sub(p, channel, in_block);
   PtxValue run = ptx_shl(p, ptx_shr(p, ptx_and(p, in_block, ptx_int(7)), 1), run_shift(layout));
   PtxValue pair = ptx_shl(p, ptx_shr(p, in_block, 3), 1);
   PtxValue low = ptx_and(p, in_block, ptx_int(1));
-  return ptx_or(p, ptx_or(p, block, run), ptx_or(p, pair, low));
+  PtxValue first_of_run = ptx_or(p, block, run);
+  return ptx_or(p, first_of_run, ptx_or(p, pair, low));
 }
 
 PtxValue channel_of_bit(Ptx *p, Layout layout, PtxValue bit) {
@@ -42,8 +52,11 @@ PtxValue channel_of_bit(Ptx *p, Layout layout, PtxValue bit) {
   PtxValue in_run = ptx_and(p, in_block, ptx_int((1 << run_shift(layout)) - 1));
   PtxValue eight = ptx_shl(p, ptx_shr(p, in_run, 1), 3);
   PtxValue low = ptx_and(p, in_run, ptx_int(1));
-  return ptx_or(p, ptx_or(p, block, eight), ptx_or(p, run, low));
+  PtxValue first_of_eight = ptx_or(p, block, eight);
+  return ptx_or(p, first_of_eight, ptx_or(p, run, low));
 }
+
+/* --- loads --- */
 
 static Flow load_planes(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
   Layout layout = t->type.layout;

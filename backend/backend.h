@@ -16,8 +16,8 @@
 /* A compiled network in memory; tables as in the file. Strings are offsets into `strings`. */
 typedef struct Module {
   const Target *target;
-  Text ptx;       /* the whole PTX module */
-  Text strings;   /* names, zero-terminated; offset 0 is "" */
+  Text ptx;     /* the whole PTX module */
+  Text strings; /* names, zero-terminated; offset 0 is "" */
   uint32_t network_name;
   uint32_t max_batch;
   uint64_t arena_bytes;

@@ -1,4 +1,5 @@
-/* From a planned graph to a module: one kernel a distinct layer, one launch a layer, constants packed, tables filled. */
+/* From a planned graph to a module: one kernel a distinct layer, one launch a layer, constants packed, tables filled.
+ */
 #include "emit.h"
 
 #include <inttypes.h>
@@ -24,16 +25,21 @@ static uint32_t add_string(Module *m, const char *s) {
   return offset;
 }
 
+static void add_param(Kernel *k, ApnnFileParam param, PtxValue value) {
+  if (k->param_count == k->param_capacity) {
+    uint32_t capacity = k->param_capacity ? 2 * k->param_capacity : 16;
+    k->params =
+        arena_grow(k->graph->context, k->params, sizeof *k->params * k->param_capacity, sizeof *k->params * capacity);
+    k->param_capacity = capacity;
+  }
+  k->params[k->param_count++] = (KernelParam){param, value};
+}
+
 PtxValue kernel_pointer(Kernel *k, ApnnFileParam param) {
   for (uint32_t i = 0; i < k->param_count; i++)
-    if (k->params[i].kind == param.kind && k->params[i].value == param.value) return k->pointers[i];
-  if (k->param_count == MAX_KERNEL_PARAMS) {
-    k->ptx.error = "too many parameters";
-    return k->pointers[0];
-  }
-  k->params[k->param_count] = param;
-  k->pointers[k->param_count] = ptx_param_pointer(&k->ptx);
-  return k->pointers[k->param_count++];
+    if (k->params[i].param.kind == param.kind && k->params[i].param.value == param.value) return k->params[i].value;
+  add_param(k, param, ptx_param_pointer(&k->ptx));
+  return k->params[k->param_count - 1].value;
 }
 
 PtxValue kernel_constant(Kernel *k, const void *data, size_t bytes) {
@@ -62,10 +68,18 @@ PtxValue kernel_value_pointer(Kernel *k, ValueId value) {
   uint32_t input = index_of(g->inputs, g->input_count, storage);
   if (input < g->input_count) return kernel_pointer(k, (ApnnFileParam){APNN_PARAM_TENSOR, 0, input});
   uint32_t output = index_of(g->outputs, g->output_count, storage);
-  if (output < g->output_count) return kernel_pointer(k, (ApnnFileParam){APNN_PARAM_TENSOR, 0, g->input_count + output});
-  const Value *v = graph_value(g, storage);
-  if (v->arena_offset == NO_OFFSET) k->ptx.error = arena_printf(g->context, "value %s has no memory", v->name);
-  return kernel_pointer(k, (ApnnFileParam){APNN_PARAM_ARENA, 0, v->arena_offset});
+  if (output < g->output_count)
+    return kernel_pointer(k, (ApnnFileParam){APNN_PARAM_TENSOR, 0, g->input_count + output});
+  return kernel_pointer(k, (ApnnFileParam){APNN_PARAM_ARENA, 0, graph_value(g, storage)->arena_offset});
+}
+
+PtxValue kernel_thread(Kernel *k, int64_t per_image) {
+  Ptx *p = &k->ptx;
+  PtxValue block = ptx_special(p, "%ctaid.x");
+  PtxValue thread = ptx_mad(p, block, ptx_int(k->node->launch.threads), ptx_special(p, "%tid.x"));
+  PtxValue total = ptx_mul(p, k->batch, ptx_int(per_image));
+  ptx_return_unless(p, ptx_setp(p, "lt.u32", thread, total));
+  return thread;
 }
 
 typedef bool (*KernelOf)(Kernel *k);
@@ -76,13 +90,20 @@ static const KernelOf kernel_of[ENGINE_COUNT] = {
     [ENGINE_ROW] = kernel_row,
 };
 
-/* A name for the .entry: the engine and the layer that first needed the kernel, letters and digits only. */
+/* A name for the .entry: a number, and in letters, digits and _ the layer that first needed the kernel. */
 static char *kernel_name(const Kernel *k, uint32_t number) {
-  Context *c = k->graph->context;
-  char *name = arena_printf(c, "k%" PRIu32 "_%s_%s", number, op_info[k->node->op].name,
+  char *name = arena_printf(k->graph->context, "k%" PRIu32 "_%s_%.64s", number, op_info[k->node->op].name,
                             graph_value(k->graph, k->node->result)->name);
   for (char *s = name; *s; s++)
     if (!((*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z'))) *s = '_';
+  return name;
+}
+
+/* Any name as it can stand in a comment: printable ASCII, no backslash that would join the next line. */
+static char *comment_name(Context *c, const char *any) {
+  char *name = arena_strdup(c, any);
+  for (char *s = name; *s; s++)
+    if (*s < ' ' || *s > '~' || *s == '\\') *s = '?';
   return name;
 }
 
@@ -97,11 +118,11 @@ static uint32_t add_kernel(Emitter *e, Kernel *k) {
         memcmp(e->kernel_texts[i].data, text.data, text.length) == 0)
       return i;
   char *name = kernel_name(k, m->kernel_count);
-  text_add(&m->ptx, "\n// layer: %s\n", graph_value(k->graph, k->node->result)->name);
+  text_add(&m->ptx, "\n// layer: %s\n", comment_name(k->graph->context, graph_value(k->graph, k->node->result)->name));
   if (!ptx_finish(&k->ptx, &m->ptx, name, launch->threads)) return UINT32_MAX;
   e->kernel_texts[m->kernel_count] = text;
-  m->kernels[m->kernel_count] = (ApnnFileKernel){
-      .name = add_string(m, name), .threads = launch->threads, .shared_bytes = launch->shared_bytes};
+  m->kernels[m->kernel_count] =
+      (ApnnFileKernel){.name = add_string(m, name), .threads = launch->threads, .shared_bytes = launch->shared_bytes};
   return m->kernel_count++;
 }
 
@@ -110,23 +131,39 @@ static void count_work(const Graph *g, const Node *node, ApnnFileLaunch *launch)
   launch->bytes_per_image = layout_image_bytes(graph_type(g, node->result));
   for (uint32_t i = 0; i < node->input_count; i++) {
     const Value *v = graph_value(g, node->inputs[i]);
-    if (v->kind != VALUE_CONST) launch->bytes_per_image += layout_image_bytes(&v->type);
-    else launch->bytes_constant += (uint64_t)type_elements(&v->type) * v->type.bits / 8;
+    if (v->kind != VALUE_CONST)
+      launch->bytes_per_image += layout_image_bytes(&v->type);
+    else
+      launch->bytes_constant += (uint64_t)type_elements(&v->type) * v->type.bits / 8;
   }
   for (uint32_t s = 0; s < node->step_count; s++)
     for (uint32_t i = 0; i < node->steps[s].arg_count; i++) {
       const Value *v = graph_value(g, node->steps[s].args[i]);
-      if (v->kind != VALUE_CONST) launch->bytes_per_image += layout_image_bytes(&v->type);
-      else launch->bytes_constant += type_dense_bytes(&v->type);
+      if (v->kind != VALUE_CONST)
+        launch->bytes_per_image += layout_image_bytes(&v->type);
+      else
+        launch->bytes_constant += type_dense_bytes(&v->type);
     }
   if (node->op != OP_CONV2D && node->op != OP_LINEAR) return;
   const Type *w = graph_type(g, node->inputs[1]);
   launch->ops_per_image = 2 * (uint64_t)type_elements(&node->main_type) * (uint64_t)(type_elements(w) / w->dim[0]);
 }
 
+static void copy_params(Emitter *e, const Kernel *k) {
+  Module *m = e->module;
+  uint32_t needed = m->param_count + k->param_count;
+  if (needed > e->params_capacity) {
+    uint32_t capacity = 2 * needed;
+    m->params =
+        arena_grow(e->graph->context, m->params, sizeof *m->params * m->param_count, sizeof *m->params * capacity);
+    e->params_capacity = capacity;
+  }
+  for (uint32_t i = 0; i < k->param_count; i++) m->params[m->param_count++] = k->params[i].param;
+}
+
 static void add_launch(Emitter *e, const Kernel *k, uint32_t kernel) {
   Module *m = e->module;
-  ApnnFileLaunch launch = {
+  m->launches[m->launch_count++] = (ApnnFileLaunch){
       .kernel = kernel,
       .layer_name = add_string(m, graph_value(k->graph, k->node->result)->name),
       .engine_name = add_string(m, engine_name[k->node->engine]),
@@ -136,23 +173,34 @@ static void add_launch(Emitter *e, const Kernel *k, uint32_t kernel) {
       .first_param = m->param_count,
       .param_count = k->param_count,
   };
-  memcpy(m->params + m->param_count, k->params, k->param_count * sizeof *k->params);
-  m->param_count += k->param_count;
-  m->launches[m->launch_count++] = launch;
+  copy_params(e, k);
+}
+
+/* Misuse of the builder is the compiler's fault; too many pointers are the layer's. */
+static bool kernel_is_good(const Kernel *k) {
+  Context *c = k->graph->context;
+  const char *layer = graph_value(k->graph, k->node->result)->name;
+  if (k->ptx.error) {
+    diag(c, DIAG_INTERNAL, k->node->loc, k->ptx.error);
+    diag_seen(c, "layer '%s'", layer);
+  } else if (k->param_count > MAX_KERNEL_PARAMS) {
+    diag(c, DIAG_LAYER_LIMIT, k->node->loc, layer, "pointers to tensors and constants");
+    diag_expected(c, "at most %d", MAX_KERNEL_PARAMS - 1);
+    diag_seen(c, "%" PRIu32, k->param_count - 1);
+  } else {
+    return true;
+  }
+  return false;
 }
 
 static bool emit_node(Emitter *e, const Node *node) {
   Kernel k = {.emitter = e, .graph = e->graph, .node = node};
   ptx_begin(&k.ptx, e->graph->context);
-  k.params[0] = (ApnnFileParam){.kind = APNN_PARAM_BATCH};
-  k.batch = k.pointers[0] = ptx_param_u32(&k.ptx);
-  k.param_count = 1;
-  if (!kernel_of[node->engine] || !kernel_of[node->engine](&k)) {
-    if (!diag_error_count(e->graph->context))
-      diag(e->graph->context, DIAG_INTERNAL, node->loc, "a layer without an engine");
-    return false;
-  }
+  k.batch = ptx_param_u32(&k.ptx);
+  add_param(&k, (ApnnFileParam){.kind = APNN_PARAM_BATCH}, k.batch);
+  if (!kernel_of[node->engine](&k)) return false;
   k.node = node;
+  if (!kernel_is_good(&k)) return false;
   uint32_t kernel = add_kernel(e, &k);
   if (kernel == UINT32_MAX) return false;
   add_launch(e, &k, kernel);
@@ -161,8 +209,10 @@ static bool emit_node(Emitter *e, const Node *node) {
 }
 
 static ApnnFileTensor describe(Module *m, const Graph *g, ValueId value, uint32_t role) {
-  static const uint32_t elem[] = {[ELEM_UINT] = APNN_ELEM_UINT,   [ELEM_INT] = APNN_ELEM_INT,
-                                  [ELEM_TERNARY] = APNN_ELEM_INT, [ELEM_I32] = APNN_ELEM_I32,
+  static const uint32_t elem[] = {[ELEM_UINT] = APNN_ELEM_UINT,
+                                  [ELEM_INT] = APNN_ELEM_INT,
+                                  [ELEM_TERNARY] = APNN_ELEM_INT,
+                                  [ELEM_I32] = APNN_ELEM_I32,
                                   [ELEM_F32] = APNN_ELEM_F32};
   const Value *v = graph_value(g, value);
   ApnnFileTensor t = {.name = add_string(m, v->name),
@@ -190,7 +240,7 @@ static void begin_module(const Graph *g, const Target *target, Module *m) {
   m->network_name = add_string(m, g->name);
   m->max_batch = g->max_batch;
   m->arena_bytes = g->arena_bytes;
-  text_add(&m->ptx, "// %s, compiled by apnnc\n.version %s\n.target %s\n.address_size 64\n", g->name,
+  text_add(&m->ptx, "// %s, compiled by apnnc\n.version %s\n.target %s\n.address_size 64\n", comment_name(c, g->name),
            target->ptx_version, target->name);
   text_add(&m->ptx, "\n.extern .shared .align 16 .b8 smem[];\n");
   m->tensors = ARENA_NEW(c, ApnnFileTensor, g->input_count + g->output_count);
@@ -200,10 +250,10 @@ static void begin_module(const Graph *g, const Target *target, Module *m) {
     m->tensors[m->tensor_count++] = describe(m, g, g->outputs[i], APNN_TENSOR_OUTPUT);
   m->kernels = ARENA_NEW(c, ApnnFileKernel, g->node_count);
   m->launches = ARENA_NEW(c, ApnnFileLaunch, g->node_count);
-  m->params = ARENA_NEW(c, ApnnFileParam, (size_t)g->node_count * MAX_KERNEL_PARAMS);
 }
 
 bool backend_emit(Graph *g, const Target *target, Module *out) {
+  if (!check_plan(g, target)) return false;
   begin_module(g, target, out);
   Emitter e = {.graph = g, .target = target, .module = out};
   e.kernel_texts = ARENA_NEW(g->context, Text, g->node_count);

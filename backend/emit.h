@@ -5,14 +5,21 @@
 #include "backend.h"
 #include "ptx.h"
 
-enum { MAX_KERNEL_PARAMS = 40 };
+/* A kernel's parameters have 4096 bytes; the batch takes the first 8. */
+enum { MAX_KERNEL_PARAMS = 512 };
 
 typedef struct Emitter {
   Graph *graph;
   const Target *target;
   Module *module;
-  Text *kernel_texts; /* the body of every kernel, to share equal ones */
+  Text *kernel_texts;       /* the body of every kernel, to share equal ones */
+  uint32_t params_capacity; /* of module->params */
 } Emitter;
+
+typedef struct KernelParam {
+  ApnnFileParam param;
+  PtxValue value;
+} KernelParam;
 
 /* The kernel of one node under construction. */
 typedef struct Kernel {
@@ -21,15 +28,24 @@ typedef struct Kernel {
   const Node *node;
   Ptx ptx;
   PtxValue batch; /* images in this run */
-  ApnnFileParam params[MAX_KERNEL_PARAMS];
-  PtxValue pointers[MAX_KERNEL_PARAMS];
-  uint32_t param_count;
+  KernelParam *params;
+  uint32_t param_count, param_capacity;
 } Kernel;
+
+/* check.c: what kernels take for granted of a planned graph. False after reporting, for every layer, what does not
+ * hold. */
+bool check_plan(const Graph *g, const Target *target);
+/* Reports that the plan of a layer does not serve; false. */
+bool bad_plan(const Graph *g, const Node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* 32-bit words of a pixel, or bytes where its bytes do not fill words: one thread each under the DIRECT engine. */
+uint32_t pixel_units(const Type *t);
 
 /* Pointer parameters; must be asked for outside of control flow. Equal ones are one parameter. */
 PtxValue kernel_pointer(Kernel *k, ApnnFileParam param);
-PtxValue kernel_value_pointer(Kernel *k, ValueId value);                  /* a value's memory */
-PtxValue kernel_constant(Kernel *k, const void *data, size_t bytes);      /* bytes put among the device constants */
+PtxValue kernel_value_pointer(Kernel *k, ValueId value);             /* a value's memory */
+PtxValue kernel_constant(Kernel *k, const void *data, size_t bytes); /* bytes put among the device constants */
+/* The thread's number in the grid; threads from per_image * batch on leave the kernel. */
+PtxValue kernel_thread(Kernel *k, int64_t per_image);
 
 /* A tensor in memory. Pixels are numbered over the whole batch: image * height * width + row * width + column. */
 typedef struct Tensor {
@@ -45,45 +61,56 @@ typedef struct Flow {
   PtxValue reg;
   int32_t bias;
 } Flow;
-PtxValue flow_level(Ptx *p, Flow f);  /* the level (quantized) or the integer (I32) */
-PtxValue flow_stored(Ptx *p, Flow f, const Type *as); /* bits to be stored under as->layout */
 
 /* access.c: any element of any layout. */
 Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel);
+PtxValue flow_level(Ptx *p, Flow f);                  /* the level (quantized) or the integer (I32) */
+PtxValue flow_stored(Ptx *p, Flow f, const Type *as); /* bits to be stored under as->layout */
 /* What is added to q when a type is stored: 2^(bits-1) for signed types in planes, otherwise 0. */
 int32_t stored_bias(const Type *t);
-/* Channel of bit `bit` (a register) of a plane row; the inverse of the layout's order. */
+/* Bit of a plane row that holds a channel (ir/type.h), and the channel that a bit holds. */
+PtxValue bit_of_channel(Ptx *p, Layout layout, PtxValue channel);
 PtxValue channel_of_bit(Ptx *p, Layout layout, PtxValue bit);
+PtxValue inside_image(Ptx *p, Image image, PtxValue row, PtxValue column); /* predicate; both may be negative */
 
 /* epilogue.c: the steps of the node on one number. */
-enum { MAX_STEPS = 16, MAX_STEP_CONSTANTS = 4, MAX_CONSTANT_WIDTH = 16 };
+enum { MAX_STEP_CONSTANTS = 4 };
 typedef struct StepConstant {
   bool is_immediate, per_channel;
   PtxValue immediate;   /* one number for all channels */
   PtxValue pointer, at; /* array of rows [channel]; row of the channel that epilogue_at named */
-  int width;           /* numbers a row */
+  int width;            /* numbers a row; 0: the step has no such constant */
   RegClass class;
-  PtxValue loaded[MAX_CONSTANT_WIDTH];
+  PtxValue *loaded;
 } StepConstant;
+
+typedef struct EpilogueStep {
+  const Step *step;
+  StepConstant constants[MAX_STEP_CONSTANTS];
+  Tensor other; /* second operand of add */
+} EpilogueStep;
+
 typedef struct Epilogue {
   Kernel *kernel;
-  StepConstant constants[MAX_STEPS][MAX_STEP_CONSTANTS];
-  Tensor others[MAX_STEPS]; /* second operands of add */
-  /* How a kernel reads element (pixel, channel) of others[step] where it knows a shorter way than load_element; NULL. */
+  EpilogueStep *steps; /* of kernel->node */
+  /* How a kernel reads steps[step].other at (pixel, channel) where it knows a shorter way than load_element; NULL. */
   Flow (*read_other)(void *user, uint32_t step, PtxValue pixel, PtxValue channel);
   void *user;
 } Epilogue;
-void epilogue_begin(Epilogue *e, Kernel *k);                  /* outside of control flow */
-void epilogue_at(Epilogue *e, PtxValue channel);               /* rows of constants from this channel on */
-void epilogue_load(Epilogue *e, int offset);                  /* constants of channel + offset into registers */
+
+bool epilogue_has(Op op);                        /* whether an operation can be a step of a kernel */
+void epilogue_begin(Epilogue *e, Kernel *k);     /* outside of control flow */
+void epilogue_at(Epilogue *e, PtxValue channel); /* rows of constants from this channel on */
+void epilogue_load(Epilogue *e, int offset);     /* constants of channel + offset into registers */
 Flow epilogue_apply(Epilogue *e, Flow f, PtxValue pixel, PtxValue channel);
 
 /* Constant arrays indexed by channel are padded to a multiple of this, so that whole tiles can read them. */
 enum { CHANNEL_PADDING = 128 };
 
-/* The kernels, one an engine; each has the builder's body emitted when it returns. */
+/* The kernels, one an engine. False after reporting a plan that the kernel cannot carry out. */
 bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
 bool kernel_direct(Kernel *k); /* kernel_direct.c */
 bool kernel_row(Kernel *k);    /* kernel_row.c */
+bool direct_has(Op op);        /* whether kernel_direct has a main operation */
 
 #endif

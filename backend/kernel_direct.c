@@ -1,6 +1,6 @@
-/* The DIRECT engine: CUDA cores, one thread a 32-bit word of the result (or a byte, where rows of bytes do not fill words).
- * It computes every main operation in every layout: grouped convolution, pooling, concatenation, upsampling, reshapes,
- * elementwise layers and copies between layouts.
+/* The DIRECT engine: CUDA cores, one thread a 32-bit word of the result (or a byte, where rows of bytes do not fill
+ * words). It computes every main operation in every layout: grouped convolution, pooling, concatenation, upsampling,
+ * reshapes, elementwise layers and copies between layouts.
  */
 #include "emit.h"
 
@@ -9,11 +9,11 @@
 
 typedef struct Direct {
   Kernel *k;
-  Node node;          /* the kernel's node; an elementwise main operation is its first step here */
+  Node node; /* the kernel's node; an elementwise main operation is its first step here */
   Tensor out;
   Tensor *in;
-  PtxValue weights;    /* conv2d: i16 levels [O][KH][KW][I/groups] */
-  PtxValue pixel;      /* of the result, over the batch */
+  PtxValue weights;                   /* conv2d: i16 levels [O][KH][KW][I/groups] */
+  PtxValue pixel;                     /* of the result, over the batch */
   PtxValue image, local, row, column; /* image in the batch, pixel in the image, its row and column */
   Epilogue epilogue;
 } Direct;
@@ -34,8 +34,7 @@ static Window window_begin(Direct *d) {
   PtxValue row = ptx_mad(p, kh, ptx_int(a->dilation[0]), origin_row);
   PtxValue column = ptx_mad(p, kw, ptx_int(a->dilation[1]), origin_column);
   Window w;
-  w.inside = ptx_pred_and(p, ptx_setp(p, "lt.u32", row, ptx_int(in.height)),
-                          ptx_setp(p, "lt.u32", column, ptx_int(in.width)));
+  w.inside = inside_image(p, in, row, column);
   w.pixel = ptx_mad(p, ptx_mad(p, d->image, ptx_int(in.height), row), ptx_int(in.width), column);
   w.tap = ptx_mad(p, kh, ptx_int(a->kernel[1]), kw);
   return w;
@@ -44,12 +43,6 @@ static Window window_begin(Direct *d) {
 static void window_end(Direct *d) {
   ptx_end_for(&d->k->ptx);
   ptx_end_for(&d->k->ptx);
-}
-
-static PtxValue variable(Ptx *p, PtxValue start) {
-  PtxValue v = ptx_new(p, start.class);
-  ptx_assign(p, v, start);
-  return v;
 }
 
 /* Main operations: the number at (pixel, channel) of the result. */
@@ -61,12 +54,12 @@ static Flow element_conv(Direct *d, PtxValue channel) {
   int32_t per_group_out = type_channels(&d->node.main_type) / a->groups;
   PtxValue first = ptx_mul(p, ptx_div(p, channel, ptx_int(per_group_out)), ptx_int(per_group_in));
   PtxValue filter = ptx_address(p, d->weights, channel, 2LL * a->kernel[0] * a->kernel[1] * per_group_in);
-  PtxValue sum = variable(p, ptx_int(0));
+  PtxValue sum = ptx_variable(p, ptx_int(0));
   Window w = window_begin(d);
   PtxValue taps = ptx_address(p, filter, w.tap, 2LL * per_group_in);
   PtxValue c = ptx_for(p, ptx_int(0), ptx_int(per_group_in), ptx_int(1));
   PtxValue weight = ptx_load(p, "global.nc.s16", CLASS_B32, ptx_address(p, taps, c, 2), 0);
-  PtxValue level = variable(p, ptx_int(a->pad_level));
+  PtxValue level = ptx_variable(p, ptx_int(a->pad_level));
   ptx_if(p, w.inside);
   ptx_assign(p, level, flow_level(p, load_element(p, &d->in[0], w.pixel, ptx_add(p, first, c))));
   ptx_end_if(p);
@@ -79,7 +72,7 @@ static Flow element_conv(Direct *d, PtxValue channel) {
 static Flow element_maxpool(Direct *d, PtxValue channel) {
   Ptx *p = &d->k->ptx;
   bool real = d->node.main_type.kind == ELEM_F32;
-  PtxValue best = variable(p, real ? ptx_float(-INFINITY) : ptx_int(INT32_MIN));
+  PtxValue best = ptx_variable(p, real ? ptx_float(-INFINITY) : ptx_int(INT32_MIN));
   int32_t bias = 0;
   Window w = window_begin(d);
   ptx_if(p, w.inside);
@@ -94,7 +87,7 @@ static Flow element_maxpool(Direct *d, PtxValue channel) {
 static Flow element_avgpool(Direct *d, PtxValue channel) {
   Ptx *p = &d->k->ptx;
   bool real = d->node.main_type.kind == ELEM_F32;
-  PtxValue sum = variable(p, real ? ptx_float(0) : ptx_int(0));
+  PtxValue sum = ptx_variable(p, real ? ptx_float(0) : ptx_int(0));
   Window w = window_begin(d);
   ptx_if(p, w.inside);
   Flow x = load_element(p, &d->in[0], w.pixel, channel);
@@ -102,11 +95,13 @@ static Flow element_avgpool(Direct *d, PtxValue channel) {
   ptx_end_if(p);
   window_end(d);
   if (!real) return (Flow){d->node.main_type, sum, 0};
-  float count = (float)(d->node.attrs.kernel[0] * d->node.attrs.kernel[1]);
+  float count = (float)((int64_t)d->node.attrs.kernel[0] * d->node.attrs.kernel[1]);
   return (Flow){d->node.main_type, ptx_2(p, "div.rn.f32", sum, ptx_float(count)), 0};
 }
 
-static Flow element_copy(Direct *d, PtxValue channel) { return load_element(&d->k->ptx, &d->in[0], d->pixel, channel); }
+static Flow element_copy(Direct *d, PtxValue channel) {
+  return load_element(&d->k->ptx, &d->in[0], d->pixel, channel);
+}
 
 static Flow element_upsample(Direct *d, PtxValue channel) {
   Ptx *p = &d->k->ptx;
@@ -169,6 +164,10 @@ static const ElementOf element_of[OP_COUNT] = {
     [OP_FLATTEN] = element_flatten, [OP_CONCAT] = element_concat,     [OP_LINEAR] = element_conv,
 };
 
+bool direct_has(Op op) {
+  return element_of[op] != NULL;
+}
+
 /* The result of the layer at (pixel, channel). */
 static Flow element(Direct *d, PtxValue channel) {
   epilogue_at(&d->epilogue, channel);
@@ -182,7 +181,7 @@ static void store_planes(Direct *d, PtxValue unit) {
   Ptx *p = &d->k->ptx;
   const Type *t = &d->out.type;
   PtxValue words[8];
-  for (int i = 0; i < t->bits; i++) words[i] = variable(p, ptx_int(0));
+  for (int i = 0; i < t->bits; i++) words[i] = ptx_variable(p, ptx_int(0));
   PtxValue bit = ptx_for(p, ptx_int(0), ptx_int(32), ptx_int(1));
   PtxValue channel = channel_of_bit(p, t->layout, ptx_add(p, ptx_shl(p, unit, 5), bit));
   ptx_if(p, ptx_setp(p, "lt.u32", channel, ptx_int(d->out.image.channels)));
@@ -201,7 +200,7 @@ static void store_planes(Direct *d, PtxValue unit) {
 static void store_four_bytes(Direct *d, PtxValue unit) {
   Ptx *p = &d->k->ptx;
   const Type *t = &d->out.type;
-  PtxValue word = variable(p, ptx_int(0));
+  PtxValue word = ptx_variable(p, ptx_int(0));
   PtxValue byte = ptx_for(p, ptx_int(0), ptx_int(4), ptx_int(1));
   PtxValue channel = ptx_add(p, ptx_shl(p, unit, 2), byte);
   ptx_if(p, ptx_setp(p, "lt.u32", channel, ptx_int(d->out.image.channels)));
@@ -229,16 +228,12 @@ static void store_one(Direct *d, PtxValue channel) {
   ptx_end_if(p);
 }
 
-typedef struct Store {
-  int32_t units; /* threads a pixel */
-  void (*emit)(Direct *d, PtxValue unit);
-} Store;
+/* Stores the unit of the thread's pixel, as pixel_units counts them. */
+typedef void (*StoreUnit)(Direct *d, PtxValue unit);
 
-static Store choose_store(const Type *t) {
-  Layout l = t->layout;
-  if (l.kind == LAYOUT_PLANES) return (Store){(int32_t)l.pitch / 32, store_planes};
-  if (l.kind == LAYOUT_BYTES && l.pitch % 4 == 0) return (Store){(int32_t)l.pitch / 4, store_four_bytes};
-  return (Store){(int32_t)l.pitch, store_one};
+static StoreUnit store_of(Layout l) {
+  if (l.kind == LAYOUT_PLANES) return store_planes;
+  return l.kind == LAYOUT_BYTES && l.pitch % 4 == 0 ? store_four_bytes : store_one;
 }
 
 /* An elementwise main operation is a copy whose first step it is. */
@@ -290,18 +285,10 @@ bool kernel_direct(Kernel *k) {
   d.out = tensor_of(k, d.node.result);
   if (tensors < d.node.input_count) d.weights = bind_weights(k, &d.node);
   epilogue_begin(&d.epilogue, k);
-  if (!element_of[d.node.op]) {
-    diag(k->graph->context, DIAG_INTERNAL, d.node.loc, "the direct engine has no form of this operation");
-    diag_seen(k->graph->context, "%s", op_info[d.node.op].name);
-    return false;
-  }
-
-  Store store = choose_store(&d.out.type);
-  PtxValue thread = ptx_mad(p, ptx_special(p, "%ctaid.x"), ptx_int(d.node.launch.threads), ptx_special(p, "%tid.x"));
-  PtxValue total = ptx_mul(p, k->batch, ptx_int(d.out.image.height * d.out.image.width * store.units));
-  ptx_return_unless(p, ptx_setp(p, "lt.u32", thread, total));
-  d.pixel = ptx_div(p, thread, ptx_int(store.units));
+  uint32_t units = pixel_units(&d.out.type);
+  PtxValue thread = kernel_thread(k, (int64_t)d.out.image.height * d.out.image.width * units);
+  d.pixel = ptx_div(p, thread, ptx_int(units));
   locate(&d);
-  store.emit(&d, ptx_rem(p, thread, ptx_int(store.units)));
+  store_of(d.out.type.layout)(&d, ptx_rem(p, thread, ptx_int(units)));
   return true;
 }

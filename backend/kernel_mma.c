@@ -1,14 +1,14 @@
 /* The MMA_B1 and MMA_S8 engines: convolution and matrix product on mma.sync, without im2col in memory.
  *
- * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and an
- * input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is one
- * set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch of
- * planes whose combination stays in registers). Bytes are the case of one plane each. Every chunk is copied to one of two
- * stages of shared memory (mma_copy.c) while the products of the one before are under way. What the sums lack to be sums
- * of levels, and the layer's epilogue, follow at the end (mma_finish.c).
+ * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and
+ * an input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is
+ * one set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch
+ * of planes whose combination stays in registers). Bytes are the case of one plane each. Every chunk is copied to one
+ * of two stages of shared memory (mma_copy.c) while the products of the one before are under way. What the sums lack to
+ * be sums of levels, and the layer's epilogue, follow at the end (mma_finish.c).
  *
- * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t + 1
- * instead, one 8-byte load, which permutes the reduction and changes nothing.
+ * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t +
+ * 1 instead, one 8-byte load, which permutes the reduction and changes nothing.
  */
 #include "mma_kernel.h"
 
@@ -44,10 +44,7 @@ static uint32_t *plane_pairs(Mma *m) {
 
 static void bind(Mma *m) {
   Kernel *k = m->k;
-  m->in = tensor_of(k, m->node->inputs[0]);
-  m->out = tensor_of(k, m->node->result);
-  m->w = weights_pack(k->graph, m->node);
-  m->instruction = mma_for(m->node->engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
+  m->chunks = m->w.row_words / m->tile.k;
   m->weights = kernel_constant(k, m->w.data, m->w.bytes);
   uint32_t *pairs = plane_pairs(m);
   if (m->pair_count > 1) m->pairs = kernel_constant(k, pairs, (size_t)m->pair_count * 4);
@@ -140,9 +137,9 @@ static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, Pt
       const PtxValue *d = m->accumulators[i][j];
       const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
                                            ptx_text(p, d[2]), ptx_text(p, d[3]));
-      ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers,
-              ptx_text(p, a[i][0][0]), ptx_text(p, a[i][1][0]), ptx_text(p, a[i][0][1]), ptx_text(p, a[i][1][1]),
-              ptx_text(p, b[0]), ptx_text(p, b[1]), registers);
+      ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers, ptx_text(p, a[i][0][0]),
+              ptx_text(p, a[i][1][0]), ptx_text(p, a[i][0][1]), ptx_text(p, a[i][1][1]), ptx_text(p, b[0]),
+              ptx_text(p, b[1]), registers);
     }
   }
 }
@@ -151,9 +148,9 @@ static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, Pt
 static void shift_for_pair(Mma *m, Position at, PtxValue pair) {
   if (m->pair_count == 1) return;
   Ptx *p = &m->k->ptx;
-  PtxValue due = ptx_pred_and(p, ptx_setp(p, "eq.s32", at.chunk, ptx_int(0)),
-                              ptx_setp(p, "ge.u32", pair, ptx_int(1 << 16)));
-  ptx_if(p, due);
+  PtxValue begins = ptx_setp(p, "eq.s32", at.chunk, ptx_int(0));
+  PtxValue shifts = ptx_setp(p, "ge.u32", pair, ptx_int(1 << 16));
+  ptx_if(p, ptx_pred_and(p, begins, shifts));
   for_each_accumulator(m, shift_left);
   ptx_end_if(p);
 }
@@ -180,9 +177,9 @@ static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
 
 static Position position_start(Mma *m) {
   Ptx *p = &m->k->ptx;
-  Position at = {ptx_new(p, CLASS_B32), ptx_new(p, CLASS_B32)};
-  ptx_assign(p, at.pair, ptx_int(0));
-  ptx_assign(p, at.chunk, ptx_int(0));
+  Position at;
+  at.pair = ptx_variable(p, ptx_int(0));
+  at.chunk = ptx_variable(p, ptx_int(0));
   return at;
 }
 
@@ -218,31 +215,44 @@ static void reduce(Mma *m) {
 
 /* --- the kernel --- */
 
-static bool fits(Mma *m) {
+/* A tile that the code above computes: whole warps of instruction tiles, whole blocks of packed results, and copies in
+ * which the threads of a block share rows evenly. */
+static bool tile_fits(const Mma *m) {
   const Tile *t = &m->tile;
-  int warp_n = t->warps_n ? t->n / t->warps_n : 0;
+  int threads = 32 * t->warps_m * t->warps_n;
   int block = m->out.type.layout.kind == LAYOUT_PLANES ? m->out.type.layout.block : 8;
-  bool shape = m->instruction && t->warps_m && t->warps_n && t->m / t->warps_m == 16 * m->row_tiles &&
-               warp_n == 8 * m->column_tiles && warp_n % block == 0 && t->k % 8 == 0 && CHANNEL_PADDING % t->n == 0 &&
-               t->stages == 2;
-  bool fitting = shape && m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES &&
-                 32 * t->warps_m * t->warps_n >= t->k;
-  if (!fitting) {
-    diag(m->k->graph->context, DIAG_INTERNAL, m->node->loc, "a tile that the mma kernel cannot compute");
-    diag_seen(m->k->graph->context, "%ux%ux%u in %ux%u warps", t->m, t->n, t->k, t->warps_m, t->warps_n);
-  }
-  return fitting;
+  bool warps = t->m == 16 * m->row_tiles * t->warps_m && t->n == 8 * m->column_tiles * t->warps_n &&
+               m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES;
+  bool whole = t->n / t->warps_n % block == 0 && CHANNEL_PADDING % t->n == 0;
+  bool copies = t->k % 8 == 0 && threads % t->k == 0 && t->stages == 2 && t->split_k == 1;
+  if (m->row_tiles && m->column_tiles && warps && whole && copies) return true;
+  return bad_plan(m->k->graph, m->node, "no kernel has a tile of %u x %u x %u in %u x %u warps, %u stages, split %u",
+                  t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k);
+}
+
+/* The instruction is one that the target has, of the shape that fragments are laid out for. */
+static bool find_instruction(Mma *m) {
+  const Target *target = m->k->emitter->target;
+  const MmaInstruction *i = mma_for(m->node->engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
+  m->instruction = i;
+  for (uint32_t r = 0; i && r < target->mma_count; r++)
+    if (target->mma[r].native && mma_find(target->mma[r].name) == i)
+      return (i->m == 16 && i->n == 8 && i->k_words == 8) ||
+             bad_plan(m->k->graph, m->node, "no kernel uses %s", i->name);
+  return bad_plan(m->k->graph, m->node, "%s has no %s", target->name, i ? i->name : "instruction for its operands");
 }
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
   Mma m = {.k = k, .node = k->node, .tile = *t, .pitch = (int)tile_row_words(t)};
-  m.row_tiles = t->warps_m ? t->m / t->warps_m / 16 : 0;
-  m.column_tiles = t->warps_n ? t->n / t->warps_n / 8 : 0;
-  if (!t->k) return fits(&m);
+  m.row_tiles = t->m / t->warps_m / 16;
+  m.column_tiles = t->n / t->warps_n / 8;
+  m.in = tensor_of(k, k->node->inputs[0]);
+  m.out = tensor_of(k, k->node->result);
+  if (!tile_fits(&m)) return false;
+  m.w = weights_pack(k->graph, k->node);
+  if (!find_instruction(&m)) return false;
   bind(&m);
-  if (!fits(&m)) return false;
-  m.chunks = m.w.row_words / t->k;
   place_thread(&m);
   mma_place_copies(&m);
   make_accumulators(&m);

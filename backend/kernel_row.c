@@ -11,12 +11,6 @@ typedef struct Row {
   PtxValue pixel;
 } Row;
 
-static PtxValue variable(Ptx *p, PtxValue start) {
-  PtxValue v = ptx_new(p, start.class);
-  ptx_assign(p, v, start);
-  return v;
-}
-
 /* What channels are compared by: the level, or the real number. */
 static PtxValue load_key(Row *r, PtxValue channel) {
   Ptx *p = &r->k->ptx;
@@ -26,8 +20,8 @@ static PtxValue load_key(Row *r, PtxValue channel) {
 static void emit_argmax(Row *r) {
   Ptx *p = &r->k->ptx;
   bool real = r->in.type.kind == ELEM_F32;
-  PtxValue best = variable(p, load_key(r, ptx_int(0)));
-  PtxValue index = variable(p, ptx_int(0));
+  PtxValue best = ptx_variable(p, load_key(r, ptx_int(0)));
+  PtxValue index = ptx_variable(p, ptx_int(0));
   PtxValue c = ptx_for(p, ptx_int(1), ptx_int(r->in.image.channels), ptx_int(1));
   PtxValue x = load_key(r, c);
   PtxValue greater = ptx_setp(p, real ? "gt.f32" : "gt.s32", x, best);
@@ -46,8 +40,7 @@ static PtxValue emit_exp(Ptx *p, PtxValue x) {
   PtxValue r = ptx_2(p, "sub.rn.f32", t, ptx_2(p, "mul.rn.f32", n, ptx_float(0x1.63p-1f)));
   r = ptx_2(p, "sub.rn.f32", r, ptx_2(p, "mul.rn.f32", n, ptx_float(-0x1.bd0106p-13f)));
   PtxValue poly = ptx_float(coefficient[0]);
-  for (int i = 1; i < 8; i++)
-    poly = ptx_2(p, "add.rn.f32", ptx_2(p, "mul.rn.f32", poly, r), ptx_float(coefficient[i]));
+  for (int i = 1; i < 8; i++) poly = ptx_2(p, "add.rn.f32", ptx_2(p, "mul.rn.f32", poly, r), ptx_float(coefficient[i]));
   PtxValue exponent = ptx_convert(p, "cvt.rzi.s32.f32", CLASS_B32, n);
   PtxValue power = ptx_shl(p, ptx_add(p, exponent, ptx_int(127)), 23);
   PtxValue y = ptx_2(p, "mul.rn.f32", poly, ptx_convert(p, "mov.b32", CLASS_F32, power));
@@ -60,12 +53,12 @@ static PtxValue emit_exp(Ptx *p, PtxValue x) {
 static void emit_softmax(Row *r) {
   Ptx *p = &r->k->ptx;
   PtxValue count = ptx_int(r->in.image.channels);
-  PtxValue best = variable(p, ptx_float(-INFINITY));
+  PtxValue best = ptx_variable(p, ptx_float(-INFINITY));
   PtxValue c = ptx_for(p, ptx_int(0), count, ptx_int(1));
   ptx_assign(p, best, ptx_2(p, "max.f32", best, load_key(r, c)));
   ptx_end_for(p);
   PtxValue row = ptx_address(p, r->out.base, r->pixel, (int64_t)layout_pixel_bytes(&r->out.type));
-  PtxValue sum = variable(p, ptx_float(0));
+  PtxValue sum = ptx_variable(p, ptx_float(0));
   c = ptx_for(p, ptx_int(0), count, ptx_int(1));
   PtxValue e = emit_exp(p, ptx_2(p, "sub.rn.f32", load_key(r, c), best));
   ptx_assign(p, sum, ptx_2(p, "add.rn.f32", sum, e));
@@ -78,16 +71,9 @@ static void emit_softmax(Row *r) {
 }
 
 bool kernel_row(Kernel *k) {
-  Ptx *p = &k->ptx;
-  Row r = {.k = k, .in = tensor_of(k, k->node->inputs[0]), .out = tensor_of(k, k->node->result)};
-  if (k->node->step_count || r.out.type.layout.kind != LAYOUT_WORDS) {
-    diag(k->graph->context, DIAG_INTERNAL, k->node->loc, "the row engine takes no steps and writes words");
-    return false;
-  }
-  PtxValue thread = ptx_mad(p, ptx_special(p, "%ctaid.x"), ptx_int(k->node->launch.threads), ptx_special(p, "%tid.x"));
-  PtxValue total = ptx_mul(p, k->batch, ptx_int(r.in.image.height * r.in.image.width));
-  ptx_return_unless(p, ptx_setp(p, "lt.u32", thread, total));
-  r.pixel = thread;
+  Row r = {.k = k, .in = tensor_of(k, k->node->inputs[0])};
+  r.out = tensor_of(k, k->node->result);
+  r.pixel = kernel_thread(k, (int64_t)r.in.image.height * r.in.image.width);
   (k->node->op == OP_ARGMAX ? emit_argmax : emit_softmax)(&r);
   return true;
 }

@@ -11,10 +11,6 @@ static const MmaInstruction instructions[] = {
 
 enum { INSTRUCTION_COUNT = sizeof instructions / sizeof instructions[0] };
 
-const MmaInstruction *mma_at(uint32_t index) {
-  return index < INSTRUCTION_COUNT ? &instructions[index] : NULL;
-}
-
 const MmaInstruction *mma_find(const char *name) {
   for (uint32_t i = 0; i < INSTRUCTION_COUNT; i++)
     if (strcmp(instructions[i].name, name) == 0) return &instructions[i];

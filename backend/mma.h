@@ -15,20 +15,8 @@ typedef struct MmaInstruction {
   Engine engine;
 } MmaInstruction;
 
-const MmaInstruction *mma_at(uint32_t index);     /* NULL past the last */
 const MmaInstruction *mma_find(const char *name); /* NULL if unknown */
 /* The instruction of an engine for operands of the given signedness, which counts for bytes alone; NULL if none. */
 const MmaInstruction *mma_for(Engine engine, bool a_signed, bool b_signed);
-
-/* 32-bit registers that each of the 32 lanes holds of an operand tile or of the accumulators. */
-static inline int mma_a_registers(const MmaInstruction *mma) {
-  return mma->m * mma->k_words / 32;
-}
-static inline int mma_b_registers(const MmaInstruction *mma) {
-  return mma->n * mma->k_words / 32;
-}
-static inline int mma_d_registers(const MmaInstruction *mma) {
-  return mma->m * mma->n / 32;
-}
 
 #endif

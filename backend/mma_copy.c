@@ -1,8 +1,9 @@
 /* Tensor-core layers, first part of three: chunks of input pixels and of weights on their way to shared memory.
  *
  * A chunk is tile.k words of the reduction, which runs over (tap, channel word) of one plane. Which input pixel a word
- * belongs to is worked out where it is copied, so no im2col stands in memory. Words of pixels outside the image and past
- * the last tap are filled with zeros (cp.async with source size 0); the packed weights have zeros past the last tap too.
+ * belongs to is worked out where it is copied, so no im2col stands in memory. Words of pixels outside the image and
+ * past the last tap are filled with zeros (cp.async with source size 0); the packed weights have zeros past the last
+ * tap too.
  */
 #include "mma_kernel.h"
 
@@ -53,9 +54,7 @@ static void copy_row(Mma *m, int i, PtxValue dy, PtxValue dx, PtxValue in_filter
   Image in = m->in.image;
   PtxValue row = ptx_add(p, c->first_row, ptx_int(i * c->rows_apart));
   PtxValue y = ptx_add(p, c->rows[i].y, dy), x = ptx_add(p, c->rows[i].x, dx);
-  PtxValue inside = ptx_pred_and(p, ptx_setp(p, "lt.u32", y, ptx_int(in.height)),
-                                 ptx_setp(p, "lt.u32", x, ptx_int(in.width)));
-  inside = ptx_pred_and(p, inside, in_filter);
+  PtxValue inside = ptx_pred_and(p, inside_image(p, in, y, x), in_filter);
   PtxValue pixel = ptx_add(p, c->rows[i].image, ptx_mad(p, y, ptx_int(in.width), x));
   pixel = ptx_select(p, inside, pixel, ptx_int(0));
   PtxValue bytes = ptx_select(p, inside, ptx_int(4 * c->vector), ptx_int(0));
@@ -92,8 +91,8 @@ static void copy_weights(Mma *m, PtxValue chunk, PtxValue plane, PtxValue stage)
   to = ptx_add(p, stage, ptx_shl(p, to, 2));
   for (int row = 0; row < m->tile.n; row += rows_apart) {
     const char *guard = guard_rows(p, row + rows_apart > m->tile.n, first, m->tile.n - row);
-    ptx_raw(p, "%scp.async.cg.shared.global [%s+%d], [%s+%lld], 16;", guard, ptx_text(p, to), 4 * row * m->pitch,
-            ptx_text(p, from), 4LL * row * m->w.row_words);
+    const char *source = ptx_at(p, from, 4LL * row * m->w.row_words);
+    ptx_raw(p, "%scp.async.cg.shared.global %s, %s, 16;", guard, ptx_at(p, to, 4LL * row * m->pitch), source);
   }
 }
 

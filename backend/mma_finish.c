@@ -1,9 +1,9 @@
 /* Tensor-core layers, last part of three: from accumulators to the stored result.
  *
- * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8. They become exact
- * sums of level products (weights.h), go through the epilogue and are stored. Results in bit planes are packed without
- * moving bits between lanes: over the J tiles of a block of 8J channels a lane holds the 2J channels that the layout
- * (ir/type.h) makes neighbours, one store a plane. Second operands of an addition are read the same way.
+ * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8. They become
+ * exact sums of level products (weights.h), go through the epilogue and are stored. Results in bit planes are packed
+ * without moving bits between lanes: over the J tiles of a block of 8J channels a lane holds the 2J channels that the
+ * layout (ir/type.h) makes neighbours, one store a plane. Second operands of an addition are read the same way.
  */
 #include "mma_kernel.h"
 
@@ -28,7 +28,7 @@ typedef struct Results {
   Row rows[MAX_ROW_TILES][2];
   PtxValue words[MAX_ROW_TILES][2][8]; /* the bits of a run of channels, a plane each */
   PtxValue lane_channel;               /* of the lane's first column */
-  Other others[MAX_STEPS];             /* of each step that is an addition */
+  Other *others;                       /* of each step that is an addition */
   int i, h, j, e;                      /* the element under way: row tile, half, column tile, column of the two */
 } Results;
 
@@ -62,7 +62,8 @@ static PtxValue border_class(Mma *m, PtxValue pixel) {
 static Row place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
   Ptx *p = &m->k->ptx;
   Row row = {.border = ptx_int(0)};
-  row.pixel = ptx_add(p, ptx_add(p, m->first_pixel, m->warp_row), ptx_add(p, m->group, ptx_int(16 * tile + 8 * half)));
+  PtxValue first = ptx_add(p, m->first_pixel, m->warp_row); /* of the warp */
+  row.pixel = ptx_add(p, first, ptx_add(p, m->group, ptx_int(16 * tile + 8 * half)));
   row.exists = ptx_setp(p, "lt.u32", row.pixel, m->total_pixels);
   row.pixel = ptx_select(p, row.exists, row.pixel, ptx_int(0));
   if (m->w.border) {
@@ -97,7 +98,7 @@ static void place_others(Results *r) {
   int warp_n = m->tile.n / m->tile.warps_n;
   for (uint32_t s = 0; s < m->node->step_count; s++) {
     if (m->node->steps[s].op != OP_ADD) continue;
-    const Tensor *t = &m->epilogue.others[s];
+    const Tensor *t = &m->epilogue.steps[s].other;
     Layout l = t->type.layout;
     Other *o = &r->others[s];
     if (t->image.channels % m->tile.n) continue;
@@ -159,7 +160,7 @@ static Flow read_row(Results *r, Other *o, const Tensor *t) {
 static Flow read_other(void *user, uint32_t step, PtxValue pixel, PtxValue channel) {
   Results *r = user;
   Other *o = &r->others[step];
-  const Tensor *t = &r->m->epilogue.others[step];
+  const Tensor *t = &r->m->epilogue.steps[step].other;
   if (o->is_run) return read_run(r, o, t);
   if (o->is_row) return read_row(r, o, t);
   return load_element(&r->m->k->ptx, t, pixel, channel);
@@ -193,7 +194,8 @@ static void pack_bits(Mma *m, Results *r, int i, int h, int position, PtxValue s
     PtxValue bit = ptx_shr(p, stored, plane);
     if (bit.kind == OPERAND_IMMEDIATE || position == 0) bit = ptx_and(p, bit, ptx_int(1));
     PtxValue *word = &r->words[i][h][plane];
-    if (position == 0) *word = bit;
+    if (position == 0)
+      *word = bit;
     else {
       PtxValue next = ptx_new(p, CLASS_B32);
       ptx_raw(p, "bfi.b32 %s, %s, %s, %d, 1;", ptx_text(p, next), ptx_text(p, bit), ptx_text(p, *word), position);
@@ -231,15 +233,19 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
       Flow f = epilogue_apply(&m->epilogue, (Flow){m->node->main_type, exact, 0}, row->pixel, read_channel);
       PtxValue stored = flow_stored(p, f, t);
       if (type_is_quantized(t)) stored = ptx_select(p, valid, stored, ptx_int(0));
-      if (t->layout.kind == LAYOUT_PLANES) pack_bits(m, r, i, h, j % (t->layout.block / 8) * 2 + e, stored);
-      else store_element(m, r, i, h, channel, stored);
+      if (t->layout.kind == LAYOUT_PLANES)
+        pack_bits(m, r, i, h, j % (t->layout.block / 8) * 2 + e, stored);
+      else
+        store_element(m, r, i, h, channel, stored);
     }
 }
 
 void mma_finish(Mma *m) {
   Ptx *p = &m->k->ptx;
   Results r = {.m = m};
-  r.lane_channel = ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_shl(p, m->quad, 1));
+  r.others = ARENA_NEW(p->context, Other, m->node->step_count);
+  r.lane_channel = tile_channel(m, 0);
+  r.lane_channel = ptx_add(p, r.lane_channel, ptx_shl(p, m->quad, 1));
   finish_sums(m);
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++) r.rows[i][h] = place_row(m, i, h, r.lane_channel);

@@ -1,8 +1,8 @@
 /* A tensor-core layer's kernel under construction: what kernel_mma.c, mma_copy.c and mma_finish.c share. The picture of
  * the whole stands in README.md.
  *
- * Each function emits code where it is called; PtxValues of this struct are registers of the kernel, ints are known while
- * compiling. A warp is seen as lane = 4 * group + quad, as mma.def has it.
+ * Each function emits code where it is called; PtxValues of this struct are registers of the kernel, ints are known
+ * while compiling. A warp is seen as lane = 4 * group + quad, as mma.def has it.
  */
 #ifndef BACKEND_MMA_KERNEL_H
 #define BACKEND_MMA_KERNEL_H
@@ -13,13 +13,15 @@
 
 enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 16 }; /* instruction tiles a warp */
 
-/* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums. */
+/* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums.
+ */
 typedef struct CopyRow {
   PtxValue image; /* first pixel of its image, over the batch */
   PtxValue y, x;  /* input pixel of the window's first tap; y is far outside for rows past the last pixel */
 } CopyRow;
 
-/* How the threads share the copy of an input chunk: each copies `vector` words at one place of every rows_apart-th row. */
+/* How the threads share the copy of an input chunk: each copies `vector` words at one place of every rows_apart-th row.
+ */
 typedef struct InputCopy {
   int vector, vectors_per_row, rows_apart, row_count;
   PtxValue word, first_row;
@@ -55,7 +57,8 @@ typedef struct Position {
 
 /* kernel_mma.c. A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
 PtxValue mma_pair_word(Mma *m, PtxValue pair);
-PtxValue mma_stage(Mma *m, PtxValue stage); /* shared-memory address of a stage: tile.m input rows, tile.n weight rows */
+PtxValue mma_stage(Mma *m,
+                   PtxValue stage); /* shared-memory address of a stage: tile.m input rows, tile.n weight rows */
 
 /* mma_copy.c: global memory to a stage, asynchronously. */
 void mma_place_copies(Mma *m);

@@ -35,7 +35,9 @@ static void misuse(Ptx *p, const char *what, const char *mnemonic) {
   if (!p->error) p->error = arena_printf(p->context, "%s in PTX instruction %s", what, mnemonic);
 }
 
-PtxValue ptx_int(int64_t value) { return (PtxValue){OPERAND_IMMEDIATE, CLASS_B32, 0, (int32_t)(uint32_t)value}; }
+PtxValue ptx_int(int64_t value) {
+  return (PtxValue){OPERAND_IMMEDIATE, CLASS_B32, 0, (int32_t)(uint32_t)value};
+}
 
 PtxValue ptx_float(float value) {
   uint32_t bits;
@@ -43,7 +45,9 @@ PtxValue ptx_float(float value) {
   return (PtxValue){OPERAND_IMMEDIATE, CLASS_F32, 0, bits};
 }
 
-PtxValue ptx_new(Ptx *p, RegClass class) { return (PtxValue){OPERAND_REG, class, p->reg_count[class]++, 0}; }
+PtxValue ptx_new(Ptx *p, RegClass class) {
+  return (PtxValue){OPERAND_REG, class, p->reg_count[class]++, 0};
+}
 
 PtxValue ptx_variable(Ptx *p, PtxValue start) {
   PtxValue v = ptx_new(p, start.class);
@@ -105,8 +109,12 @@ static PtxValue emit(Ptx *p, const char *mnemonic, int count, const PtxValue *op
   return d;
 }
 
-PtxValue ptx_1(Ptx *p, const char *mnemonic, PtxValue a) { return emit(p, mnemonic, 1, (PtxValue[]){a}); }
-PtxValue ptx_2(Ptx *p, const char *mnemonic, PtxValue a, PtxValue b) { return emit(p, mnemonic, 2, (PtxValue[]){a, b}); }
+PtxValue ptx_1(Ptx *p, const char *mnemonic, PtxValue a) {
+  return emit(p, mnemonic, 1, (PtxValue[]){a});
+}
+PtxValue ptx_2(Ptx *p, const char *mnemonic, PtxValue a, PtxValue b) {
+  return emit(p, mnemonic, 2, (PtxValue[]){a, b});
+}
 PtxValue ptx_3(Ptx *p, const char *mnemonic, PtxValue a, PtxValue b, PtxValue c) {
   return emit(p, mnemonic, 3, (PtxValue[]){a, b, c});
 }
@@ -198,8 +206,7 @@ PtxValue ptx_load(Ptx *p, const char *space_type, RegClass class, PtxValue addre
 
 void ptx_load_pair(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue out[2]) {
   for (int i = 0; i < 2; i++) out[i] = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "ld.%s {%s, %s}, %s;", space_type, ptx_text(p, out[0]), ptx_text(p, out[1]),
-          ptx_at(p, address, offset));
+  ptx_raw(p, "ld.%s {%s, %s}, %s;", space_type, ptx_text(p, out[0]), ptx_text(p, out[1]), ptx_at(p, address, offset));
 }
 
 /* ptxas takes no immediates in stores of some types, so a store's value is put into a register. */
@@ -282,4 +289,6 @@ void ptx_end_if(Ptx *p) {
   text_add(&p->body, b.has_else ? "$end%" PRIu32 ":\n" : "$else%" PRIu32 ":\n", b.label);
 }
 
-void ptx_return_unless(Ptx *p, PtxValue pred) { ptx_raw(p, "@!%s ret;", ptx_text(p, pred)); }
+void ptx_return_unless(Ptx *p, PtxValue pred) {
+  ptx_raw(p, "@!%s ret;", ptx_text(p, pred));
+}

@@ -5,8 +5,8 @@
  * the classes of its operands; a mismatch is remembered and reported by ptx_finish as an internal error.
  * Registers are variables: ptx_assign may write one again.
  *
- * Calls emit in the order in which they run, and C leaves the order of a call's arguments open: where two arguments would
- * both emit, one of them is computed before. So the text is the same whatever compiler built the generator.
+ * Calls emit in the order in which they run, and C leaves the order of a call's arguments open: where two arguments
+ * would both emit, one of them is computed before. So the text is the same whatever compiler built the generator.
  */
 #ifndef BACKEND_PTX_H
 #define BACKEND_PTX_H
@@ -47,11 +47,11 @@ void ptx_begin(Ptx *p, Context *c);
 bool ptx_finish(Ptx *p, Text *module, const char *name, uint32_t threads);
 
 /* Operands. */
-PtxValue ptx_int(int64_t value);    /* CLASS_B32 immediate */
-PtxValue ptx_float(float value);    /* CLASS_F32 immediate, written as 0f........ */
+PtxValue ptx_int(int64_t value); /* CLASS_B32 immediate */
+PtxValue ptx_float(float value); /* CLASS_F32 immediate, written as 0f........ */
 PtxValue ptx_new(Ptx *p, RegClass class);
 PtxValue ptx_variable(Ptx *p, PtxValue start); /* a register of its own that begins as `start` */
-bool ptx_is_int(PtxValue o, int64_t value); /* an immediate with that value */
+bool ptx_is_int(PtxValue o, int64_t value);    /* an immediate with that value */
 
 /* Parameters: a pointer (already converted to the global space) and the batch. */
 PtxValue ptx_param_pointer(Ptx *p);
@@ -65,8 +65,8 @@ PtxValue ptx_3(Ptx *p, const char *mnemonic, PtxValue a, PtxValue b, PtxValue c)
 PtxValue ptx_convert(Ptx *p, const char *mnemonic, RegClass to, PtxValue a); /* cvt.*, mov between classes */
 void ptx_assign(Ptx *p, PtxValue to, PtxValue from);
 void ptx_raw(Ptx *p, const char *format, ...) __attribute__((format(printf, 2, 3))); /* one line, no checks */
-const char *ptx_text(Ptx *p, PtxValue o); /* how an operand is written */
-const char *ptx_at(Ptx *p, PtxValue address, int64_t offset); /* "[address+offset]" */
+const char *ptx_text(Ptx *p, PtxValue o);                                            /* how an operand is written */
+const char *ptx_at(Ptx *p, PtxValue address, int64_t offset);                        /* "[address+offset]" */
 
 /* Integer arithmetic, folded (ptx_arith.c); u32 wraps. */
 PtxValue ptx_add(Ptx *p, PtxValue a, PtxValue b);

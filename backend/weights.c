@@ -1,5 +1,5 @@
-/* Packs the weights of a tensor-core layer in the order in which its input is stored, and works out the corrections that
- * zero points and padding ask for (weights.h).
+/* Packs the weights of a tensor-core layer in the order in which its input is stored, and works out the corrections
+ * that zero points and padding ask for (weights.h).
  */
 #include "weights.h"
 
@@ -24,8 +24,8 @@ typedef struct Packing {
   const Node *node;
   const Value *weight;
   const Type *input;
-  StoredMap map;       /* of the weights */
-  int32_t bias;        /* stored = q + bias, or the level itself if `as_level` */
+  StoredMap map; /* of the weights */
+  int32_t bias;  /* stored = q + bias, or the level itself if `as_level` */
   bool as_level;
   int32_t channels_out, kernel_h, kernel_w, channels_in;
 } Packing;
@@ -72,8 +72,8 @@ static void pack_bytes(const Packing *s, PackedWeights *w) {
   for (int32_t o = 0; o < s->channels_out; o++)
     for (int32_t tap = 0; tap < w->taps; tap++)
       for (int32_t c = 0; c < s->channels_in; c++)
-        w->data[(int64_t)o * w->row_words + tap * w->words + c / 4] |=
-            (stored_of(s, weight_index(s, o, tap, c)) & 255) << c % 4 * 8;
+        w->data[(int64_t)o * w->row_words + tap * w->words + c / 4] |= (stored_of(s, weight_index(s, o, tap, c)) & 255)
+                                                                       << c % 4 * 8;
 }
 
 /* Which taps of one dimension lie inside the image at each output position, as [first, last). */
@@ -106,24 +106,38 @@ static int32_t classify(const Packing *s, int dim, int32_t size_in, int32_t size
   return count;
 }
 
-/* Per channel and tap, the sum of weight levels; then border of every class. */
+/* Sums of one output channel's weight levels over rectangles of taps, by a table: sums[r][c] is over the first r rows
+ * and c columns of taps. */
+static void sum_taps(const Packing *s, int32_t o, int64_t *sums) {
+  int32_t width = s->kernel_w + 1;
+  for (int32_t tap = 0; tap < s->kernel_h * s->kernel_w; tap++) {
+    int64_t sum = 0;
+    for (int32_t c = 0; c < s->channels_in; c++) sum += level_of(s, weight_index(s, o, tap, c));
+    int64_t *above = &sums[(int64_t)(tap / s->kernel_w) * width + tap % s->kernel_w], *here = above + width;
+    here[1] = sum + here[0] + above[1] - above[0];
+  }
+}
+
+static int64_t sum_inside(const Packing *s, const int64_t *sums, Span rows, Span columns) {
+  int64_t width = s->kernel_w + 1;
+  if (rows.first >= rows.last || columns.first >= columns.last) return 0;
+  return sums[rows.last * width + columns.last] - sums[rows.first * width + columns.last] -
+         sums[rows.last * width + columns.first] + sums[rows.first * width + columns.first];
+}
+
+/* border of every class. Like all parts of an accumulator it counts modulo 2^32: only their sum is known to fit. */
 static void fill_border(const Packing *s, PackedWeights *w, int32_t offset_in, int32_t pad_level, const Span *rows,
                         int32_t row_count, const Span *columns) {
-  int32_t *tap_sum = ARENA_NEW(s->graph->context, int32_t, w->taps);
+  int64_t *sums = ARENA_NEW(s->graph->context, int64_t, (int64_t)(s->kernel_h + 1) * (s->kernel_w + 1));
+  Span all_rows = {0, s->kernel_h}, all_columns = {0, s->kernel_w};
   for (int32_t o = 0; o < s->channels_out; o++) {
-    for (int32_t tap = 0; tap < w->taps; tap++) {
-      tap_sum[tap] = 0;
-      for (int32_t c = 0; c < s->channels_in; c++) tap_sum[tap] += level_of(s, weight_index(s, o, tap, c));
-    }
+    sum_taps(s, o, sums);
+    int64_t all = sum_inside(s, sums, all_rows, all_columns);
     for (int32_t r = 0; r < row_count; r++)
       for (int32_t k = 0; k < w->column_classes; k++) {
-        int64_t sum = 0;
-        for (int32_t tap = 0; tap < w->taps; tap++) {
-          int32_t kh = tap / s->kernel_w, kw = tap % s->kernel_w;
-          bool inside = kh >= rows[r].first && kh < rows[r].last && kw >= columns[k].first && kw < columns[k].last;
-          sum += (int64_t)tap_sum[tap] * (inside ? -offset_in : pad_level);
-        }
-        w->border[((int64_t)r * w->column_classes + k) * w->rows + o] = (int32_t)sum;
+        int64_t inside = sum_inside(s, sums, rows[r], columns[k]);
+        int64_t border = (all - inside) * pad_level - inside * offset_in;
+        w->border[((int64_t)r * w->column_classes + k) * w->rows + o] = (int32_t)(uint32_t)border;
       }
   }
 }
@@ -147,7 +161,8 @@ static void make_border(const Packing *s, PackedWeights *w, int32_t offset_in) {
 }
 
 PackedWeights weights_pack(const Graph *g, const Node *node) {
-  Packing s = {.graph = g, .node = node, .weight = graph_value(g, node->inputs[1]), .input = graph_type(g, node->inputs[0])};
+  Packing s = {
+      .graph = g, .node = node, .weight = graph_value(g, node->inputs[1]), .input = graph_type(g, node->inputs[0])};
   const Type *wt = &s.weight->type;
   bool conv = wt->rank == 4;
   s.channels_out = wt->dim[0];

@@ -14,15 +14,15 @@
  * over inside taps) + pad_level * (sum of level_w over outside taps). A class is a set of taps that lie inside.
  */
 typedef struct PackedWeights {
-  int planes;               /* of the weights: bits, or 1 for bytes */
-  bool is_signed;           /* bytes: s8 rather than u8 */
-  int32_t taps, words;      /* taps of the filter; 32-bit words a tap, plane and pixel of the input */
-  int32_t row_words;        /* words a filter row, a multiple of the tile's k; the rest is zero */
-  int32_t rows;             /* output channels, padded to CHANNEL_PADDING with zeros */
+  int planes;          /* of the weights: bits, or 1 for bytes */
+  bool is_signed;      /* bytes: s8 rather than u8 */
+  int32_t taps, words; /* taps of the filter; 32-bit words a tap, plane and pixel of the input */
+  int32_t row_words;   /* words a filter row, a multiple of the tile's k; the rest is zero */
+  int32_t rows;        /* output channels, padded to CHANNEL_PADDING with zeros */
   int32_t product_scale, sum_scale;
-  uint32_t *data;           /* [plane][row][row_words] */
+  uint32_t *data; /* [plane][row][row_words] */
   size_t bytes;
-  int32_t *border;          /* [class][row], NULL if all zero */
+  int32_t *border; /* [class][row], NULL if all zero */
   int32_t class_count, column_classes;
   uint32_t *row_class, *column_class; /* [OH], [OW]: class = row_class * column_classes + column_class */
 } PackedWeights;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds apnnc, compiles examples/digits and classifies its 540 held-out images: on GPU 0 where there is a GPU, on the CPU
-# device otherwise. Installs the Debian packages it misses. The last line is like
+# Builds apnnc, compiles examples/digits and classifies its 540 held-out images: on GPU 0 where there is a GPU, on the
+# CPU device otherwise. Installs the Debian packages it misses. The last line is like
 #
 #   accuracy: 97.2% (525 of 540) on cpu
 #

@@ -104,8 +104,13 @@ static Spread after_sums(Lower *l, const Node *n, const Spread *x) {
   int32_t groups = n->op == OP_CONV2D ? n->attrs.groups : 1;
   int64_t taps = type_elements(&w->type) / out / in;
   LevelMap map = type_level_map(&w->type);
-  Moments *moments = ARENA_NEW(l->context, Moments, x->channels);
-  for (int32_t c = 0; c < x->channels; c++) moments[c] = spread_moments(x, c);
+  int32_t channels = in * groups;
+  double *means = ARENA_NEW(l->context, double, channels), *variances = ARENA_NEW(l->context, double, channels);
+  for (int32_t c = 0; c < channels; c++) {
+    Moments m = c < x->channels ? spread_moments(x, c) : (Moments){means[c % x->channels], 0};
+    means[c] = m.mean;
+    variances[c] = c < x->channels ? m.deviation * m.deviation : variances[c % x->channels];
+  }
   Spread result = new_spread(l, out);
   const uint8_t *q = w->data;
   for (int32_t o = 0; o < out; o++) {
@@ -114,9 +119,8 @@ static Spread after_sums(Lower *l, const Node *n, const Spread *x) {
     for (int64_t t = 0; t < taps; t++)
       for (int32_t i = 0; i < in; i++) {
         double level = map.mult * (low < 0 ? (int8_t)*q++ : *q++) - map.offset;
-        const Moments *m = &moments[(first + i) % x->channels];
-        mean += level * m->mean;
-        variance += level * m->deviation * (level * m->deviation);
+        mean += level * means[first + i];
+        variance += level * level * variances[first + i];
       }
     set_normal(result.samples + (size_t)o * SPREAD_SAMPLES, step * mean, step * sqrt(variance));
   }

@@ -40,9 +40,10 @@ CUresult cuTensorMapEncodeTiled(void *result, int type, unsigned int rank, void 
   if (interleave || fill) return driver_fail(CUDA_ERROR_NOT_SUPPORTED, "tensor map: interleave and fill must be none");
   CUresult code = check_shape(rank, type_bytes[type], sizes, strides, box, steps);
   if (code) return code;
-  if (swizzle && box[0] * type_bytes[type] > span[swizzle]) {
-    return driver_fail(CUDA_ERROR_INVALID_VALUE, "tensor map: a row of the box is longer than the swizzle's %d bytes",
-                       span[swizzle]);
+  if (swizzle && box[0] * type_bytes[type] != span[swizzle]) {
+    return driver_fail(CUDA_ERROR_INVALID_VALUE,
+                       "tensor map: a row of the box has %u bytes; this device takes exactly the swizzle's %d",
+                       box[0] * type_bytes[type], span[swizzle]);
   }
   TensorMap map = {.magic = TENSOR_MAP_MAGIC, .address = (uint64_t)(uintptr_t)address, .rank = (uint8_t)rank,
                    .element_bytes = type_bytes[type], .swizzle = (uint8_t)swizzle, .strides = {type_bytes[type]}};

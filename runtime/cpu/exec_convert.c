@@ -1,12 +1,13 @@
 /* cvt between all integer types, binary32 and binary64. Guarantees: one rounding, in the mode the instruction names; real
  * to integer clamps to the range of the result and a NaN gives 0 (1 << (bits - 1) where 64 bits are involved, as PTX
- * says); integer to integer truncates, or clamps with .sat. */
+ * says); integer to integer truncates, or clamps with .sat. Between the real types a NaN keeps what of it fits, as on an
+ * sm_90 GPU. */
 #include "exec.h"
 
 #include <math.h>
 
 #define NAN32 0x7fffffffu
-#define NAN64 0x7ff8000000000000u
+#define QUIET64 0x0008000000000000u
 
 /* ---- lanes in and out ---- */
 
@@ -206,16 +207,29 @@ EXEC(cvt_f64_f64) {
     double x = as_double(a[lane]);
     double r = integral ? round_integral(x, in->mod[MOD_ROUND]) : x;
     if (in->mod[MOD_SAT] != MOD_NONE) r = r > 0 ? (r < 1 ? r : 1) : 0;
-    t[lane] = r != r ? NAN64 : double_bits(r);
+    t[lane] = r != r ? a[lane] | QUIET64 : double_bits(r);
   }
   keep64(w, in, 0, t, mask);
+}
+
+/* A NaN keeps its sign and the upper bits of its payload, and becomes quiet; .sat makes it zero. */
+static inline uint32_t narrow_nan(uint64_t bits) {
+  return (uint32_t)(bits >> 32 & 0x80000000) | 0x7fc00000 | (uint32_t)(bits >> 29 & 0x3fffff);
 }
 
 EXEC(cvt_f32_f64) {
   const uint64_t *a = lanes64(w, in, 1);
   uint32_t t[LANES];
-  EACH_LANE t[lane] = finish32(in, flush(in, round_to_f32(as_double(a[lane]), in->mod[MOD_ROUND])));
+  EACH_LANE {
+    double x = as_double(a[lane]);
+    bool keeps_nan = x != x && in->mod[MOD_SAT] == MOD_NONE;
+    t[lane] = keeps_nan ? narrow_nan(a[lane]) : finish32(in, flush(in, round_to_f32(x, in->mod[MOD_ROUND])));
+  }
   keep32(w, in, 0, t, mask);
+}
+
+static inline uint64_t widen_nan(uint32_t bits) {
+  return (uint64_t)(bits & 0x80000000) << 32 | (uint64_t)(bits & 0x7fffffff) << 29 | 0x7ff8000000000000u;
 }
 
 EXEC(cvt_f64_f32) {
@@ -224,7 +238,7 @@ EXEC(cvt_f64_f32) {
   EACH_LANE {
     double r = flush(in, as_float(a[lane]));
     if (in->mod[MOD_SAT] != MOD_NONE) r = r > 0 ? (r < 1 ? r : 1) : 0;
-    t[lane] = r != r ? NAN64 : double_bits(r);
+    t[lane] = r != r ? widen_nan(a[lane]) : double_bits(r);
   }
   keep64(w, in, 0, t, mask);
 }

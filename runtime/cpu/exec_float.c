@@ -1,15 +1,23 @@
-/* Real arithmetic. Guarantees: every operation is rounded once, to nearest even; a NaN result is 0x7fffffff in binary32
- * and 0x7ff8000000000000 with the sign of the hardware's choice left out in binary64; subnormals are kept unless the
- * instruction says .ftz. */
+/* Real arithmetic. Guarantees: every operation is rounded once, to nearest even; a NaN result is 0x7fffffff in binary32;
+ * in binary64 it is the operand's NaN made quiet, or 0xfff8000000000000 where no operand is one (as an sm_90 GPU does);
+ * subnormals are kept unless the instruction says .ftz. */
 #include "exec.h"
 
 #include <math.h>
 
 #define NAN32 0x7fffffffu
-#define NAN64 0x7ff8000000000000u
+#define NAN64 0xfff8000000000000u
+#define QUIET64 0x0008000000000000u
 
 static inline uint32_t canonical32(float r) { return r != r ? NAN32 : float_bits(r); }
-static inline uint64_t canonical64(double r) { return r != r ? NAN64 : double_bits(r); }
+
+/* A NaN result: that of the second operand, of the third, of the first, or a new one. */
+static inline uint64_t result64(double r, double x, double y, double z) {
+  if (r == r) return double_bits(r);
+  if (y != y) return double_bits(y) | QUIET64;
+  if (z != z) return double_bits(z) | QUIET64;
+  return x != x ? double_bits(x) | QUIET64 : NAN64;
+}
 
 /* Subnormals to zero of the same sign. */
 static inline float flush(float x) {
@@ -115,8 +123,7 @@ EXEC(copysign_f32) {
     uint64_t t[LANES];                                                                                                 \
     EACH_LANE {                                                                                                        \
       double x = as_double(a[lane]), y = as_double(b[lane]), z = as_double(c[lane]);                                   \
-      (void)y, (void)z;                                                                                                \
-      t[lane] = canonical64(expression);                                                                               \
+      t[lane] = result64(expression, x, y, z);                                                                         \
     }                                                                                                                  \
     keep64(w, in, 0, t, mask);                                                                                         \
   }
@@ -144,7 +151,10 @@ DOUBLE_OP(max_f64, 2, greatest64(x, y))
 EXEC(neg_f64) {
   const uint64_t *a = lanes64(w, in, 1);
   uint64_t t[LANES];
-  EACH_LANE t[lane] = a[lane] ^ (uint64_t)1 << 63;
+  EACH_LANE {
+    double x = as_double(a[lane]);
+    t[lane] = x != x ? a[lane] | QUIET64 : a[lane] ^ (uint64_t)1 << 63;
+  }
   keep64(w, in, 0, t, mask);
 }
 

@@ -77,7 +77,7 @@ static int device_close(void **state) {
   return cu.cuCtxPopCurrent_v2(NULL) || cu.cuDevicePrimaryCtxRelease_v2(0) || dlclose(cu.library);
 }
 
-#define PTX_HEADER ".version 8.0\n.target sm_90a\n.address_size 64\n"
+#define PTX_HEADER ".version 8.4\n.target sm_90a\n.address_size 64\n"
 
 static inline CUmodule device_module(const char *ptx) {
   CUmodule module;

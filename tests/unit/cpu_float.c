@@ -148,7 +148,7 @@ REFERENCE(r_neg, a ^ 0x80000000)
 REFERENCE(r_abs, a & 0x7fffffff)
 static const Case cases_sign[] = {{"neg.f32 %rd, %ra;", r_neg}, {"abs.f32 %rd, %ra;", r_abs}};
 
-/* The payload of a binary64 NaN is left out: it is made zero before it is compared. */
+/* Where two operands may be NaNs, which one's payload comes out is left open: it is made zero before it is compared. */
 static uint64_t cd(double x) { return isnan(x) ? 0 : db(x); }
 #define NO_NAN " { .reg .pred %n; setp.nan.f64 %n, %d, %d; selp.b64 %d, 0, %d, %n; }"
 static double least64(double x, double y) { return isnan(x) ? y : isnan(y) ? x : x == y ? (signbit(x) ? x : y) : x < y ? x : y; }
@@ -164,7 +164,12 @@ REFERENCE(r_max64, cd(greatest64(d(a), d(b))))
 REFERENCE(r_neg64, isnan(d(a)) ? 0 : a ^ (uint64_t)1 << 63)
 REFERENCE(r_cmp64, d(a) <= d(b))
 REFERENCE(r_floor64, cd(floor(d(a))))
-REFERENCE(r_from_single64, cd((double)f(a)))
+REFERENCE(r_from_single64, isnan(f(a)) ? (a & 0x80000000) << 32 | (a & 0x7fffffff) << 29 | 0x7ff8000000000000u : db((double)f(a)))
+static uint64_t quiet(double x, double r) { return isnan(x) ? db(x) | (uint64_t)1 << 51 : isnan(r) ? 0xfff8000000000000u : db(r); }
+REFERENCE(r_sqrt_nan, quiet(d(a), sqrt(d(a))))
+REFERENCE(r_add_one, quiet(d(a), d(a) + 1))
+REFERENCE(r_floor_nan, quiet(d(a), floor(d(a))))
+REFERENCE(r_neg_nan, isnan(d(a)) ? db(d(a)) | (uint64_t)1 << 51 : a ^ (uint64_t)1 << 63)
 
 static const Case cases_double[] = {
     {"add.rn.f64 %d, %a, %b;" NO_NAN, r_add64},
@@ -178,7 +183,11 @@ static const Case cases_double[] = {
     {"neg.f64 %d, %a;" NO_NAN, r_neg64},
     {"{ .reg .pred %l; setp.le.f64 %l, %a, %b; selp.b64 %d, 1, 0, %l; }", r_cmp64},
     {"cvt.rmi.f64.f64 %d, %a;" NO_NAN, r_floor64},
-    {"cvt.f64.f32 %d, %ra;" NO_NAN, r_from_single64},
+    {"cvt.f64.f32 %d, %ra;", r_from_single64},
+    {"sqrt.rn.f64 %d, %a;", r_sqrt_nan},
+    {"add.rn.f64 %d, %a, 0d3FF0000000000000;", r_add_one},
+    {"cvt.rmi.f64.f64 %d, %a;", r_floor_nan},
+    {"neg.f64 %d, %a;", r_neg_nan},
 };
 
 /* ---- conversions ---- */
@@ -224,12 +233,15 @@ static const Case cases_single_to_long[] = {{"cvt.rni.s64.f32 %d, %ra;", r_rni_s
 
 REFERENCE(r_d_s32, clamped(rint(d(a)), INT32_MIN, INT32_MAX, (uint32_t)INT32_MIN, INT32_MAX, 0x80000000))
 REFERENCE(r_d_u32, clamped(trunc(d(a)), 0, UINT32_MAX, 0, UINT32_MAX, 0x80000000))
-REFERENCE(r_d_f32, cf((float)d(a)))
+static uint64_t narrow(uint64_t a, float r) {
+  return isnan(d(a)) ? (a >> 32 & 0x80000000) | 0x7fc00000 | (a >> 29 & 0x3fffff) : fb(r);
+}
+REFERENCE(r_d_f32, narrow(a, (float)d(a)))
 static float toward_zero(double x) {
   float r = (float)x;
   return fabs((double)r) > fabs(x) ? nextafterf(r, 0) : r;
 }
-REFERENCE(r_d_f32_rz, cf(toward_zero(d(a))))
+REFERENCE(r_d_f32_rz, narrow(a, toward_zero(d(a))))
 static const Case cases_from_double[] = {{"cvt.rni.s32.f64 %rd, %a;", r_d_s32},
                                          {"cvt.rzi.u32.f64 %rd, %a;", r_d_u32},
                                          {"cvt.rn.f32.f64 %rd, %a;", r_d_f32},

