@@ -1,24 +1,14 @@
-/* The MMA_B1 and MMA_S8 engines: convolution and matrix product on mma.sync, without im2col in memory.
+/* The engines on tensor cores: convolution and matrix product, without im2col in memory.
  *
  * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and an
  * input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is one
  * set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch of
- * planes whose combination stays in registers). Bytes are the case of one plane each. Every chunk is copied to one of two
- * stages of shared memory (mma_copy.c) while the products of the one before are under way. What the sums lack to be sums
- * of levels, and the layer's epilogue, follow at the end (mma_finish.c).
- *
- * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t + 1
- * instead, one 8-byte load, which permutes the reduction and changes nothing.
+ * planes whose combination stays in registers). Bytes are the case of one plane each. Chunks are copied to stages of
+ * shared memory (mma_stage.c, mma_copy.c) while earlier ones are multiplied, on mma.sync (mma_sync.c) or on wgmma
+ * (mma_async.c); accumulators lie in registers alike. What the sums lack to be sums of levels, and the layer's epilogue,
+ * follow at the end (mma_finish.c).
  */
 #include "mma_kernel.h"
-
-static PtxValue stage_bytes(const Mma *m) {
-  return ptx_int(4 * (m->tile.m + m->tile.n) * m->pitch);
-}
-
-PtxValue mma_stage(Mma *m, PtxValue stage) {
-  return ptx_mad(&m->k->ptx, stage, stage_bytes(m), m->shared);
-}
 
 PtxValue mma_pair_word(Mma *m, PtxValue pair) {
   Ptx *p = &m->k->ptx;
@@ -82,12 +72,17 @@ static void place_thread(Mma *m) {
 
 /* --- accumulators --- */
 
-static void for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r)) {
+/* Column tiles of accumulators: wgmma sums the input in columns of its own. */
+static int accumulator_tiles(const Mma *m) {
+  return m->column_tiles + (m->w.sum_scale && engine_uses_wgmma(m->node->engine) ? SUM_TILES : 0);
+}
+
+void mma_for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r)) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < m->column_tiles; j++)
+    for (int j = 0; j < accumulator_tiles(m); j++)
       for (int r = 0; r < 4; r++) visit(p, m->accumulators[i][j][r]);
-    if (m->w.sum_scale)
+    if (m->w.sum_scale && !engine_uses_wgmma(m->node->engine))
       for (int h = 0; h < 2; h++) visit(p, m->sums[i][h]);
   }
 }
@@ -103,82 +98,34 @@ static void shift_left(Ptx *p, PtxValue r) {
 static void make_accumulators(Mma *m) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < m->column_tiles; j++)
+    for (int j = 0; j < accumulator_tiles(m); j++)
       for (int r = 0; r < 4; r++) m->accumulators[i][j][r] = ptx_new(p, CLASS_B32);
-    for (int h = 0; h < 2; h++) m->sums[i][h] = ptx_new(p, CLASS_B32);
+    for (int h = 0; h < 2; h++)
+      m->sums[i][h] = engine_uses_wgmma(m->node->engine) && m->w.sum_scale ? m->accumulators[i][m->column_tiles][2 * h]
+                                                                           : ptx_new(p, CLASS_B32);
   }
-  for_each_accumulator(m, set_zero);
+  mma_for_each_accumulator(m, set_zero);
 }
 
-/* --- products of a chunk --- */
-
-/* Adds the stored numbers in one register of the input to a sum; `mask` is zero but with weight plane 0. */
-static void add_sum(Mma *m, PtxValue sum, PtxValue word, PtxValue mask) {
+void mma_shift_if(Mma *m, PtxValue due) {
   Ptx *p = &m->k->ptx;
-  if (m->node->engine == ENGINE_MMA_B1) {
-    PtxValue count = ptx_1(p, "popc.b32", ptx_and(p, word, mask));
-    ptx_raw(p, "add.s32 %s, %s, %s;", ptx_text(p, sum), ptx_text(p, sum), ptx_text(p, count));
-  } else {
-    const char *mnemonic = m->in.type.kind == ELEM_UINT ? "dp4a.u32.u32" : "dp4a.s32.u32";
-    ptx_raw(p, "%s %s, %s, 0x01010101, %s;", mnemonic, ptx_text(p, sum), ptx_text(p, word), ptx_text(p, sum));
-  }
-}
-
-static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, PtxValue mask) {
-  Ptx *p = &m->k->ptx;
-  PtxValue a[MAX_ROW_TILES][2][2]; /* [tile][half][word] */
-  for (int i = 0; i < m->row_tiles; i++)
-    for (int h = 0; h < 2; h++) {
-      ptx_load_pair(p, "shared.v2.b32", a_base, 4LL * ((16 * i + 8 * h) * m->pitch + 8 * step), a[i][h]);
-      if (m->w.sum_scale)
-        for (int w = 0; w < 2; w++) add_sum(m, m->sums[i][h], a[i][h][w], mask);
-    }
-  for (int j = 0; j < m->column_tiles; j++) {
-    PtxValue b[2];
-    ptx_load_pair(p, "shared.v2.b32", b_base, 4LL * (8 * j * m->pitch + 8 * step), b);
-    for (int i = 0; i < m->row_tiles; i++) {
-      const PtxValue *d = m->accumulators[i][j];
-      const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
-                                           ptx_text(p, d[2]), ptx_text(p, d[3]));
-      ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers,
-              ptx_text(p, a[i][0][0]), ptx_text(p, a[i][1][0]), ptx_text(p, a[i][0][1]), ptx_text(p, a[i][1][1]),
-              ptx_text(p, b[0]), ptx_text(p, b[1]), registers);
-    }
-  }
-}
-
-/* Before the first chunk of a pair of lower significance, the accumulators double. */
-static void shift_for_pair(Mma *m, Position at, PtxValue pair) {
-  if (m->pair_count == 1) return;
-  Ptx *p = &m->k->ptx;
-  PtxValue due = ptx_pred_and(p, ptx_setp(p, "eq.s32", at.chunk, ptx_int(0)),
-                              ptx_setp(p, "ge.u32", pair, ptx_int(1 << 16)));
   ptx_if(p, due);
-  for_each_accumulator(m, shift_left);
+  mma_for_each_accumulator(m, shift_left);
   ptx_end_if(p);
 }
 
-static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
-  Ptx *p = &m->k->ptx;
-  PtxValue pair = mma_pair_word(m, at.pair);
-  shift_for_pair(m, at, pair);
-  PtxValue mask = ptx_int(-1); /* S2 counts each input plane once: with weight plane 0 */
-  if (m->w.sum_scale && m->pair_count > 1) {
-    PtxValue first = ptx_setp(p, "eq.s32", ptx_and(p, pair, ptx_int(255)), ptx_int(0));
-    mask = ptx_select(p, first, ptx_int(-1), ptx_int(0));
-  }
-  PtxValue base = mma_stage(m, stage);
-  PtxValue a_row = ptx_add(p, m->warp_row, m->group);
-  PtxValue b_row = ptx_add(p, ptx_add(p, m->warp_column, m->group), ptx_int(m->tile.m));
-  PtxValue words = ptx_shl(p, m->quad, 1);
-  PtxValue a_base = ptx_add(p, base, ptx_shl(p, ptx_mad(p, a_row, ptx_int(m->pitch), words), 2));
-  PtxValue b_base = ptx_add(p, base, ptx_shl(p, ptx_mad(p, b_row, ptx_int(m->pitch), words), 2));
-  for (int step = 0; step < m->tile.k / 8; step++) multiply_step(m, a_base, b_base, step, mask);
+PtxValue mma_pair_shifts(Mma *m, PtxValue pair) {
+  return ptx_setp(&m->k->ptx, "ge.u32", pair, ptx_int(1 << 16));
 }
 
-/* --- the reduction --- */
+PtxValue mma_pair_is_first(Mma *m, PtxValue pair) {
+  Ptx *p = &m->k->ptx;
+  return ptx_setp(p, "eq.s32", ptx_and(p, pair, ptx_int(255)), ptx_int(0));
+}
 
-static Position position_start(Mma *m) {
+/* --- places in the reduction --- */
+
+Position mma_position_start(Mma *m) {
   Ptx *p = &m->k->ptx;
   Position at = {ptx_new(p, CLASS_B32), ptx_new(p, CLASS_B32)};
   ptx_assign(p, at.pair, ptx_int(0));
@@ -186,7 +133,7 @@ static Position position_start(Mma *m) {
   return at;
 }
 
-static void position_next(Mma *m, Position at) {
+void mma_position_next(Mma *m, Position at) {
   Ptx *p = &m->k->ptx;
   PtxValue next = ptx_add(p, at.chunk, ptx_int(1));
   PtxValue wrap = ptx_setp(p, "eq.s32", next, ptx_int(m->chunks));
@@ -194,39 +141,23 @@ static void position_next(Mma *m, Position at) {
   ptx_assign(p, at.pair, ptx_add(p, at.pair, ptx_select(p, wrap, ptx_int(1), ptx_int(0))));
 }
 
-static void reduce(Mma *m) {
-  Ptx *p = &m->k->ptx;
-  int total = m->pair_count * m->chunks;
-  Position copy = position_start(m), at = position_start(m);
-  mma_copy_chunk(m, copy, ptx_int(0));
-  ptx_raw(p, "cp.async.commit_group;");
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(total), ptx_int(1));
-  position_next(m, copy);
-  PtxValue stage = ptx_and(p, i, ptx_int(1));
-  ptx_if(p, ptx_setp(p, "lt.s32", i, ptx_int(total - 1)));
-  mma_copy_chunk(m, copy, ptx_2(p, "xor.b32", stage, ptx_int(1)));
-  ptx_end_if(p);
-  ptx_raw(p, "cp.async.commit_group;");
-  ptx_raw(p, "cp.async.wait_group 1;");
-  ptx_raw(p, "bar.sync 0;");
-  multiply_chunk(m, at, stage);
-  position_next(m, at);
-  ptx_raw(p, "bar.sync 0;");
-  ptx_end_for(p);
-  ptx_raw(p, "cp.async.wait_group 0;");
-}
-
 /* --- the kernel --- */
+
+/* Four warps of a wgmma compute 64 rows, and all columns. */
+static bool fits_wgmma(const Tile *t) {
+  bool columns = t->n == 8 || t->n == 24 || t->n % 16 == 0;
+  return t->m == 16 * t->warps_m && t->warps_m % 4 == 0 && t->warps_n == 1 && columns && t->stages >= 2;
+}
 
 static bool fits(Mma *m) {
   const Tile *t = &m->tile;
   int warp_n = t->warps_n ? t->n / t->warps_n : 0;
   int block = m->out.type.layout.kind == LAYOUT_PLANES ? m->out.type.layout.block : 8;
   bool shape = m->instruction && t->warps_m && t->warps_n && t->m / t->warps_m == 16 * m->row_tiles &&
-               warp_n == 8 * m->column_tiles && warp_n % block == 0 && t->k % 8 == 0 && CHANNEL_PADDING % t->n == 0 &&
-               t->stages == 2;
+               warp_n == 8 * m->column_tiles && warp_n % block == 0 && t->k % 8 == 0 && CHANNEL_PADDING % t->n == 0;
   bool fitting = shape && m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES &&
                  32 * t->warps_m * t->warps_n >= t->k;
+  fitting = fitting && (engine_uses_wgmma(m->node->engine) ? fits_wgmma(t) : t->stages == 2);
   if (!fitting) {
     diag(m->k->graph->context, DIAG_INTERNAL, m->node->loc, "a tile that the mma kernel cannot compute");
     diag_seen(m->k->graph->context, "%ux%ux%u in %ux%u warps", t->m, t->n, t->k, t->warps_m, t->warps_n);
@@ -236,7 +167,7 @@ static bool fits(Mma *m) {
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Mma m = {.k = k, .node = k->node, .tile = *t, .pitch = (int)tile_row_words(t)};
+  Mma m = {.k = k, .node = k->node, .tile = *t, .row_bytes = 4 * (int)tile_row_words(t)};
   m.row_tiles = t->warps_m ? t->m / t->warps_m / 16 : 0;
   m.column_tiles = t->warps_n ? t->n / t->warps_n / 8 : 0;
   if (!t->k) return fits(&m);
@@ -246,7 +177,7 @@ bool kernel_mma(Kernel *k) {
   place_thread(&m);
   mma_place_copies(&m);
   make_accumulators(&m);
-  reduce(&m);
+  (engine_uses_wgmma(m.node->engine) ? mma_reduce_async : mma_reduce_sync)(&m);
   mma_finish(&m);
   return true;
 }
