@@ -86,6 +86,8 @@ typedef bool (*KernelOf)(Kernel *k);
 static const KernelOf kernel_of[ENGINE_COUNT] = {
     [ENGINE_MMA_B1] = kernel_mma,
     [ENGINE_MMA_S8] = kernel_mma,
+    [ENGINE_WGMMA_B1] = kernel_mma,
+    [ENGINE_WGMMA_S8] = kernel_mma,
     [ENGINE_DIRECT] = kernel_direct,
     [ENGINE_ROW] = kernel_row,
 };

@@ -1,24 +1,14 @@
-/* The MMA_B1 and MMA_S8 engines: convolution and matrix product on mma.sync, without im2col in memory.
+/* The engines on tensor cores: convolution and matrix product, without im2col in memory.
  *
- * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and
- * an input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is
- * one set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch
- * of planes whose combination stays in registers). Bytes are the case of one plane each. Every chunk is copied to one
- * of two stages of shared memory (mma_copy.c) while the products of the one before are under way. What the sums lack to
- * be sums of levels, and the layer's epilogue, follow at the end (mma_finish.c).
- *
- * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t +
- * 1 instead, one 8-byte load, which permutes the reduction and changes nothing.
+ * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and an
+ * input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is one
+ * set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch of
+ * planes whose combination stays in registers). Bytes are the case of one plane each. Chunks are copied to stages of
+ * shared memory (mma_stage.c, mma_copy.c) while earlier ones are multiplied, on mma.sync (mma_sync.c) or on wgmma
+ * (mma_async.c); accumulators lie in registers alike. What the sums lack to be sums of levels, and the layer's epilogue,
+ * follow at the end (mma_finish.c).
  */
 #include "mma_kernel.h"
-
-static PtxValue stage_bytes(const Mma *m) {
-  return ptx_int(4 * (m->tile.m + m->tile.n) * m->pitch);
-}
-
-PtxValue mma_stage(Mma *m, PtxValue stage) {
-  return ptx_mad(&m->k->ptx, stage, stage_bytes(m), m->shared);
-}
 
 PtxValue mma_pair_word(Mma *m, PtxValue pair) {
   Ptx *p = &m->k->ptx;
@@ -79,12 +69,17 @@ static void place_thread(Mma *m) {
 
 /* --- accumulators --- */
 
-static void for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r)) {
+/* Column tiles of accumulators: wgmma sums the input in columns of its own. */
+static int accumulator_tiles(const Mma *m) {
+  return m->column_tiles + (m->w.sum_scale && engine_uses_wgmma(m->node->engine) ? SUM_TILES : 0);
+}
+
+void mma_for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r)) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < m->column_tiles; j++)
+    for (int j = 0; j < accumulator_tiles(m); j++)
       for (int r = 0; r < 4; r++) visit(p, m->accumulators[i][j][r]);
-    if (m->w.sum_scale)
+    if (m->w.sum_scale && !engine_uses_wgmma(m->node->engine))
       for (int h = 0; h < 2; h++) visit(p, m->sums[i][h]);
   }
 }
@@ -100,82 +95,34 @@ static void shift_left(Ptx *p, PtxValue r) {
 static void make_accumulators(Mma *m) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < m->column_tiles; j++)
+    for (int j = 0; j < accumulator_tiles(m); j++)
       for (int r = 0; r < 4; r++) m->accumulators[i][j][r] = ptx_new(p, CLASS_B32);
-    for (int h = 0; h < 2; h++) m->sums[i][h] = ptx_new(p, CLASS_B32);
+    for (int h = 0; h < 2; h++)
+      m->sums[i][h] = engine_uses_wgmma(m->node->engine) && m->w.sum_scale ? m->accumulators[i][m->column_tiles][2 * h]
+                                                                           : ptx_new(p, CLASS_B32);
   }
-  for_each_accumulator(m, set_zero);
+  mma_for_each_accumulator(m, set_zero);
 }
 
-/* --- products of a chunk --- */
-
-/* Adds the stored numbers in one register of the input to a sum; `mask` is zero but with weight plane 0. */
-static void add_sum(Mma *m, PtxValue sum, PtxValue word, PtxValue mask) {
+void mma_shift_if(Mma *m, PtxValue due) {
   Ptx *p = &m->k->ptx;
-  if (m->node->engine == ENGINE_MMA_B1) {
-    PtxValue count = ptx_1(p, "popc.b32", ptx_and(p, word, mask));
-    ptx_raw(p, "add.s32 %s, %s, %s;", ptx_text(p, sum), ptx_text(p, sum), ptx_text(p, count));
-  } else {
-    const char *mnemonic = m->in.type.kind == ELEM_UINT ? "dp4a.u32.u32" : "dp4a.s32.u32";
-    ptx_raw(p, "%s %s, %s, 0x01010101, %s;", mnemonic, ptx_text(p, sum), ptx_text(p, word), ptx_text(p, sum));
-  }
-}
-
-static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, PtxValue mask) {
-  Ptx *p = &m->k->ptx;
-  PtxValue a[MAX_ROW_TILES][2][2]; /* [tile][half][word] */
-  for (int i = 0; i < m->row_tiles; i++)
-    for (int h = 0; h < 2; h++) {
-      ptx_load_pair(p, "shared.v2.b32", a_base, 4LL * ((16 * i + 8 * h) * m->pitch + 8 * step), a[i][h]);
-      if (m->w.sum_scale)
-        for (int w = 0; w < 2; w++) add_sum(m, m->sums[i][h], a[i][h][w], mask);
-    }
-  for (int j = 0; j < m->column_tiles; j++) {
-    PtxValue b[2];
-    ptx_load_pair(p, "shared.v2.b32", b_base, 4LL * (8 * j * m->pitch + 8 * step), b);
-    for (int i = 0; i < m->row_tiles; i++) {
-      const PtxValue *d = m->accumulators[i][j];
-      const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
-                                           ptx_text(p, d[2]), ptx_text(p, d[3]));
-      ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers, ptx_text(p, a[i][0][0]),
-              ptx_text(p, a[i][1][0]), ptx_text(p, a[i][0][1]), ptx_text(p, a[i][1][1]), ptx_text(p, b[0]),
-              ptx_text(p, b[1]), registers);
-    }
-  }
-}
-
-/* Before the first chunk of a pair of lower significance, the accumulators double. */
-static void shift_for_pair(Mma *m, Position at, PtxValue pair) {
-  if (m->pair_count == 1) return;
-  Ptx *p = &m->k->ptx;
-  PtxValue begins = ptx_setp(p, "eq.s32", at.chunk, ptx_int(0));
-  PtxValue shifts = ptx_setp(p, "ge.u32", pair, ptx_int(1 << 16));
-  ptx_if(p, ptx_pred_and(p, begins, shifts));
-  for_each_accumulator(m, shift_left);
+  ptx_if(p, due);
+  mma_for_each_accumulator(m, shift_left);
   ptx_end_if(p);
 }
 
-static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
-  Ptx *p = &m->k->ptx;
-  PtxValue pair = mma_pair_word(m, at.pair);
-  shift_for_pair(m, at, pair);
-  PtxValue mask = ptx_int(-1); /* S2 counts each input plane once: with weight plane 0 */
-  if (m->w.sum_scale && m->pair_count > 1) {
-    PtxValue first = ptx_setp(p, "eq.s32", ptx_and(p, pair, ptx_int(255)), ptx_int(0));
-    mask = ptx_select(p, first, ptx_int(-1), ptx_int(0));
-  }
-  PtxValue base = mma_stage(m, stage);
-  PtxValue a_row = ptx_add(p, m->warp_row, m->group);
-  PtxValue b_row = ptx_add(p, ptx_add(p, m->warp_column, m->group), ptx_int(m->tile.m));
-  PtxValue words = ptx_shl(p, m->quad, 1);
-  PtxValue a_base = ptx_add(p, base, ptx_shl(p, ptx_mad(p, a_row, ptx_int(m->pitch), words), 2));
-  PtxValue b_base = ptx_add(p, base, ptx_shl(p, ptx_mad(p, b_row, ptx_int(m->pitch), words), 2));
-  for (int step = 0; step < m->tile.k / 8; step++) multiply_step(m, a_base, b_base, step, mask);
+PtxValue mma_pair_shifts(Mma *m, PtxValue pair) {
+  return ptx_setp(&m->k->ptx, "ge.u32", pair, ptx_int(1 << 16));
 }
 
-/* --- the reduction --- */
+PtxValue mma_pair_is_first(Mma *m, PtxValue pair) {
+  Ptx *p = &m->k->ptx;
+  return ptx_setp(p, "eq.s32", ptx_and(p, pair, ptx_int(255)), ptx_int(0));
+}
 
-static Position position_start(Mma *m) {
+/* --- places in the reduction --- */
+
+Position mma_position_start(Mma *m) {
   Ptx *p = &m->k->ptx;
   Position at;
   at.pair = ptx_variable(p, ptx_int(0));
@@ -183,7 +130,7 @@ static Position position_start(Mma *m) {
   return at;
 }
 
-static void position_next(Mma *m, Position at) {
+void mma_position_next(Mma *m, Position at) {
   Ptx *p = &m->k->ptx;
   PtxValue next = ptx_add(p, at.chunk, ptx_int(1));
   PtxValue wrap = ptx_setp(p, "eq.s32", next, ptx_int(m->chunks));
@@ -191,32 +138,16 @@ static void position_next(Mma *m, Position at) {
   ptx_assign(p, at.pair, ptx_add(p, at.pair, ptx_select(p, wrap, ptx_int(1), ptx_int(0))));
 }
 
-static void reduce(Mma *m) {
-  Ptx *p = &m->k->ptx;
-  int total = m->pair_count * m->chunks;
-  Position copy = position_start(m), at = position_start(m);
-  mma_copy_chunk(m, copy, ptx_int(0));
-  ptx_raw(p, "cp.async.commit_group;");
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(total), ptx_int(1));
-  position_next(m, copy);
-  PtxValue stage = ptx_and(p, i, ptx_int(1));
-  ptx_if(p, ptx_setp(p, "lt.s32", i, ptx_int(total - 1)));
-  mma_copy_chunk(m, copy, ptx_2(p, "xor.b32", stage, ptx_int(1)));
-  ptx_end_if(p);
-  ptx_raw(p, "cp.async.commit_group;");
-  ptx_raw(p, "cp.async.wait_group 1;");
-  ptx_raw(p, "bar.sync 0;");
-  multiply_chunk(m, at, stage);
-  position_next(m, at);
-  ptx_raw(p, "bar.sync 0;");
-  ptx_end_for(p);
-  ptx_raw(p, "cp.async.wait_group 0;");
-}
-
 /* --- the kernel --- */
 
-/* A tile that the code above computes: whole warps of instruction tiles, whole blocks of packed results, and copies in
- * which the threads of a block share rows evenly. */
+/* Four warps of a wgmma compute 64 rows, and all columns. */
+static bool tile_fits_wgmma(const Tile *t) {
+  bool columns = t->n == 8 || t->n == 24 || t->n % 16 == 0;
+  return t->m == 16 * t->warps_m && t->warps_m % 4 == 0 && t->warps_n == 1 && columns && t->stages >= 2;
+}
+
+/* A tile that the code of this engine computes: whole warps of instruction tiles, whole blocks of packed results, and
+ * copies in which the threads of a block share rows evenly. */
 static bool tile_fits(const Mma *m) {
   const Tile *t = &m->tile;
   int threads = 32 * t->warps_m * t->warps_n;
@@ -224,8 +155,9 @@ static bool tile_fits(const Mma *m) {
   bool warps = t->m == 16 * m->row_tiles * t->warps_m && t->n == 8 * m->column_tiles * t->warps_n &&
                m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES;
   bool whole = t->n / t->warps_n % block == 0 && CHANNEL_PADDING % t->n == 0;
-  bool copies = t->k % 8 == 0 && threads % t->k == 0 && t->stages == 2 && t->split_k == 1;
-  if (m->row_tiles && m->column_tiles && warps && whole && copies) return true;
+  bool copies = t->k % 8 == 0 && threads % t->k == 0 && t->split_k == 1;
+  bool unit = engine_uses_wgmma(m->node->engine) ? tile_fits_wgmma(t) : t->stages == 2;
+  if (m->row_tiles && m->column_tiles && warps && whole && copies && unit) return true;
   return bad_plan(m->k->graph, m->node, "no kernel has a tile of %u x %u x %u in %u x %u warps, %u stages, split %u",
                   t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k);
 }
@@ -234,17 +166,17 @@ static bool tile_fits(const Mma *m) {
 static bool find_instruction(Mma *m) {
   const Target *target = m->k->emitter->target;
   const MmaInstruction *i = mma_for(m->node->engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
+  uint32_t rows = engine_uses_wgmma(m->node->engine) ? 64 : 16;
   m->instruction = i;
   for (uint32_t r = 0; i && r < target->mma_count; r++)
     if (target->mma[r].native && mma_find(target->mma[r].name) == i)
-      return (i->m == 16 && i->n == 8 && i->k_words == 8) ||
-             bad_plan(m->k->graph, m->node, "no kernel uses %s", i->name);
+      return (i->m == rows && i->k_words == 8) || bad_plan(m->k->graph, m->node, "no kernel uses %s", i->name);
   return bad_plan(m->k->graph, m->node, "%s has no %s", target->name, i ? i->name : "instruction for its operands");
 }
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Mma m = {.k = k, .node = k->node, .tile = *t, .pitch = (int)tile_row_words(t)};
+  Mma m = {.k = k, .node = k->node, .tile = *t, .row_bytes = 4 * (int)tile_row_words(t)};
   m.row_tiles = t->m / t->warps_m / 16;
   m.column_tiles = t->n / t->warps_n / 8;
   m.in = tensor_of(k, k->node->inputs[0]);
@@ -256,7 +188,7 @@ bool kernel_mma(Kernel *k) {
   place_thread(&m);
   mma_place_copies(&m);
   make_accumulators(&m);
-  reduce(&m);
+  (engine_uses_wgmma(m.node->engine) ? mma_reduce_async : mma_reduce_sync)(&m);
   mma_finish(&m);
   return true;
 }

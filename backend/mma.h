@@ -9,7 +9,7 @@ typedef enum MmaOperand { MMA_OPERAND_B1, MMA_OPERAND_S8, MMA_OPERAND_U8 } MmaOp
 typedef struct MmaInstruction {
   const char *name;     /* row of mma.def, and MmaRate.name of the targets that have it */
   const char *mnemonic; /* PTX, with all qualifiers */
-  uint8_t m, n;         /* rows of A, rows of B */
+  uint16_t m, n;        /* rows of A, rows of B */
   uint8_t k_words;      /* 32-bit words of one operand row */
   MmaOperand a, b;
   Engine engine;

@@ -59,7 +59,7 @@ static void copy_row(Mma *m, int i, PtxValue dy, PtxValue dx, PtxValue in_filter
   pixel = ptx_select(p, inside, pixel, ptx_int(0));
   PtxValue bytes = ptx_select(p, inside, ptx_int(4 * c->vector), ptx_int(0));
   PtxValue from = ptx_address(p, words, pixel, (int64_t)layout_pixel_bytes(&m->in.type));
-  PtxValue to = ptx_add(p, stage, ptx_shl(p, ptx_mad(p, row, ptx_int(m->pitch), c->word), 2));
+  PtxValue to = ptx_add(p, stage, mma_input_offset(m, row, c->word));
   const char *guard = guard_rows(p, c->row_count * c->rows_apart > m->tile.m, row, m->tile.m);
   ptx_raw(p, "%scp.async.%s.shared.global [%s], [%s], %d, %s;", guard, c->vector == 4 ? "cg" : "ca", ptx_text(p, to),
           ptx_text(p, from), 4 * c->vector, ptx_text(p, bytes));
@@ -87,12 +87,11 @@ static void copy_weights(Mma *m, PtxValue chunk, PtxValue plane, PtxValue stage)
   PtxValue line = ptx_add(p, ptx_mad(p, plane, ptx_int(m->w.rows), m->first_channel), first);
   PtxValue from = ptx_address(p, m->weights, line, 4LL * m->w.row_words);
   from = ptx_address(p, from, ptx_mad(p, chunk, ptx_int(m->tile.k), word), 4);
-  PtxValue to = ptx_mad(p, ptx_add(p, first, ptx_int(m->tile.m)), ptx_int(m->pitch), word);
-  to = ptx_add(p, stage, ptx_shl(p, to, 2));
+  PtxValue to = ptx_add(p, stage, mma_weight_offset(m, first, word));
   for (int row = 0; row < m->tile.n; row += rows_apart) {
     const char *guard = guard_rows(p, row + rows_apart > m->tile.n, first, m->tile.n - row);
     const char *source = ptx_at(p, from, 4LL * row * m->w.row_words);
-    ptx_raw(p, "%scp.async.cg.shared.global %s, %s, 16;", guard, ptx_at(p, to, 4LL * row * m->pitch), source);
+    ptx_raw(p, "%scp.async.cg.shared.global %s, %s, 16;", guard, ptx_at(p, to, (int64_t)row * m->row_bytes), source);
   }
 }
 

@@ -11,7 +11,8 @@
 #include "mma.h"
 #include "weights.h"
 
-enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 16 }; /* instruction tiles a warp */
+/* Instruction tiles of 16 x 8 a warp; SUM_TILES more hold the columns that sum the input (mma_async.c). */
+enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 16, SUM_TILES = WGMMA_SUM_ROWS / 8 };
 
 /* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums.
  */
@@ -37,7 +38,7 @@ typedef struct Mma {
   Epilogue epilogue;
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
-  int pitch;                   /* words between rows of shared memory */
+  int row_bytes;               /* between rows of a stage of shared memory */
   int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
   PtxValue weights, pairs, border, row_class, column_class; /* device constants */
   PtxValue thread, lane, group, quad;
@@ -46,7 +47,7 @@ typedef struct Mma {
   PtxValue total_pixels;               /* of the batch */
   PtxValue shared;
   InputCopy copy;
-  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES][4];
+  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 
@@ -57,8 +58,24 @@ typedef struct Position {
 
 /* kernel_mma.c. A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
 PtxValue mma_pair_word(Mma *m, PtxValue pair);
-PtxValue mma_stage(Mma *m,
-                   PtxValue stage); /* shared-memory address of a stage: tile.m input rows, tile.n weight rows */
+void mma_for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r));
+PtxValue mma_pair_shifts(Mma *m, PtxValue pair);   /* predicate: of lower significance than the pair before */
+PtxValue mma_pair_is_first(Mma *m, PtxValue pair); /* predicate: of weight plane 0, which S2 goes with */
+void mma_shift_if(Mma *m, PtxValue due);           /* the accumulators double */
+Position mma_position_start(Mma *m);
+void mma_position_next(Mma *m, Position at);
+
+/* mma_stage.c: where things lie in shared memory, for either instruction. A stage holds tile.m input rows and tile.n weight
+ * rows of tile.k words each. `word` is the place in a row, a multiple of the words that are copied at once. */
+PtxValue mma_stage(Mma *m, PtxValue stage);
+PtxValue mma_input_offset(Mma *m, PtxValue row, PtxValue word); /* bytes from the stage's start */
+PtxValue mma_weight_offset(Mma *m, PtxValue row, PtxValue word);
+int mma_input_piece_bytes(const Mma *m); /* wgmma: between 16-byte pieces of a row */
+int mma_weight_piece_bytes(const Mma *m);
+
+/* mma_sync.c, mma_async.c: the reduction on mma.sync, on wgmma. */
+void mma_reduce_sync(Mma *m);
+void mma_reduce_async(Mma *m);
 
 /* mma_copy.c: global memory to a stage, asynchronously. */
 void mma_place_copies(Mma *m);

@@ -43,7 +43,7 @@ static uint32_t stored_of(const Packing *s, int64_t index) {
 static void choose_storage(Packing *s, PackedWeights *w) {
   const Type *t = &s->weight->type;
   LevelMap map = type_level_map(t);
-  bool planes = s->node->engine == ENGINE_MMA_B1, is_signed = t->kind != ELEM_UINT;
+  bool planes = engine_uses_planes(s->node->engine), is_signed = t->kind != ELEM_UINT;
   w->planes = planes ? t->bits : 1;
   s->bias = planes && is_signed ? 1 << (t->bits - 1) : 0;
   s->as_level = !planes && type_level_min(t) >= INT8_MIN && type_level_max(t) <= INT8_MAX;
@@ -172,7 +172,7 @@ PackedWeights weights_pack(const Graph *g, const Node *node) {
 
   PackedWeights w = {.taps = s.kernel_h * s.kernel_w};
   choose_storage(&s, &w);
-  bool planes = node->engine == ENGINE_MMA_B1;
+  bool planes = engine_uses_planes(node->engine);
   w.words = (int32_t)s.input->layout.pitch / (planes ? 32 : 4);
   w.row_words = (w.taps * w.words + node->tile.k - 1) / node->tile.k * node->tile.k;
   w.rows = (s.channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;

@@ -10,7 +10,12 @@ const OpInfo op_info[OP_COUNT] = {
 };
 
 const char *const engine_name[ENGINE_COUNT] = {
-#define ENGINE(ENUM, name) #name,
+#define ENGINE(ENUM, name, operand) #name,
+#include "engines.def"
+#undef ENGINE
+};
+const LayoutKind engine_operand[ENGINE_COUNT] = {
+#define ENGINE(ENUM, name, operand) LAYOUT_##operand,
 #include "engines.def"
 #undef ENGINE
 };

@@ -62,12 +62,17 @@ typedef struct Step {
 
 /* The unit that computes a layer; chosen by the engine pass, see plan.h. */
 typedef enum Engine {
-#define ENGINE(ENUM, name) ENGINE_##ENUM,
+#define ENGINE(ENUM, name, operand) ENGINE_##ENUM,
 #include "engines.def"
 #undef ENGINE
   ENGINE_COUNT
 } Engine;
 extern const char *const engine_name[ENGINE_COUNT];
+extern const LayoutKind engine_operand[ENGINE_COUNT]; /* layout of the first operand; LAYOUT_NONE: any */
+
+static inline bool engine_uses_tensor_cores(Engine e) { return engine_operand[e] != LAYOUT_NONE; }
+static inline bool engine_uses_planes(Engine e) { return engine_operand[e] == LAYOUT_PLANES; }
+static inline bool engine_uses_wgmma(Engine e) { return e == ENGINE_WGMMA_B1 || e == ENGINE_WGMMA_S8; }
 
 /* Block tile of a tensor-core layer: m output pixels by n output channels, computed by warps_m x warps_n warps; each
  * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time. */
@@ -76,12 +81,15 @@ typedef struct Tile {
   uint8_t warps_m, warps_n, stages, split_k;
 } Tile;
 
-/* Words between rows of a tile in shared memory, such that the 8-byte loads of half a warp touch every bank once. */
-static inline uint32_t tile_row_words(const Tile *t) {
-  return t->k == 8 ? 8 : t->k + 8u;
-}
-static inline uint32_t tile_shared_bytes(const Tile *t) {
-  return 4u * t->stages * (t->m + t->n) * tile_row_words(t);
+/* Shared memory of a tensor-core layer. mma.sync: rows of the tile's m + n rows lie tile_row_words apart, such that the
+ * 8-byte loads of half a warp touch every bank once. wgmma: the 16-byte pieces of all rows at one place of the reduction
+ * lie together, input and weights apart, with one row's room between pieces so that copies touch every bank; behind the
+ * weights stand WGMMA_SUM_ROWS rows that sum the input. */
+enum { WGMMA_SUM_ROWS = 16 };
+static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }
+static inline uint32_t tile_shared_bytes(const Tile *t, Engine engine) {
+  uint32_t rows = (uint32_t)t->m + t->n;
+  return 4u * t->stages * (engine_uses_wgmma(engine) ? t->k * (rows + WGMMA_SUM_ROWS + 2) : rows * tile_row_words(t));
 }
 
 /* Grid: x = ceil(batch * x_mul / x_div), y constant. */

@@ -53,8 +53,8 @@ static Layout bytes_for_tensor_cores(const Type *t) {
 
 Layout preferred_layout(const Type *t, Engine engine) {
   if (!type_is_quantized(t)) return layout_dense(t);
-  if (engine == ENGINE_MMA_B1) return planes_of_greatest_block(t);
-  if (engine == ENGINE_MMA_S8) return bytes_for_tensor_cores(t);
+  if (engine_uses_tensor_cores(engine))
+    return engine_uses_planes(engine) ? planes_of_greatest_block(t) : bytes_for_tensor_cores(t);
   Type planes = *t, bytes = *t;
   planes.layout = planes_of_greatest_block(t);
   bytes.layout = layout_bytes(t, type_channels(t) >= 4 ? 4 : 1);
@@ -68,7 +68,7 @@ uint32_t reduction_words(const Graph *g, const Node *node, const Type *x) {
 }
 
 int plane_pairs(const Graph *g, const Node *node, Engine engine) {
-  if (engine != ENGINE_MMA_B1) return 1;
+  if (!engine_uses_planes(engine)) return 1;
   return graph_type(g, node->inputs[0])->bits * graph_type(g, node->inputs[1])->bits;
 }
 
@@ -79,6 +79,12 @@ double engine_tera_ops(const Target *target, Engine engine) {
     if (rate->engine == engine && rate->native && rate->tera_ops > best) best = rate->tera_ops;
   }
   return best;
+}
+
+bool engine_on_request(const Target *target, Engine engine) {
+  for (uint32_t i = 0; i < target->mma_count; i++)
+    if (target->mma[i].engine == engine) return target->mma[i].on_request;
+  return false;
 }
 
 /* A CUDA core does one multiply-add where its popc serves 32 one-bit ones. */
@@ -95,7 +101,7 @@ static double tensor_core_microseconds(const Graph *g, const Node *node, Engine 
   Image image = type_image(&node->main_type);
   double m = (double)round_up((int64_t)image.height * image.width * batch, 16);
   double n = (double)round_up(image.channels, 8);
-  double k = (double)round_up(reduction_words(g, node, &x), 8) * (engine == ENGINE_MMA_B1 ? 32 : 4);
+  double k = (double)round_up(reduction_words(g, node, &x), 8) * (engine_uses_planes(engine) ? 32 : 4);
   return 2 * m * n * k * plane_pairs(g, node, engine) / (engine_tera_ops(target, engine) * 1e6);
 }
 
@@ -112,7 +118,7 @@ static double weight_bytes(const Graph *g, const Node *node, Engine engine) {
   if (!engine_uses_tensor_cores(engine)) return (double)type_elements(w);
   Type x = *graph_type(g, node->inputs[0]);
   x.layout = preferred_layout(&x, engine);
-  return 4.0 * w->dim[0] * reduction_words(g, node, &x) * (engine == ENGINE_MMA_B1 ? w->bits : 1);
+  return 4.0 * w->dim[0] * reduction_words(g, node, &x) * (engine_uses_planes(engine) ? w->bits : 1);
 }
 
 static double traffic_bytes(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
@@ -131,7 +137,7 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   ValueId x = node->inputs[0];
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
-  if (engine == ENGINE_MMA_S8 ? dense.pitch % 4 == 0 : !engine_uses_tensor_cores(engine)) return 0;
+  if (engine_operand[engine] == LAYOUT_BYTES ? dense.pitch % 4 == 0 : !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
   return bytes * batch / (target->copy_gb_per_s * 1e3) + target->launch_us;
 }

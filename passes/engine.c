@@ -6,7 +6,7 @@
  */
 #include "plan.h"
 
-enum { MOST_ENGINES = 3 };
+enum { MOST_ENGINES = 5 };
 
 /* The engines that an operation can run on, best first where they cost the same. */
 typedef struct Choice {
@@ -15,8 +15,8 @@ typedef struct Choice {
 } Choice;
 
 static const Choice choices[] = {
-    {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT}},
-    {OP_LINEAR, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT}},
+    {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
+    {OP_LINEAR, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_ARGMAX, {ENGINE_ROW}},
     {OP_SOFTMAX, {ENGINE_ROW}},
     {OP_RESHAPE, {ENGINE_VIEW, ENGINE_DIRECT}},
@@ -27,10 +27,6 @@ static const Engine *engines_of(Op op) {
   const Choice *choice = choices;
   while (choice->op != op && choice->op != OP_NONE) choice++;
   return choice->engines;
-}
-
-bool engine_uses_tensor_cores(Engine engine) {
-  return engine == ENGINE_MMA_B1 || engine == ENGINE_MMA_S8;
 }
 
 /* The memory of a graph input or output belongs to the user, so no other value can share it. */
@@ -64,6 +60,7 @@ static Engine choose_engine(const Graph *g, const Node *node, const PassOptions 
     double microseconds = cost_of_node(g, node, engines[i], options->target, batch, &why);
     if (microseconds < 0) continue;
     if (engines[i] == options->force_engine) return engines[i];
+    if (engine_on_request(options->target, engines[i])) continue;
     if (best != ENGINE_NONE && microseconds >= least) continue;
     best = engines[i];
     least = microseconds;

@@ -58,7 +58,7 @@ static void explain_engine(const Graph *g, const Node *node, const PassOptions *
   fprintf(out, "  engine    %s", engine_name[node->engine]);
   if (own >= 0) fprintf(out, ", estimated %.2f us", own);
   int pairs = plane_pairs(g, node, node->engine);
-  if (node->engine == ENGINE_MMA_B1) fprintf(out, " for %d one-bit product%s", pairs, pairs == 1 ? "" : "s");
+  if (engine_uses_planes(node->engine)) fprintf(out, " for %d one-bit product%s", pairs, pairs == 1 ? "" : "s");
   bool forced = options->force_engine != ENGINE_NONE && node->engine == options->force_engine;
   fprintf(out, "%s\n", forced ? ", as the options say" : "");
 }
@@ -66,7 +66,7 @@ static void explain_engine(const Graph *g, const Node *node, const PassOptions *
 /* Only products have a choice worth a line. */
 static void explain_rejected(const Graph *g, const Node *node, const PassOptions *options, FILE *out) {
   if (node->op != OP_CONV2D && node->op != OP_LINEAR) return;
-  static const Engine rivals[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT};
+  static const Engine rivals[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
   for (size_t i = 0; i < sizeof rivals / sizeof rivals[0]; i++) {
     if (rivals[i] == node->engine) continue;
     const char *why = NULL;
@@ -74,7 +74,8 @@ static void explain_rejected(const Graph *g, const Node *node, const PassOptions
     if (cost < 0)
       fprintf(out, "  rejected  %s: %s\n", engine_name[rivals[i]], why);
     else
-      fprintf(out, "  rejected  %s: estimated %.2f us\n", engine_name[rivals[i]], cost);
+      fprintf(out, "  rejected  %s: estimated %.2f us%s\n", engine_name[rivals[i]], cost,
+              engine_on_request(options->target, rivals[i]) ? ", but chosen only by --engine" : "");
   }
 }
 

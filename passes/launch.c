@@ -22,7 +22,7 @@ static Launch launch_tensor_cores(const Graph *g, const Node *node) {
                   .x_div = tile->m,
                   .y = (channels + tile->n - 1) / tile->n,
                   .threads = 32u * tile->warps_m * tile->warps_n,
-                  .shared_bytes = tile_shared_bytes(tile)};
+                  .shared_bytes = tile_shared_bytes(tile, node->engine)};
 }
 
 static uint32_t words_of_pixel(const Type *t) {
@@ -58,6 +58,8 @@ static LaunchOf *const launch_of[ENGINE_COUNT] = {
     [ENGINE_NONE] = launch_nothing,
     [ENGINE_MMA_B1] = launch_tensor_cores,
     [ENGINE_MMA_S8] = launch_tensor_cores,
+    [ENGINE_WGMMA_B1] = launch_tensor_cores,
+    [ENGINE_WGMMA_S8] = launch_tensor_cores,
     [ENGINE_DIRECT] = launch_direct,
     [ENGINE_ROW] = launch_row,
     [ENGINE_VIEW] = launch_nothing,

@@ -16,9 +16,8 @@ typedef struct Readers {
 } Readers;
 
 static bool engine_reads(Engine engine, Layout layout) {
-  if (engine == ENGINE_MMA_B1) return layout.kind == LAYOUT_PLANES;
-  if (engine == ENGINE_MMA_S8) return layout.kind == LAYOUT_BYTES && layout.pitch % 4 == 0;
-  return true;
+  if (!engine_uses_tensor_cores(engine)) return true;
+  return layout.kind == engine_operand[engine] && (layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0);
 }
 
 static bool same_layout(Layout a, Layout b) {
@@ -131,7 +130,7 @@ static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *option
   Layout candidates[] = {preferred_layout(t, ENGINE_MMA_B1), preferred_layout(t, ENGINE_MMA_S8), layout_dense(t)};
   Layout best = candidates[0];
   double least = bytes_moved(t, best, readers, options);
-  int count = has_reader(readers, ENGINE_MMA_S8) ? 2 : 3; /* pixels at 16-byte addresses copy faster than dense ones */
+  int count = has_reader(readers, ENGINE_MMA_S8) || has_reader(readers, ENGINE_WGMMA_S8) ? 2 : 3; /* pixels at 16-byte addresses copy faster than dense ones */
   for (int i = 1; i < count; i++) {
     double bytes = bytes_moved(t, candidates[i], readers, options);
     if (bytes >= least) continue;

@@ -16,10 +16,10 @@ uint32_t reduction_words(const Graph *g, const Node *node, const Type *x);
 /* One-bit products for each product of numbers: planes of weights times planes of activations. 1 on bytes. */
 int plane_pairs(const Graph *g, const Node *node, Engine engine);
 double engine_tera_ops(const Target *target, Engine engine); /* of the best native instruction; 0 if there is none */
+bool engine_on_request(const Target *target, Engine engine); /* chosen only where the options force it */
 
 /* engine.c */
 bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const Target *target, const char **why);
-bool engine_uses_tensor_cores(Engine engine);
 
 /* layout.c: bytes of one image that a node reads from memory besides constants, and writes, as the layouts stand. */
 uint64_t bytes_read(const Graph *g, const Node *node);

@@ -24,6 +24,7 @@ static const uint8_t step_words[] = {8, 16, 32};
 
 enum {
   STAGES = 2,
+  WGMMA_STAGES = 3,
   MOST_ACCUMULATORS = 64, /* registers a thread */
   OTHER_REGISTERS = 64,   /* addresses, fragments, constants of the epilogue */
   SM_REGISTERS = 65536,
@@ -39,8 +40,10 @@ static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
 }
 
-static bool tile_fits(const Tile *tile, const Type *result, const Target *target) {
-  if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
+static bool tile_fits(const Tile *tile, const Type *result, Engine engine, const Target *target) {
+  if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile, engine) > target->shared_bytes) return false;
+  if (engine_uses_wgmma(engine) && (tile->m != 16 * tile->warps_m || tile->warps_m % 4 || tile->warps_n != 1))
+    return false; /* four warps compute 64 rows, and all columns */
   return result->layout.kind != LAYOUT_PLANES || tile->n / tile->warps_n % result->layout.block == 0;
 }
 
@@ -58,10 +61,10 @@ static double divide_up(double a, double b) {
 }
 
 /* Blocks that an SM runs side by side. */
-static double resident_blocks(const Tile *tile, const Target *target) {
+static double resident_blocks(const Tile *tile, Engine engine, const Target *target) {
   int threads = 32 * tile->warps_m * tile->warps_n;
   int by_registers = SM_REGISTERS / (threads * (accumulators(tile) + OTHER_REGISTERS));
-  int by_shared = (int)(target->shared_bytes / tile_shared_bytes(tile));
+  int by_shared = (int)(target->shared_bytes / tile_shared_bytes(tile, engine));
   return lesser(lesser(by_registers, by_shared), (double)MOST_THREADS / threads);
 }
 
@@ -71,13 +74,13 @@ static double resident_blocks(const Tile *tile, const Target *target) {
 double tile_microseconds(const Graph *g, const Node *node, const Tile *tile, const Target *target, uint32_t batch) {
   Image image = type_image(&node->main_type);
   double grid = divide_up((double)image.height * image.width * batch, tile->m) * divide_up(image.channels, tile->n);
-  double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, target));
+  double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, node->engine, target));
   double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
   double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
   double warps = at_once * tile->warps_m * tile->warps_n;
   double rate =
       engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
-  double products = 2.0 * tile->m * tile->n * tile->k * (node->engine == ENGINE_MMA_B1 ? 32 : 4) / rate;
+  double products = 2.0 * tile->m * tile->n * tile->k * (engine_uses_planes(node->engine) ? 32 : 4) / rate;
   double copies =
       4.0 * (tile->m + tile->n) * tile->k / (2e9 * target->copy_gb_per_s / target->sm_count); /* L2: twice */
   double waiting = divide_up(blocks, at_once) * (steps * step_latency + block_latency);
@@ -91,8 +94,8 @@ static Tile choose_tile(const Graph *g, const Node *node, const PassOptions *opt
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
     for (size_t k = 0; k < sizeof step_words; k++) {
       const Shape *s = &shapes[i];
-      Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1};
-      if (!tile_fits(&tile, result, options->target)) continue;
+      Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, (uint8_t)(engine_uses_wgmma(node->engine) ? WGMMA_STAGES : STAGES), 1};
+      if (!tile_fits(&tile, result, node->engine, options->target)) continue;
       double microseconds = tile_microseconds(g, node, &tile, options->target, options->max_batch);
       if (best.m && microseconds >= least) continue;
       best = tile;

@@ -1,0 +1,84 @@
+/* Tensor-core layers, the reduction on mma.sync: two stages, the copy of a chunk under way while the one before is
+ * multiplied.
+ *
+ * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t + 1
+ * instead, one 8-byte load, which permutes the reduction and changes nothing.
+ */
+#include "mma_kernel.h"
+
+/* --- products of a chunk --- */
+
+/* Adds the stored numbers in one register of the input to a sum; `mask` is zero but with weight plane 0. */
+static void add_sum(Mma *m, PtxValue sum, PtxValue word, PtxValue mask) {
+  Ptx *p = &m->k->ptx;
+  if (engine_uses_planes(m->node->engine)) {
+    PtxValue count = ptx_1(p, "popc.b32", ptx_and(p, word, mask));
+    ptx_raw(p, "add.s32 %s, %s, %s;", ptx_text(p, sum), ptx_text(p, sum), ptx_text(p, count));
+  } else {
+    const char *mnemonic = m->in.type.kind == ELEM_UINT ? "dp4a.u32.u32" : "dp4a.s32.u32";
+    ptx_raw(p, "%s %s, %s, 0x01010101, %s;", mnemonic, ptx_text(p, sum), ptx_text(p, word), ptx_text(p, sum));
+  }
+}
+
+static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, PtxValue mask) {
+  Ptx *p = &m->k->ptx;
+  PtxValue a[MAX_ROW_TILES][2][2]; /* [tile][half][word] */
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      ptx_load_pair(p, "shared.v2.b32", a_base, (int64_t)(16 * i + 8 * h) * m->row_bytes + 32 * step, a[i][h]);
+      if (m->w.sum_scale)
+        for (int w = 0; w < 2; w++) add_sum(m, m->sums[i][h], a[i][h][w], mask);
+    }
+  for (int j = 0; j < m->column_tiles; j++) {
+    PtxValue b[2];
+    ptx_load_pair(p, "shared.v2.b32", b_base, (int64_t)8 * j * m->row_bytes + 32 * step, b);
+    for (int i = 0; i < m->row_tiles; i++) {
+      const PtxValue *d = m->accumulators[i][j];
+      const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
+                                           ptx_text(p, d[2]), ptx_text(p, d[3]));
+      ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers,
+              ptx_text(p, a[i][0][0]), ptx_text(p, a[i][1][0]), ptx_text(p, a[i][0][1]), ptx_text(p, a[i][1][1]),
+              ptx_text(p, b[0]), ptx_text(p, b[1]), registers);
+    }
+  }
+}
+
+static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
+  Ptx *p = &m->k->ptx;
+  PtxValue pair = mma_pair_word(m, at.pair);
+  if (m->pair_count > 1)
+    mma_shift_if(m, ptx_pred_and(p, ptx_setp(p, "eq.s32", at.chunk, ptx_int(0)), mma_pair_shifts(m, pair)));
+  PtxValue mask = ptx_int(-1); /* S2 counts each input plane once: with weight plane 0 */
+  if (m->w.sum_scale && m->pair_count > 1)
+    mask = ptx_select(p, mma_pair_is_first(m, pair), ptx_int(-1), ptx_int(0));
+  PtxValue base = mma_stage(m, stage);
+  PtxValue a_row = ptx_add(p, m->warp_row, m->group);
+  PtxValue b_row = ptx_add(p, m->warp_column, m->group);
+  PtxValue words = ptx_shl(p, m->quad, 1);
+  PtxValue a_base = ptx_add(p, base, mma_input_offset(m, a_row, words));
+  PtxValue b_base = ptx_add(p, base, mma_weight_offset(m, b_row, words));
+  for (int step = 0; step < m->tile.k / 8; step++) multiply_step(m, a_base, b_base, step, mask);
+}
+
+void mma_reduce_sync(Mma *m) {
+  Ptx *p = &m->k->ptx;
+  int total = m->pair_count * m->chunks;
+  Position copy = mma_position_start(m), at = mma_position_start(m);
+  mma_copy_chunk(m, copy, ptx_int(0));
+  ptx_raw(p, "cp.async.commit_group;");
+  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(total), ptx_int(1));
+  mma_position_next(m, copy);
+  PtxValue stage = ptx_and(p, i, ptx_int(1));
+  ptx_if(p, ptx_setp(p, "lt.s32", i, ptx_int(total - 1)));
+  mma_copy_chunk(m, copy, ptx_2(p, "xor.b32", stage, ptx_int(1)));
+  ptx_end_if(p);
+  ptx_raw(p, "cp.async.commit_group;");
+  ptx_raw(p, "cp.async.wait_group 1;");
+  ptx_raw(p, "bar.sync 0;");
+  multiply_chunk(m, at, stage);
+  mma_position_next(m, at);
+  ptx_raw(p, "bar.sync 0;");
+  ptx_end_for(p);
+  ptx_raw(p, "cp.async.wait_group 0;");
+}
+
