@@ -125,7 +125,7 @@ static bool check_mma(const Check *c) {
   const Node *node = c->node;
   const Tile *t = &node->tile;
   const Layout in = graph_type(c->g, node->inputs[0])->layout;
-  bool planes = node->engine == ENGINE_MMA_B1;
+  bool planes = engine_uses_planes(node->engine);
   if ((node->op != OP_CONV2D && node->op != OP_LINEAR) || node->attrs.groups != 1)
     return bad_plan(c->g, node, "tensor cores compute linear, and conv2d without groups");
   if (planes ? in.kind != LAYOUT_PLANES : in.kind != LAYOUT_BYTES || in.pitch % 4)
@@ -174,7 +174,7 @@ static bool launch_mma(const Check *c, Launch *wanted) {
   const Tile *t = &c->node->tile;
   uint32_t channels = (uint32_t)type_channels(result);
   *wanted = (Launch){(uint32_t)pixels_of(result), t->m, (channels + t->n - 1) / t->n, 32u * t->warps_m * t->warps_n,
-                     tile_shared_bytes(t)};
+                     tile_shared_bytes(t, c->node->engine)};
   return within(c, "bytes of shared memory", wanted->shared_bytes, c->target->shared_bytes) &&
          within(c, "threads in a block", wanted->threads, MOST_THREADS) &&
          within(c, "blocks of channels", wanted->y, MOST_BLOCKS_Y);
@@ -200,9 +200,10 @@ typedef struct EngineRules {
 } EngineRules;
 
 static const EngineRules rules[ENGINE_COUNT] = {
-    [ENGINE_NONE] = {check_no_engine, NULL},   [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
-    [ENGINE_ROW] = {check_row, launch_row},    [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_NONE] = {check_no_engine, NULL},     [ENGINE_MMA_B1] = {check_mma, launch_mma},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},   [ENGINE_WGMMA_B1] = {check_mma, launch_mma},
+    [ENGINE_WGMMA_S8] = {check_mma, launch_mma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
+    [ENGINE_ROW] = {check_row, launch_row},      [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

@@ -242,9 +242,6 @@ static void begin_module(const Graph *g, const Target *target, Module *m) {
   m->network_name = add_string(m, g->name);
   m->max_batch = g->max_batch;
   m->arena_bytes = g->arena_bytes;
-  text_add(&m->ptx, "// %s, compiled by apnnc\n.version %s\n.target %s\n.address_size 64\n", comment_name(c, g->name),
-           target->ptx_version, target->name);
-  text_add(&m->ptx, "\n.extern .shared .align 16 .b8 smem[];\n");
   m->tensors = ARENA_NEW(c, ApnnFileTensor, g->input_count + g->output_count);
   for (uint32_t i = 0; i < g->input_count; i++)
     m->tensors[m->tensor_count++] = describe(m, g, g->inputs[i], APNN_TENSOR_INPUT);
@@ -254,12 +251,24 @@ static void begin_module(const Graph *g, const Target *target, Module *m) {
   m->launches = ARENA_NEW(c, ApnnFileLaunch, g->node_count);
 }
 
+/* The module's head goes in front once its kernels have said which PTX version they need. */
+static void add_head(const Emitter *e) {
+  Context *c = e->graph->context;
+  Text all = {.context = c};
+  text_add(&all, "// %s, compiled by apnnc\n.version %s\n.target %s\n.address_size 64\n",
+           comment_name(c, e->graph->name), e->ptx_version, e->target->name);
+  text_add(&all, "\n.extern .shared .align 16 .b8 smem[];\n");
+  text_add_bytes(&all, e->module->ptx.data, e->module->ptx.length);
+  e->module->ptx = all;
+}
+
 bool backend_emit(Graph *g, const Target *target, Module *out) {
   if (!check_plan(g, target)) return false;
   begin_module(g, target, out);
-  Emitter e = {.graph = g, .target = target, .module = out};
+  Emitter e = {.graph = g, .target = target, .module = out, .ptx_version = target->ptx_version};
   e.kernel_texts = ARENA_NEW(g->context, Text, g->node_count);
   for (uint32_t i = 0; i < g->node_count; i++)
     if (g->nodes[i].engine != ENGINE_VIEW && !emit_node(&e, &g->nodes[i])) return false;
+  add_head(&e);
   return true;
 }

@@ -12,6 +12,7 @@ typedef struct Emitter {
   Graph *graph;
   const Target *target;
   Module *module;
+  const char *ptx_version; /* lowest that serves the target and the kernels so far */
   Text *kernel_texts;       /* the body of every kernel, to share equal ones */
   uint32_t params_capacity; /* of module->params */
 } Emitter;

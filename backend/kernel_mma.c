@@ -10,6 +10,8 @@
  */
 #include "mma_kernel.h"
 
+#include <string.h>
+
 PtxValue mma_pair_word(Mma *m, PtxValue pair) {
   Ptx *p = &m->k->ptx;
   if (m->pair_count == 1) return ptx_int(0);
@@ -33,6 +35,8 @@ static uint32_t *plane_pairs(Mma *m) {
 }
 
 static void bind(Mma *m) {
+  Emitter *e = m->k->emitter;
+  if (strcmp(m->instruction->ptx_version, e->ptx_version) > 0) e->ptx_version = m->instruction->ptx_version;
   Kernel *k = m->k;
   m->chunks = m->w.row_words / m->tile.k;
   m->weights = kernel_constant(k, m->w.data, m->w.bytes);
@@ -176,7 +180,8 @@ static bool find_instruction(Mma *m) {
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Mma m = {.k = k, .node = k->node, .tile = *t, .row_bytes = 4 * (int)tile_row_words(t)};
+  Mma m = {.k = k, .node = k->node, .tile = *t};
+  m.row_bytes = mma_row_bytes(&m);
   m.row_tiles = t->m / t->warps_m / 16;
   m.column_tiles = t->n / t->warps_n / 8;
   m.in = tensor_of(k, k->node->inputs[0]);

@@ -3,8 +3,8 @@
 #include <string.h>
 
 static const MmaInstruction instructions[] = {
-#define MMA(name, mnemonic, m, n, k_words, a, b, engine)                                                               \
-  {#name, mnemonic, m, n, k_words, MMA_OPERAND_##a, MMA_OPERAND_##b, ENGINE_##engine},
+#define MMA(name, mnemonic, m, n, k_words, a, b, engine, ptx_version)                                                  \
+  {#name, mnemonic, m, n, k_words, MMA_OPERAND_##a, MMA_OPERAND_##b, ENGINE_##engine, ptx_version},
 #include "mma.def"
 #undef MMA
 };

@@ -13,6 +13,7 @@ typedef struct MmaInstruction {
   uint8_t k_words;      /* 32-bit words of one operand row */
   MmaOperand a, b;
   Engine engine;
+  const char *ptx_version; /* lowest PTX ISA version that has it: one digit, a point, one digit */
 } MmaInstruction;
 
 const MmaInstruction *mma_find(const char *name); /* NULL if unknown */

@@ -59,7 +59,8 @@ static void multiply_steps(Mma *m, PtxValue a_base, PtxValue b_base, int tiles) 
   for (int step = 0; step < m->tile.k / 8; step++) {
     PtxValue a = ptx_add(p, a_base, ptx_int(2 * step * mma_input_piece_bytes(m)));
     PtxValue b = ptx_add(p, b_base, ptx_int(2 * step * mma_weight_piece_bytes(m)));
-    multiply_step(m, descriptor(m, a, mma_input_piece_bytes(m)), descriptor(m, b, mma_weight_piece_bytes(m)), tiles);
+    PtxValue input = descriptor(m, a, mma_input_piece_bytes(m));
+    multiply_step(m, input, descriptor(m, b, mma_weight_piece_bytes(m)), tiles);
   }
 }
 
@@ -139,19 +140,13 @@ static void multiply_pairs(Mma *m, Ahead *ahead, PtxValue stage) {
   ptx_end_for(p);
 }
 
-static PtxValue zero_register(Ptx *p) {
-  PtxValue r = ptx_new(p, CLASS_B32);
-  ptx_assign(p, r, ptx_int(0));
-  return r;
-}
-
 void mma_reduce_async(Mma *m) {
   Ptx *p = &m->k->ptx;
   Ahead ahead = {.at = mma_position_start(m), .total = m->pair_count * m->chunks};
-  ahead.number = zero_register(p);
-  ahead.stage = zero_register(p);
+  ahead.number = ptx_variable(p, ptx_int(0));
+  ahead.stage = ptx_variable(p, ptx_int(0));
   fill_sum_rows(m);
   for (int i = 0; i + 1 < m->tile.stages; i++) copy_next(m, &ahead);
-  multiply_pairs(m, &ahead, zero_register(p));
+  multiply_pairs(m, &ahead, ptx_variable(p, ptx_int(0)));
   ptx_raw(p, "cp.async.wait_group 0;");
 }

@@ -38,7 +38,7 @@ typedef struct Mma {
   Epilogue epilogue;
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
-  int row_bytes;               /* between rows of a stage of shared memory */
+  int row_bytes;               /* mma_row_bytes */
   int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
   PtxValue weights, pairs, border, row_class, column_class; /* device constants */
   PtxValue thread, lane, group, quad;
@@ -70,6 +70,7 @@ void mma_position_next(Mma *m, Position at);
 PtxValue mma_stage(Mma *m, PtxValue stage);
 PtxValue mma_input_offset(Mma *m, PtxValue row, PtxValue word); /* bytes from the stage's start */
 PtxValue mma_weight_offset(Mma *m, PtxValue row, PtxValue word);
+int mma_row_bytes(const Mma *m);         /* between rows of a stage, at the same place of each */
 int mma_input_piece_bytes(const Mma *m); /* wgmma: between 16-byte pieces of a row */
 int mma_weight_piece_bytes(const Mma *m);
 

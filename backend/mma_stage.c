@@ -9,6 +9,10 @@
 
 enum { PIECE_BYTES = 16 };
 
+int mma_row_bytes(const Mma *m) {
+  return engine_uses_wgmma(m->node->engine) ? PIECE_BYTES : 4 * (int)tile_row_words(&m->tile);
+}
+
 int mma_input_piece_bytes(const Mma *m) {
   return PIECE_BYTES * (m->tile.m + 1);
 }

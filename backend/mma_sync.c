@@ -46,8 +46,10 @@ static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, Pt
 static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
   Ptx *p = &m->k->ptx;
   PtxValue pair = mma_pair_word(m, at.pair);
-  if (m->pair_count > 1)
-    mma_shift_if(m, ptx_pred_and(p, ptx_setp(p, "eq.s32", at.chunk, ptx_int(0)), mma_pair_shifts(m, pair)));
+  if (m->pair_count > 1) {
+    PtxValue begins = ptx_setp(p, "eq.s32", at.chunk, ptx_int(0));
+    mma_shift_if(m, ptx_pred_and(p, begins, mma_pair_shifts(m, pair)));
+  }
   PtxValue mask = ptx_int(-1); /* S2 counts each input plane once: with weight plane 0 */
   if (m->w.sum_scale && m->pair_count > 1)
     mask = ptx_select(p, mma_pair_is_first(m, pair), ptx_int(-1), ptx_int(0));

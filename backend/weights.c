@@ -3,8 +3,6 @@
  */
 #include "weights.h"
 
-#include <string.h>
-
 /* How one side is stored: level = mult * stored - offset. */
 typedef struct StoredMap {
   int32_t mult, offset;
@@ -15,65 +13,62 @@ static StoredMap input_map(const Type *t) {
   return (StoredMap){map.mult, map.offset + map.mult * stored_bias(t)};
 }
 
-static int32_t weight_q(const Value *w, int64_t index) {
-  return w->type.kind == ELEM_UINT ? ((const uint8_t *)w->data)[index] : ((const int8_t *)w->data)[index];
-}
-
 typedef struct Packing {
   const Graph *graph;
   const Node *node;
-  const Value *weight;
   const Type *input;
-  StoredMap map; /* of the weights */
-  int32_t bias;  /* stored = q + bias, or the level itself if `as_level` */
-  bool as_level;
+  const uint8_t *q; /* [O][KH][KW][I], two's complement for signed types */
   int32_t channels_out, kernel_h, kernel_w, channels_in;
+  StoredMap map;       /* of the weights */
+  uint8_t stored[256]; /* by the byte of q */
+  int32_t level[256];
 } Packing;
 
-static int32_t level_of(const Packing *s, int64_t index) {
-  LevelMap map = type_level_map(&s->weight->type);
-  return map.mult * weight_q(s->weight, index) - map.offset;
-}
-
-static uint32_t stored_of(const Packing *s, int64_t index) {
-  return (uint32_t)(s->as_level ? level_of(s, index) : weight_q(s->weight, index) + s->bias);
-}
-
 /* Planes hold offset binary. Bytes hold the level where it fits a signed byte, so that no sum of inputs is needed. */
-static void choose_storage(Packing *s, PackedWeights *w) {
-  const Type *t = &s->weight->type;
+static void choose_storage(Packing *s, PackedWeights *w, const Type *t) {
   LevelMap map = type_level_map(t);
   bool planes = engine_uses_planes(s->node->engine), is_signed = t->kind != ELEM_UINT;
+  bool as_level = !planes && type_level_min(t) >= INT8_MIN && type_level_max(t) <= INT8_MAX;
+  int32_t bias = planes && is_signed ? 1 << (t->bits - 1) : 0;
+  for (int32_t q = type_q_min(t); q <= type_q_max(t); q++) {
+    int32_t level = map.mult * q - map.offset;
+    s->level[q & 255] = level;
+    s->stored[q & 255] = (uint8_t)(as_level ? level : q + bias);
+  }
   w->planes = planes ? t->bits : 1;
-  s->bias = planes && is_signed ? 1 << (t->bits - 1) : 0;
-  s->as_level = !planes && type_level_min(t) >= INT8_MIN && type_level_max(t) <= INT8_MAX;
-  w->is_signed = s->as_level || is_signed;
-  s->map = s->as_level ? (StoredMap){1, 0} : (StoredMap){map.mult, map.offset + map.mult * s->bias};
+  w->is_signed = as_level || is_signed;
+  s->map = as_level ? (StoredMap){1, 0} : (StoredMap){map.mult, map.offset + map.mult * bias};
 }
 
-static int64_t weight_index(const Packing *s, int32_t o, int32_t tap, int32_t c) {
-  return ((int64_t)o * s->kernel_h * s->kernel_w + tap) * s->channels_in + c;
+static const uint8_t *weights_at(const Packing *s, int32_t o, int32_t tap) {
+  return s->q + ((int64_t)o * s->kernel_h * s->kernel_w + tap) * s->channels_in;
+}
+
+static uint32_t *words_at(const PackedWeights *w, int32_t o, int32_t tap) {
+  return w->data + (int64_t)o * w->row_words + (int64_t)tap * w->words;
 }
 
 static void pack_planes(const Packing *s, PackedWeights *w) {
-  Layout layout = s->input->layout;
+  uint32_t *bit = ARENA_NEW(s->graph->context, uint32_t, s->channels_in); /* of the input's channels */
+  for (int32_t c = 0; c < s->channels_in; c++) bit[c] = layout_bit_of_channel(s->input->layout, (uint32_t)c);
+  int64_t plane_words = (int64_t)w->rows * w->row_words;
   for (int32_t o = 0; o < s->channels_out; o++)
-    for (int32_t tap = 0; tap < w->taps; tap++)
-      for (int32_t c = 0; c < s->channels_in; c++) {
-        uint32_t stored = stored_of(s, weight_index(s, o, tap, c));
-        uint32_t bit = layout_bit_of_channel(layout, (uint32_t)c);
+    for (int32_t tap = 0; tap < w->taps; tap++) {
+      const uint8_t *q = weights_at(s, o, tap);
+      uint32_t *words = words_at(w, o, tap);
+      for (int32_t c = 0; c < s->channels_in; c++)
         for (int plane = 0; plane < w->planes; plane++)
-          if (stored >> plane & 1)
-            w->data[((int64_t)plane * w->rows + o) * w->row_words + tap * w->words + bit / 32] |= 1u << bit % 32;
-      }
+          words[plane * plane_words + bit[c] / 32] |= (uint32_t)(s->stored[q[c]] >> plane & 1) << bit[c] % 32;
+    }
 }
 
 static void pack_bytes(const Packing *s, PackedWeights *w) {
   for (int32_t o = 0; o < s->channels_out; o++)
-    for (int32_t tap = 0; tap < w->taps; tap++)
-      for (int32_t c = 0; c < s->channels_in; c++)
-        w->data[(int64_t)o * w->row_words + tap * w->words + c / 4] |= (stored_of(s, weight_index(s, o, tap, c)) & 255)
-                                                                       << c % 4 * 8;
+    for (int32_t tap = 0; tap < w->taps; tap++) {
+      const uint8_t *q = weights_at(s, o, tap);
+      uint32_t *words = words_at(w, o, tap);
+      for (int32_t c = 0; c < s->channels_in; c++) words[c / 4] |= (uint32_t)s->stored[q[c]] << c % 4 * 8;
+    }
 }
 
 /* Which taps of one dimension lie inside the image at each output position, as [first, last). */
@@ -111,8 +106,9 @@ static int32_t classify(const Packing *s, int dim, int32_t size_in, int32_t size
 static void sum_taps(const Packing *s, int32_t o, int64_t *sums) {
   int32_t width = s->kernel_w + 1;
   for (int32_t tap = 0; tap < s->kernel_h * s->kernel_w; tap++) {
+    const uint8_t *q = weights_at(s, o, tap);
     int64_t sum = 0;
-    for (int32_t c = 0; c < s->channels_in; c++) sum += level_of(s, weight_index(s, o, tap, c));
+    for (int32_t c = 0; c < s->channels_in; c++) sum += s->level[q[c]];
     int64_t *above = &sums[(int64_t)(tap / s->kernel_w) * width + tap % s->kernel_w], *here = above + width;
     here[1] = sum + here[0] + above[1] - above[0];
   }
@@ -161,18 +157,17 @@ static void make_border(const Packing *s, PackedWeights *w, int32_t offset_in) {
 }
 
 PackedWeights weights_pack(const Graph *g, const Node *node) {
-  Packing s = {
-      .graph = g, .node = node, .weight = graph_value(g, node->inputs[1]), .input = graph_type(g, node->inputs[0])};
-  const Type *wt = &s.weight->type;
-  bool conv = wt->rank == 4;
-  s.channels_out = wt->dim[0];
-  s.kernel_h = conv ? wt->dim[1] : 1;
-  s.kernel_w = conv ? wt->dim[2] : 1;
-  s.channels_in = wt->dim[wt->rank - 1];
+  const Value *weight = graph_value(g, node->inputs[1]);
+  const Type *t = &weight->type;
+  bool conv = t->rank == 4, planes = engine_uses_planes(node->engine);
+  Packing s = {.graph = g, .node = node, .input = graph_type(g, node->inputs[0]), .q = weight->data};
+  s.channels_out = t->dim[0];
+  s.kernel_h = conv ? t->dim[1] : 1;
+  s.kernel_w = conv ? t->dim[2] : 1;
+  s.channels_in = t->dim[t->rank - 1];
 
   PackedWeights w = {.taps = s.kernel_h * s.kernel_w};
-  choose_storage(&s, &w);
-  bool planes = engine_uses_planes(node->engine);
+  choose_storage(&s, &w, t);
   w.words = (int32_t)s.input->layout.pitch / (planes ? 32 : 4);
   w.row_words = (w.taps * w.words + node->tile.k - 1) / node->tile.k * node->tile.k;
   w.rows = (s.channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;

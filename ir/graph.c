@@ -80,26 +80,24 @@ static void rebuild_names(Graph *g, uint32_t count, uint32_t slots) {
   for (ValueId v = 0; v < count; v++) enter_name(g, v);
 }
 
-static const char *numbered_name(Graph *g, const char *stem, uint32_t number) {
-  return arena_printf(g->context, "%s.%u", stem, number);
+static bool is_taken(Graph *g, const char *stem, uint32_t number) {
+  return graph_find(g, arena_printf(g->context, "%s.%u", stem, number)) != NO_VALUE;
 }
 
-/* The name itself, or the stem with a free number: the least one where the taken numbers have no gaps. Doubling and then
- * halving keeps a stem that thousands of values share from taking quadratic time. */
+/* The name itself, or the stem with a free number: the least one where the taken numbers have no gaps. It is found by
+ * doubling and halving, so that a stem which thousands of values share does not take quadratic time. */
 static const char *unique_name(Graph *g, const char *name) {
   if (name && graph_find(g, name) == NO_VALUE) return arena_strdup(g->context, name);
   const char *stem = name ? name : "v";
   uint32_t low = name ? 2 : g->value_count, high = low;
-  for (; high < UINT32_MAX / 4 && graph_find(g, numbered_name(g, stem, high)) != NO_VALUE; high = 2 * high + 1) low = high + 1;
+  for (; high < UINT32_MAX / 4 && is_taken(g, stem, high); high = 2 * high + 1) low = high + 1;
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
-    if (graph_find(g, numbered_name(g, stem, middle)) == NO_VALUE) high = middle;
-    else low = middle + 1;
+    if (is_taken(g, stem, middle)) low = middle + 1;
+    else high = middle;
   }
-  for (;; low++) {
-    const char *candidate = numbered_name(g, stem, low);
-    if (graph_find(g, candidate) == NO_VALUE) return candidate;
-  }
+  while (is_taken(g, stem, low)) low++;
+  return arena_printf(g->context, "%s.%u", stem, low);
 }
 
 const char *graph_rename(Graph *g, ValueId value, const char *name) {

@@ -11,9 +11,9 @@ static bool contains(const Region *r, uint64_t address, uint64_t bytes) {
 
 static void fault_shared_bounds(Warp *w, const Inst *in, uint32_t lane, uint64_t address, uint32_t bytes,
                                 AccessUse use) {
-  fault_raise(w, in, lane, FAULT_ADDRESS, "out-of-bounds %s of %u bytes at shared address %llu: the block has %llu bytes",
-              use_word[use], bytes, (unsigned long long)(address & ~SHARED_WINDOW),
-              (unsigned long long)w->block->shared.size);
+  fault_raise(w, in, lane, FAULT_ADDRESS,
+              "out-of-bounds %s of %u bytes at shared address %llu: the block has %llu bytes", use_word[use], bytes,
+              (unsigned long long)(address & ~SHARED_WINDOW), (unsigned long long)w->block->shared.size);
 }
 
 static void fault_bounds(Warp *w, const Inst *in, uint32_t lane, uint64_t address, uint32_t bytes, AccessUse use) {
@@ -21,8 +21,8 @@ static void fault_bounds(Warp *w, const Inst *in, uint32_t lane, uint64_t addres
   const Region *above = memory_find_below(address + bytes);
   if (below && address - below->start < below->size + 65536) {
     fault_raise(w, in, lane, FAULT_ADDRESS,
-                "out-of-bounds %s of %u bytes at 0x%llx: byte %llu of an allocation of %llu bytes", use_word[use], bytes,
-                (unsigned long long)address, (unsigned long long)(address - below->start),
+                "out-of-bounds %s of %u bytes at 0x%llx: byte %llu of an allocation of %llu bytes", use_word[use],
+                bytes, (unsigned long long)address, (unsigned long long)(address - below->start),
                 (unsigned long long)below->size);
   } else if (above && above != below) {
     fault_raise(w, in, lane, FAULT_ADDRESS, "out-of-bounds %s of %u bytes at 0x%llx: %llu bytes before an allocation",
@@ -67,8 +67,8 @@ void access_misaligned(Warp *w, const Inst *in, const Access *a, uint32_t align,
     if (!(a->offset[lane] & (align - 1))) continue;
     bool shared = a->region->kind == REGION_SHARED;
     fault_raise(w, in, lane, FAULT_ALIGNMENT, "misaligned %s: %s address 0x%llx is not a multiple of %u", use_word[use],
-                shared ? "shared" : "global",
-                (unsigned long long)(a->offset[lane] + (shared ? 0 : a->region->start)), align);
+                shared ? "shared" : "global", (unsigned long long)(a->offset[lane] + (shared ? 0 : a->region->start)),
+                align);
     return;
   }
 }

@@ -1,5 +1,5 @@
-/* From the addresses of 32 lanes to bytes: bounds, alignment, "was it ever written", async copies in flight. The cost of
- * the checks is a few vector operations where all lanes stay in one region. */
+/* From the addresses of 32 lanes to bytes: bounds, alignment, "was it ever written", async copies in flight. The cost
+ * of the checks is a few vector operations where all lanes stay in one region. */
 #ifndef CPU_ACCESS_H
 #define CPU_ACCESS_H
 
@@ -9,9 +9,9 @@ typedef enum AccessUse { ACCESS_READ, ACCESS_WRITE, ACCESS_BOTH } AccessUse;
 
 typedef struct Access {
   Region *region;
-  uint32_t mask;            /* lanes served */
-  uint64_t offset[LANES];   /* in the region; idle lanes repeat an active one's */
-  bool contiguous;          /* all 32 lanes, one after the other */
+  uint32_t mask;          /* lanes served */
+  uint64_t offset[LANES]; /* in the region; idle lanes repeat an active one's */
+  bool contiguous;        /* all 32 lanes, one after the other */
 } Access;
 
 /* What an instruction does to memory through one of its memory operands. */
@@ -28,8 +28,8 @@ void access_misaligned(Warp *w, const Inst *in, const Access *a, uint32_t bytes,
 void access_unwritten(Warp *w, const Inst *in, const Access *a, uint32_t bytes);
 bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
 
-/* One lane's access to any number of bytes (bulk copies, descriptors, barriers): all checks, then the place, or NULL after
- * a fault. Shared addresses are offsets. */
+/* One lane's access to any number of bytes (bulk copies, descriptors, barriers): all checks, then the place, or NULL
+ * after a fault. Shared addresses are offsets. */
 uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *plan, uint64_t address);
 
 bool race_note(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
@@ -53,8 +53,7 @@ static inline bool access_all_written(const Access *a, uint32_t bytes) {
   if (!map) return true;
   if (a->contiguous) return shadow_all_set(map, a->offset[0], (uint64_t)bytes * LANES);
   uint32_t wanted = bytes >= 8 ? 0xff : (1u << bytes) - 1, missing = 0;
-  for (uint32_t part = 0; part < bytes; part += 8)
-    EACH_LANE {
+  for (uint32_t part = 0; part < bytes; part += 8) EACH_LANE {
       uint64_t at = a->offset[lane] + part;
       missing |= ~((uint32_t)map[at >> 3] >> (at & 7)) & wanted;
     }

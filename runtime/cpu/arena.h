@@ -1,5 +1,5 @@
-/* Memory that lives as long as a module: pieces are taken in turn and released together. A failed request leaves through
- * `escape` (set by the caller with setjmp), so code that builds a module needs no check at every allocation. */
+/* Memory that lives as long as a module: pieces are taken in turn and released together. A failed request leaves
+ * through `escape` (set by the caller with setjmp), so code that builds a module needs no check at every allocation. */
 #ifndef CPU_ARENA_H
 #define CPU_ARENA_H
 

@@ -1,6 +1,6 @@
 /* Which registers may be read before they are written. A forward analysis over the blocks of the code: a register is
- * surely written at a place when every way there writes it. What it cannot prove is checked while running, lane by lane;
- * in compiled code that is next to nothing. */
+ * surely written at a place when every way there writes it. What it cannot prove is checked while running, lane by
+ * lane; in compiled code that is next to nothing. */
 #include "machine.h"
 
 #include <string.h>
@@ -8,21 +8,27 @@
 typedef struct Analysis {
   Arena *arena;
   Kernel *kernel;
-  uint32_t words;          /* of a set of registers */
-  uint32_t *register_at;   /* slot / 4 -> id + 1, 0 for constants and special registers */
-  uint32_t *block_of;      /* instruction -> block */
-  uint32_t *starts;        /* block -> first instruction; one more at the end */
+  uint32_t words;        /* of a set of registers */
+  uint32_t *register_at; /* slot / 4 -> id + 1, 0 for constants and special registers */
+  uint32_t *block_of;    /* instruction -> block */
+  uint32_t *starts;      /* block -> first instruction; one more at the end */
   uint32_t block_count;
-  uint64_t *sets;          /* block -> registers surely written at its start */
-  uint32_t *tracked;       /* register id -> index + 1 */
-  uint32_t *accumulator;   /* register id -> index in Warp.accumulating + 1 */
+  uint64_t *sets;        /* block -> registers surely written at its start */
+  uint32_t *tracked;     /* register id -> index + 1 */
+  uint32_t *accumulator; /* register id -> index in Warp.accumulating + 1 */
 } Analysis;
 
-static uint64_t *set_of(const Analysis *a, uint32_t block) { return a->sets + (size_t)block * a->words; }
+static uint64_t *set_of(const Analysis *a, uint32_t block) {
+  return a->sets + (size_t)block * a->words;
+}
 
-static uint32_t register_of(const Analysis *a, uint32_t slot) { return slot == NO_OPERAND ? 0 : a->register_at[slot / 4]; }
+static uint32_t register_of(const Analysis *a, uint32_t slot) {
+  return slot == NO_OPERAND ? 0 : a->register_at[slot / 4];
+}
 
-static bool contains(const uint64_t *set, uint32_t id) { return set[id / 64] >> (id % 64) & 1; }
+static bool contains(const uint64_t *set, uint32_t id) {
+  return set[id / 64] >> (id % 64) & 1;
+}
 
 /* ---- blocks ---- */
 
@@ -158,8 +164,7 @@ static void add_marks(Analysis *a) {
     Track *track = NULL;
     for (uint32_t k = 0; k < OPERAND_SLOTS; k++)
       if (in->defines >> k & 1) add_mark(a, in, &track, in->o[k], OPERAND_SLOTS + in->list_count);
-    for (uint32_t k = 0; k < in->list_count; k++)
-      add_mark(a, in, &track, in->list[k], OPERAND_SLOTS + in->list_count);
+    for (uint32_t k = 0; k < in->list_count; k++) add_mark(a, in, &track, in->list[k], OPERAND_SLOTS + in->list_count);
   }
 }
 

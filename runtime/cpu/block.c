@@ -1,5 +1,5 @@
-/* A block: its warps in turn, its barriers, its shared memory. Guarantees: a block whose warps all wait ends with a fault
- * that says who is missing where. */
+/* A block: its warps in turn, its barriers, its shared memory. Guarantees: a block whose warps all wait ends with a
+ * fault that says who is missing where. */
 #include "machine.h"
 
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static void fill_constants(const Warp *w, const Kernel *k) {
     const Constant *c = &k->constants[i];
     uint8_t *at = w->registers + c->slot;
     uint32_t narrow = (uint32_t)c->value;
-    if (c->class == REGISTER_PREDICATE) memcpy(at, &narrow, sizeof narrow);
+    if (c->class == REGISTER_PREDICATE)
+      memcpy(at, &narrow, sizeof narrow);
     else if (c->class == REGISTER_64)
       for (int lane = 0; lane < LANES; lane++) memcpy(at + 8 * lane, &c->value, sizeof c->value);
     else
@@ -76,10 +77,14 @@ bool block_prepare(Block *block, Launch *launch) {
   block->kernel = launch->kernel;
   block->thread_count = size[0] * size[1] * size[2];
   block->warp_count = (block->thread_count + LANES - 1) / LANES;
-  block->shared = (Region){.start = SHARED_WINDOW, .kind = REGION_SHARED,
+  block->shared = (Region){.start = SHARED_WINDOW,
+                           .kind = REGION_SHARED,
                            .size = (uint64_t)launch->kernel->shared_static + launch->shared_dynamic};
-  block->params = (Region){.start = PARAM_WINDOW, .size = launch->kernel->function->param_bytes,
-                           .bytes = (uint8_t *)(uintptr_t)launch->params, .kind = REGION_PARAM, .read_only = true};
+  block->params = (Region){.start = PARAM_WINDOW,
+                           .size = launch->kernel->function->param_bytes,
+                           .bytes = (uint8_t *)(uintptr_t)launch->params,
+                           .kind = REGION_PARAM,
+                           .read_only = true};
   Layout layout = plan_storage(block);
   if (layout.total > block->storage_bytes) {
     void *fresh;
@@ -160,8 +165,8 @@ static void report_stuck(Block *block) {
     fault_raise_block(block, in, FAULT_FAILED,
                       "deadlock: %u threads wait at barrier %u for %u; %u wait at others (barrier %u, PTX line %u), "
                       "%u have exited",
-                      c.at_this, barrier, expected, c.elsewhere, c.other_barrier,
-                      block->kernel->code[c.other_pc].line, c.exited);
+                      c.at_this, barrier, expected, c.elsewhere, c.other_barrier, block->kernel->code[c.other_pc].line,
+                      c.exited);
   } else {
     fault_raise_block(block, in, FAULT_FAILED, "%u threads wait at barrier %u for %u; %u have exited without it",
                       c.at_this, barrier, expected, c.exited);

@@ -4,8 +4,8 @@
 
 #include "access.h"
 
-/* Adds to the transaction count of the barrier at a shared address (complete_tx of a copy), for the phase under way. False
- * after a fault. *phase is that phase. */
+/* Adds to the transaction count of the barrier at a shared address (complete_tx of a copy), for the phase under way.
+ * False after a fault. *phase is that phase. */
 bool EXEC_NAME(mbarrier_transfer)(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, uint32_t bytes,
                                   uint32_t *phase);
 

@@ -101,14 +101,14 @@ static void match_statement(Decoder *d, const Statement *s, Inst *in) {
     if (!last_operands) *known = (NameEntry){s->mnemonic, row};
     last_operands = op_rows[row].operands;
     if (!operands_match(d, &op_rows[row], s, in)) continue;
-    in->row = (uint16_t)row;
     in->kind = op_rows[row].kind;
     in->exec = exec_table()[row];
     return;
   }
   int length = source_line(d, s->line, &line);
   if (last_operands) {
-    decode_fail(d, s->line, "operands do not fit \"%s\", which takes (%s): %.*s", s->mnemonic, last_operands, length, line);
+    decode_fail(d, s->line, "operands do not fit \"%s\", which takes (%s): %.*s", s->mnemonic, last_operands, length,
+                line);
   }
   decode_fail(d, s->line, "the CPU device does not know \"%s\": %.*s", s->mnemonic, length, line);
 }
@@ -158,8 +158,11 @@ static void start_decoder(Decoder *d, PtxModule *module, Function *function) {
   d->function = function;
   for (int i = 0; i < 4; i++) d->sinks[i] = NO_OPERAND;
   d->kernel = arena_take(d->arena, sizeof *d->kernel);
-  *d->kernel = (Kernel){.name = function->name, .function = function, .text = module->text,
-                        .text_length = module->length, .shared_dynamic_limit = 48 * 1024};
+  *d->kernel = (Kernel){.name = function->name,
+                        .function = function,
+                        .text = module->text,
+                        .text_length = module->length,
+                        .shared_dynamic_limit = 48 * 1024};
   for (int i = 0; i < SPECIAL_COUNT; i++) d->kernel->special_slot[i] = NO_OPERAND;
   decode_body(d);
 }

@@ -55,14 +55,14 @@ typedef struct Work {
   WorkKind kind;
   struct DeviceFunction *function;
   uint32_t grid[3], block[3], shared_bytes;
-  uint8_t *params; /* owned by a graph; the caller's while run at once */
+  uint8_t *params;          /* owned by a graph; the caller's while run at once */
   uint64_t to, from, count; /* copies and sets; count in elements */
   uint32_t value, element_bytes;
 } Work;
 
 /* Runs it now, or appends it to the graph that the stream is capturing. */
 CUresult work_submit(const Work *work, CUstream stream);
-CUresult work_run(const Work *work);       /* driver_work.c */
+CUresult work_run(const Work *work); /* driver_work.c */
 CUresult work_check_copy(uint64_t address, uint64_t bytes, bool must_be_device);
 
 struct Graph {

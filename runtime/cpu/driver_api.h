@@ -1,6 +1,6 @@
-/* The CUDA driver entry points that libapnn-cpu.so offers: own declarations with the names, values and signatures of the
- * driver (CUDA 12 and 13), so that neither the device nor its users need cuda.h. The driver's documentation says what they
- * do; README.md of this folder says where this device differs. */
+/* The CUDA driver entry points that libapnn-cpu.so offers: own declarations with the names, values and signatures of
+ * the driver (CUDA 12 and 13), so that neither the device nor its users need cuda.h. The driver's documentation says
+ * what they do; README.md of this folder says where this device differs. */
 #ifndef CPU_DRIVER_API_H
 #define CPU_DRIVER_API_H
 
@@ -52,11 +52,12 @@ enum {
 #define DRIVER_CALL(plain, name, parameters) APNN_CPU_API CUresult name parameters;
 #include "driver_calls.def"
 
-/* What the last device fault or refused call of this thread was, in words; "" where there was none. The text stays until
- * the thread's next fault. */
+/* What the last device fault or refused call of this thread was, in words; "" where there was none. The text stays
+ * until the thread's next fault. */
 APNN_CPU_API const char *apnn_cpu_last_error(void);
 
-/* threads=1..256, check=all|none|race, limit=N (instructions a block may run, 0: any number). Unknown ones are ignored. */
+/* threads=1..256, check=all|none|race, limit=N (instructions a block may run, 0: any number). Unknown ones are ignored.
+ */
 APNN_CPU_API void apnn_cpu_set_option(const char *name, const char *value);
 
 #endif

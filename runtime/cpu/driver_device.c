@@ -1,5 +1,5 @@
-/* Initialisation, errors, the device and its contexts. A context of this device holds nothing: it is a handle that has to
- * be current, as with a driver. */
+/* Initialisation, errors, the device and its contexts. A context of this device holds nothing: it is a handle that has
+ * to be current, as with a driver. */
 #include "driver.h"
 
 #include <stdarg.h>
@@ -36,8 +36,12 @@ CUresult driver_fail(CUresult code, const char *format, ...) {
   return code;
 }
 
-const char *apnn_cpu_last_error(void) { return thread.error; }
-void apnn_cpu_set_option(const char *name, const char *value) { options_set(name, value); }
+const char *apnn_cpu_last_error(void) {
+  return thread.error;
+}
+void apnn_cpu_set_option(const char *name, const char *value) {
+  options_set(name, value);
+}
 
 static const struct {
   CUresult code;
@@ -81,7 +85,9 @@ CUresult cuDriverGetVersion(int *version) {
   return CUDA_SUCCESS;
 }
 
-static bool initialised(void) { return __atomic_load_n(&device.initialised, __ATOMIC_ACQUIRE); }
+static bool initialised(void) {
+  return __atomic_load_n(&device.initialised, __ATOMIC_ACQUIRE);
+}
 
 CUresult driver_enter(void) {
   if (!initialised()) return driver_fail(CUDA_ERROR_NOT_INITIALIZED, "cuInit was not called");
@@ -117,7 +123,9 @@ CUresult cuDeviceGetName(char *name, int length, CUdevice number) {
   return check_device(number);
 }
 
-static int cores(void) { return (int)options_now().threads; }
+static int cores(void) {
+  return (int)options_now().threads;
+}
 
 CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice number) {
   const struct {
@@ -166,7 +174,8 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice number) {
   CUresult result = check_device(number);
   if (result) return result;
   pthread_mutex_lock(&device.lock);
-  if (!device.primary_count) result = CUDA_ERROR_INVALID_CONTEXT;
+  if (!device.primary_count)
+    result = CUDA_ERROR_INVALID_CONTEXT;
   else if (!--device.primary_count) {
     object_remove(OBJECT_CONTEXT, device.primary);
     free(device.primary);
@@ -176,7 +185,9 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice number) {
   return result;
 }
 
-static bool context_known(CUcontext context) { return context && object_known(OBJECT_CONTEXT, context); }
+static bool context_known(CUcontext context) {
+  return context && object_known(OBJECT_CONTEXT, context);
+}
 
 CUresult cuCtxPushCurrent_v2(CUcontext context) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
@@ -204,7 +215,8 @@ CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice number)
 
 CUresult cuCtxDestroy_v2(CUcontext context) {
   if (!context_known(context)) return driver_fail(CUDA_ERROR_INVALID_CONTEXT, "not a context");
-  if (context->primary) return driver_fail(CUDA_ERROR_INVALID_CONTEXT, "the primary context is released, not destroyed");
+  if (context->primary)
+    return driver_fail(CUDA_ERROR_INVALID_CONTEXT, "the primary context is released, not destroyed");
   if (!object_remove(OBJECT_CONTEXT, context)) return CUDA_ERROR_INVALID_CONTEXT;
   if (thread.depth && thread.stack[thread.depth - 1] == context) thread.depth--;
   free(context);
@@ -231,7 +243,9 @@ CUresult cuCtxGetDevice(CUdevice *number) {
   return result;
 }
 
-CUresult cuCtxSynchronize(void) { return driver_enter(); }
+CUresult cuCtxSynchronize(void) {
+  return driver_enter();
+}
 
 /* ---- cuGetProcAddress ---- */
 

@@ -1,5 +1,5 @@
-/* Graphs: lists of work with parameters of their own, and launches. Guarantees: a graph keeps the modules of its kernels
- * alive; a launch is checked against the limits of the device before anything runs. */
+/* Graphs: lists of work with parameters of their own, and launches. Guarantees: a graph keeps the modules of its
+ * kernels alive; a launch is checked against the limits of the device before anything runs. */
 #include "driver.h"
 
 #include <stdlib.h>
@@ -7,7 +7,9 @@
 
 /* ---- graphs ---- */
 
-struct Graph *graph_new(void) { return calloc(1, sizeof(struct Graph)); }
+struct Graph *graph_new(void) {
+  return calloc(1, sizeof(struct Graph));
+}
 
 static bool copy_params(Work *work) {
   uint64_t bytes = work->function->kernel->function->param_bytes;
@@ -81,8 +83,12 @@ static CUresult destroy(ObjectKind kind, struct Graph *graph) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuGraphExecDestroy(CUgraphExec exec) { return destroy(OBJECT_GRAPH_EXEC, exec); }
-CUresult cuGraphDestroy(CUgraph graph) { return destroy(OBJECT_GRAPH, graph); }
+CUresult cuGraphExecDestroy(CUgraphExec exec) {
+  return destroy(OBJECT_GRAPH_EXEC, exec);
+}
+CUresult cuGraphDestroy(CUgraph graph) {
+  return destroy(OBJECT_GRAPH, graph);
+}
 
 /* ---- launches ---- */
 
@@ -106,8 +112,8 @@ static CUresult check_launch(const Work *work) {
   bool block_fits = threads && block[0] <= 1024 && block[1] <= 1024 && block[2] <= 64 && threads <= 1024;
   bool grid_fits = grid[0] && grid[1] && grid[2] && grid[0] <= 0x7fffffff && grid[1] <= 65535 && grid[2] <= 65535;
   if (!block_fits || !grid_fits) {
-    return driver_fail(CUDA_ERROR_INVALID_VALUE, "kernel %s: grid %u,%u,%u of blocks %u,%u,%u", k->name, grid[0], grid[1],
-                       grid[2], block[0], block[1], block[2]);
+    return driver_fail(CUDA_ERROR_INVALID_VALUE, "kernel %s: grid %u,%u,%u of blocks %u,%u,%u", k->name, grid[0],
+                       grid[1], grid[2], block[0], block[1], block[2]);
   }
   int64_t allowed = k->shared_dynamic_limit;
   if ((int64_t)work->shared_bytes > allowed || (uint64_t)work->shared_bytes + k->shared_static > MAX_SHARED_BYTES) {
@@ -131,9 +137,12 @@ static bool params_from_buffer(const Function *f, void **extra, uint8_t *bytes) 
   const void *buffer = NULL;
   size_t size = 0;
   for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
-    if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER) buffer = extra[i + 1];
-    else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE) size = *(const size_t *)extra[i + 1];
-    else return false;
+    if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+      buffer = extra[i + 1];
+    else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+      size = *(const size_t *)extra[i + 1];
+    else
+      return false;
   }
   if (!buffer || size < f->param_bytes) return false;
   memcpy(bytes, buffer, f->param_bytes);
@@ -147,8 +156,8 @@ static CUresult submit_launch(Work *work, CUstream stream, void **params, void *
   if (!object_known(OBJECT_FUNCTION, work->function)) return driver_fail(CUDA_ERROR_INVALID_HANDLE, "not a function");
   const Function *f = work->function->kernel->function;
   if (extra ? !params_from_buffer(f, extra, bytes) : !params_from_list(f, params, bytes)) {
-    return driver_fail(CUDA_ERROR_INVALID_VALUE, "kernel %s takes %zu parameters in %llu bytes", f->name, f->param_count,
-                       (unsigned long long)f->param_bytes);
+    return driver_fail(CUDA_ERROR_INVALID_VALUE, "kernel %s takes %zu parameters in %llu bytes", f->name,
+                       f->param_count, (unsigned long long)f->param_bytes);
   }
   result = check_launch(work);
   if (result) return result;

@@ -69,20 +69,30 @@ static bool describe_pointer(void *data, int attribute, const Region *region, CU
     cuCtxGetCurrent(&context);
     memcpy(data, &context, sizeof context);
     return true;
-  case POINTER_DEVICE_POINTER: wide = address; break;
+  case POINTER_DEVICE_POINTER:
+    wide = address;
+    break;
   case POINTER_HOST_POINTER:
     if (region->kind != REGION_HOST) return false;
     wide = address;
     break;
-  case POINTER_RANGE_START: wide = region->start; break;
-  case POINTER_RANGE_SIZE: wide = region->size; break;
-  case POINTER_MEMORY_TYPE: narrow = region->kind == REGION_HOST ? 1 : 2; goto keep_narrow;
-  case POINTER_DEVICE_ORDINAL: goto keep_narrow;
+  case POINTER_RANGE_START:
+    wide = region->start;
+    break;
+  case POINTER_RANGE_SIZE:
+    wide = region->size;
+    break;
+  case POINTER_MEMORY_TYPE:
+    narrow = region->kind == REGION_HOST ? 1 : 2;
+    goto keep_narrow;
+  case POINTER_DEVICE_ORDINAL:
+    goto keep_narrow;
   case POINTER_IS_MANAGED:
   case POINTER_MAPPED:
     *(uint8_t *)data = attribute == POINTER_MAPPED;
     return true;
-  default: return false;
+  default:
+    return false;
   }
   memcpy(data, &wide, sizeof wide);
   return true;
@@ -126,7 +136,9 @@ static CUresult submit_copy(uint64_t to, bool to_device, uint64_t from, bool fro
   return work_submit(&work, stream);
 }
 
-static uint64_t host(const void *memory) { return (uint64_t)(uintptr_t)memory; }
+static uint64_t host(const void *memory) {
+  return (uint64_t)(uintptr_t)memory;
+}
 
 CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   return submit_copy(to, false, from, false, bytes, NULL);
@@ -159,7 +171,8 @@ static CUresult submit_set(CUdeviceptr to, uint32_t value, uint32_t element_byte
   CUresult result = driver_enter();
   if (result) return result;
   if (count > SIZE_MAX / element_bytes || to % element_bytes) {
-    return driver_fail(CUDA_ERROR_INVALID_VALUE, "a set of %zu elements of %u bytes at 0x%llx", count, element_bytes, to);
+    return driver_fail(CUDA_ERROR_INVALID_VALUE, "a set of %zu elements of %u bytes at 0x%llx", count, element_bytes,
+                       to);
   }
   result = work_check_copy(to, count * element_bytes, true);
   if (result || !count) return result;
@@ -167,11 +180,15 @@ static CUresult submit_set(CUdeviceptr to, uint32_t value, uint32_t element_byte
   return work_submit(&work, stream);
 }
 
-CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count) { return submit_set(to, value, 1, count, NULL); }
+CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count) {
+  return submit_set(to, value, 1, count, NULL);
+}
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream stream) {
   return submit_set(to, value, 1, count, stream);
 }
-CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned int value, size_t count) { return submit_set(to, value, 4, count, NULL); }
+CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned int value, size_t count) {
+  return submit_set(to, value, 4, count, NULL);
+}
 CUresult cuMemsetD32Async(CUdeviceptr to, unsigned int value, size_t count, CUstream stream) {
   return submit_set(to, value, 4, count, stream);
 }

@@ -34,7 +34,9 @@ static void destroy_module(struct Module *module) {
   free(module);
 }
 
-void module_retain(struct Module *module) { __atomic_fetch_add(&module->references, 1, __ATOMIC_RELAXED); }
+void module_retain(struct Module *module) {
+  __atomic_fetch_add(&module->references, 1, __ATOMIC_RELAXED);
+}
 
 void module_drop(struct Module *module) {
   if (__atomic_sub_fetch(&module->references, 1, __ATOMIC_ACQ_REL) == 0) destroy_module(module);
@@ -45,8 +47,10 @@ static bool place_variables(struct Module *module) {
     if (v->space == SPACE_SHARED) continue;
     Region *region = memory_allocate(v->bytes ? v->bytes : 1, REGION_VARIABLE, true);
     if (!region) return false;
-    if (v->initial) memcpy(region->bytes, v->initial, v->bytes);
-    else memset(region->bytes, 0, v->bytes);
+    if (v->initial)
+      memcpy(region->bytes, v->initial, v->bytes);
+    else
+      memset(region->bytes, 0, v->bytes);
     region->read_only = v->space == SPACE_CONST;
     v->address = region->start;
   }
@@ -106,8 +110,10 @@ static CUresult load(CUmodule *result, const void *image, char *message, size_t 
   module->references = 1;
   CUresult code = build_module(module, image, message, size);
   if (!code && !announce(module)) code = CUDA_ERROR_OUT_OF_MEMORY;
-  if (code) destroy_module(module);
-  else *result = module;
+  if (code)
+    destroy_module(module);
+  else
+    *result = module;
   return code;
 }
 
@@ -209,16 +215,31 @@ CUresult cuFuncGetAttribute(int *value, int attribute, CUfunction function) {
   const Kernel *k = function->kernel;
   const PtxModule *ptx = &function->module->ptx;
   switch (attribute) {
-  case FUNCTION_MAX_THREADS: *value = (int)greatest_block(k->function); break;
-  case FUNCTION_SHARED_BYTES: *value = (int)k->shared_static; break;
-  case FUNCTION_REGISTERS: *value = (int)k->function->register_count; break;
-  case FUNCTION_PTX_VERSION: *value = (int)(ptx->version_major * 10 + ptx->version_minor); break;
-  case FUNCTION_BINARY_VERSION: *value = 90; break;
-  case FUNCTION_MAX_DYNAMIC_SHARED: *value = k->shared_dynamic_limit; break;
+  case FUNCTION_MAX_THREADS:
+    *value = (int)greatest_block(k->function);
+    break;
+  case FUNCTION_SHARED_BYTES:
+    *value = (int)k->shared_static;
+    break;
+  case FUNCTION_REGISTERS:
+    *value = (int)k->function->register_count;
+    break;
+  case FUNCTION_PTX_VERSION:
+    *value = (int)(ptx->version_major * 10 + ptx->version_minor);
+    break;
+  case FUNCTION_BINARY_VERSION:
+    *value = 90;
+    break;
+  case FUNCTION_MAX_DYNAMIC_SHARED:
+    *value = k->shared_dynamic_limit;
+    break;
   case FUNCTION_CONST_BYTES:
   case FUNCTION_LOCAL_BYTES:
-  case FUNCTION_CARVEOUT: *value = 0; break;
-  default: return CUDA_ERROR_INVALID_VALUE;
+  case FUNCTION_CARVEOUT:
+    *value = 0;
+    break;
+  default:
+    return CUDA_ERROR_INVALID_VALUE;
   }
   return CUDA_SUCCESS;
 }

@@ -1,5 +1,5 @@
-/* Streams, events and capture. Work runs when it is given to a stream, so a stream holds nothing but its capture; what is
- * captured keeps the order in which the host gave it, which respects every dependence between streams. */
+/* Streams, events and capture. Work runs when it is given to a stream, so a stream holds nothing but its capture; what
+ * is captured keeps the order in which the host gave it, which respects every dependence between streams. */
 #include "driver.h"
 
 #include <stdlib.h>
@@ -9,7 +9,9 @@ enum { EVENT_DISABLE_TIMING = 2, CAPTURE_NONE = 0, CAPTURE_ACTIVE = 1 };
 
 /* ---- streams ---- */
 
-static bool is_default(CUstream handle) { return (uintptr_t)handle <= 2; }
+static bool is_default(CUstream handle) {
+  return (uintptr_t)handle <= 2;
+}
 
 CUresult stream_resolve(CUstream handle, struct Stream **stream) {
   *stream = NULL;
@@ -64,7 +66,9 @@ CUresult cuStreamSynchronize(CUstream handle) {
   return driver_fail(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the stream is capturing");
 }
 
-CUresult cuStreamQuery(CUstream handle) { return cuStreamSynchronize(handle); }
+CUresult cuStreamQuery(CUstream handle) {
+  return cuStreamSynchronize(handle);
+}
 
 /* ---- capture ---- */
 
@@ -162,8 +166,12 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flags) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuEventSynchronize(CUevent event) { return check_event(event); }
-CUresult cuEventQuery(CUevent event) { return check_event(event); }
+CUresult cuEventSynchronize(CUevent event) {
+  return check_event(event);
+}
+CUresult cuEventQuery(CUevent event) {
+  return check_event(event);
+}
 
 CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
   CUresult result = check_event(start);

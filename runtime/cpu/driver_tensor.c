@@ -11,8 +11,8 @@ static CUresult check_shape(uint32_t rank, uint32_t bytes, const uint64_t *sizes
                             const uint32_t *box, const uint32_t *steps) {
   for (uint32_t i = 0; i < rank; i++) {
     if (!sizes[i] || sizes[i] > UINT32_MAX || !box[i] || box[i] > 256 || steps[i] != 1) {
-      return driver_fail(CUDA_ERROR_INVALID_VALUE, "tensor map: dimension %u of size %llu, box %u, element stride %u", i,
-                         (unsigned long long)sizes[i], box[i], steps[i]);
+      return driver_fail(CUDA_ERROR_INVALID_VALUE, "tensor map: dimension %u of size %llu, box %u, element stride %u",
+                         i, (unsigned long long)sizes[i], box[i], steps[i]);
     }
     if (i && (strides[i - 1] % 16 || strides[i - 1] >= (uint64_t)1 << 40)) {
       return driver_fail(CUDA_ERROR_INVALID_VALUE, "tensor map: stride %llu is not a multiple of 16 below 2^40",
@@ -20,8 +20,8 @@ static CUresult check_shape(uint32_t rank, uint32_t bytes, const uint64_t *sizes
     }
   }
   if (box[0] * bytes % 16) {
-    return driver_fail(CUDA_ERROR_INVALID_VALUE, "tensor map: rows of the box have %u bytes, which is not a multiple of 16",
-                       box[0] * bytes);
+    return driver_fail(CUDA_ERROR_INVALID_VALUE,
+                       "tensor map: rows of the box have %u bytes, which is not a multiple of 16", box[0] * bytes);
   }
   return CUDA_SUCCESS;
 }
@@ -45,8 +45,12 @@ CUresult cuTensorMapEncodeTiled(void *result, int type, unsigned int rank, void 
                        "tensor map: a row of the box has %u bytes; this device takes exactly the swizzle's %d",
                        box[0] * type_bytes[type], span[swizzle]);
   }
-  TensorMap map = {.magic = TENSOR_MAP_MAGIC, .address = (uint64_t)(uintptr_t)address, .rank = (uint8_t)rank,
-                   .element_bytes = type_bytes[type], .swizzle = (uint8_t)swizzle, .strides = {type_bytes[type]}};
+  TensorMap map = {.magic = TENSOR_MAP_MAGIC,
+                   .address = (uint64_t)(uintptr_t)address,
+                   .rank = (uint8_t)rank,
+                   .element_bytes = type_bytes[type],
+                   .swizzle = (uint8_t)swizzle,
+                   .strides = {type_bytes[type]}};
   for (uint32_t i = 0; i < rank; i++) {
     map.sizes[i] = (uint32_t)sizes[i];
     map.box[i] = (uint16_t)box[i];

@@ -1,5 +1,5 @@
-/* Running the work of a stream or a graph: launches, copies, sets. Guarantees: memory cannot be released under work that
- * runs (it holds the table's lock for reading); a device fault becomes a driver error and a text. */
+/* Running the work of a stream or a graph: launches, copies, sets. Guarantees: memory cannot be released under work
+ * that runs (it holds the table's lock for reading); a device fault becomes a driver error and a text. */
 #include "driver.h"
 
 #include <string.h>
@@ -27,7 +27,8 @@ static void run_copy(const Work *work) {
 static void run_set(const Work *work) {
   uint8_t *bytes = (uint8_t *)(uintptr_t)work->to;
   Region *to = memory_find(work->to, work->count * work->element_bytes);
-  if (work->element_bytes == 1) memset(bytes, (int)work->value, work->count);
+  if (work->element_bytes == 1)
+    memset(bytes, (int)work->value, work->count);
   else
     for (uint64_t i = 0; i < work->count; i++) memcpy(bytes + i * 4, &work->value, 4);
   if (to && to->written) shadow_set(to->written, work->to - to->start, work->count * work->element_bytes);
@@ -59,8 +60,10 @@ CUresult work_run(const Work *work) {
   CUresult result = set ? work_check_copy(work->to, bytes, true) : CUDA_SUCCESS;
   if (result) return result;
   memory_lock_reading();
-  if (set) run_set(work);
-  else run_copy(work);
+  if (set)
+    run_set(work);
+  else
+    run_copy(work);
   memory_unlock();
   return CUDA_SUCCESS;
 }

@@ -1,8 +1,8 @@
 /* What every handler uses: access to the lanes of operands and the loop over them.
  *
- * The exec_*.c files are compiled twice, with and without APNN_CPU_V3 (AVX2), so that each handler exists under two names;
- * exec_table.c collects them. A handler computes all 32 lanes into a local array, where that has no effect outside, and
- * keeps the lanes of `mask`. */
+ * The exec_*.c files are compiled twice, with and without APNN_CPU_V3 (AVX2), so that each handler exists under two
+ * names; exec_table.c collects them. A handler computes all 32 lanes into a local array, where that has no effect
+ * outside, and keeps the lanes of `mask`. */
 #ifndef CPU_EXEC_H
 #define CPU_EXEC_H
 
@@ -25,19 +25,27 @@
 __extension__ typedef unsigned __int128 Wide;
 __extension__ typedef __int128 SignedWide;
 
-static inline uint32_t *lanes32(const Warp *w, const Inst *in, int k) { return (uint32_t *)(w->registers + in->o[k]); }
-static inline uint64_t *lanes64(const Warp *w, const Inst *in, int k) { return (uint64_t *)(w->registers + in->o[k]); }
+static inline uint32_t *lanes32(const Warp *w, const Inst *in, int k) {
+  return (uint32_t *)(w->registers + in->o[k]);
+}
+static inline uint64_t *lanes64(const Warp *w, const Inst *in, int k) {
+  return (uint64_t *)(w->registers + in->o[k]);
+}
 
 static inline void keep32(const Warp *w, const Inst *in, int k, const uint32_t t[LANES], uint32_t mask) {
   uint32_t *d = lanes32(w, in, k);
-  if (mask == FULL_MASK) memcpy(d, t, LANES * sizeof *d);
-  else EACH_LANE d[lane] = mask >> lane & 1 ? t[lane] : d[lane];
+  if (mask == FULL_MASK)
+    memcpy(d, t, LANES * sizeof *d);
+  else
+    EACH_LANE d[lane] = mask >> lane & 1 ? t[lane] : d[lane];
 }
 
 static inline void keep64(const Warp *w, const Inst *in, int k, const uint64_t t[LANES], uint32_t mask) {
   uint64_t *d = lanes64(w, in, k);
-  if (mask == FULL_MASK) memcpy(d, t, LANES * sizeof *d);
-  else EACH_LANE d[lane] = mask >> lane & 1 ? t[lane] : d[lane];
+  if (mask == FULL_MASK)
+    memcpy(d, t, LANES * sizeof *d);
+  else
+    EACH_LANE d[lane] = mask >> lane & 1 ? t[lane] : d[lane];
 }
 
 /* A predicate operand, negation applied. */
@@ -52,7 +60,9 @@ static inline void keep_predicate(const Warp *w, const Inst *in, int k, uint32_t
   *d = (*d & ~mask) | (bits & mask);
 }
 
-static inline uint32_t first_lane(uint32_t mask) { return (uint32_t)__builtin_ctz(mask); }
+static inline uint32_t first_lane(uint32_t mask) {
+  return (uint32_t)__builtin_ctz(mask);
+}
 
 /* An operand that is the same in every lane (a constant of the instruction): the value of its first active lane. */
 static inline uint32_t uniform32(const Warp *w, const Inst *in, int k, uint32_t mask) {

@@ -1,5 +1,5 @@
-/* cp.async: copies from global to shared memory that a wait must cover before anybody reads them. The bytes move at once;
- * until the wait their granules of 4 bytes are marked pending and any access to them is a fault. */
+/* cp.async: copies from global to shared memory that a wait must cover before anybody reads them. The bytes move at
+ * once; until the wait their granules of 4 bytes are marked pending and any access to them is a fault. */
 #include "bulk.h"
 
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static void clear_pending(Block *block, const AsyncCopy *copy, uint32_t lanes) {
     uint32_t first = copy->address[first_lane(rest)] / 4;
     for (uint32_t g = first; g < first + copy->bytes / 4; g++) {
       block->pending_granules -= block->shared.pending[g >> 3] >> (g & 7) & 1;
-      block->shared.pending[g >> 3] &= (uint8_t)~(1u << (g & 7));
+      block->shared.pending[g >> 3] &= (uint8_t) ~(1u << (g & 7));
     }
   }
 }
@@ -123,7 +123,9 @@ EXEC(cp_async_commit) {
   EACH_LANE w->committed[lane] += mask >> lane & 1;
 }
 
-EXEC(cp_async_wait_group) { finish_groups(w, mask, uniform32(w, in, 0, mask)); }
+EXEC(cp_async_wait_group) {
+  finish_groups(w, mask, uniform32(w, in, 0, mask));
+}
 
 /* The lanes' earlier copies are there when the barrier's phase ends; on this machine they are there now. */
 EXEC(cp_async_arrive) {

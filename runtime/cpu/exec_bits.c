@@ -4,7 +4,8 @@
 
 #define BITS32(name, arity, expression)                                                                                \
   EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, arity > 1 ? 2 : 1), *c = lanes32(w, in, arity > 2 ? 3 : 1); \
+    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, arity > 1 ? 2 : 1),                                     \
+                   *c = lanes32(w, in, arity > 2 ? 3 : 1);                                                             \
     uint32_t t[LANES];                                                                                                 \
     EACH_LANE {                                                                                                        \
       uint32_t x = a[lane], y = b[lane], z = c[lane];                                                                  \
@@ -30,7 +31,9 @@
 
 BITS32(mov_32, 1, x)
 BITS64(mov_64, 1, x)
-EXEC(mov_predicate) { keep_predicate(w, in, 0, predicate(w, in, 1), mask); }
+EXEC(mov_predicate) {
+  keep_predicate(w, in, 0, predicate(w, in, 1), mask);
+}
 
 BITS32(pack_32, 2, x | y << 16)
 EXEC(unpack_32) {
@@ -86,10 +89,18 @@ BITS32(not_16, 1, (uint16_t)~x)
 BITS32(not_32, 1, ~x)
 BITS64(not_64, 1, ~x)
 BITS32(cnot_32, 1, x == 0)
-EXEC(and_predicate) { keep_predicate(w, in, 0, predicate(w, in, 1) & predicate(w, in, 2), mask); }
-EXEC(or_predicate) { keep_predicate(w, in, 0, predicate(w, in, 1) | predicate(w, in, 2), mask); }
-EXEC(xor_predicate) { keep_predicate(w, in, 0, predicate(w, in, 1) ^ predicate(w, in, 2), mask); }
-EXEC(not_predicate) { keep_predicate(w, in, 0, ~predicate(w, in, 1), mask); }
+EXEC(and_predicate) {
+  keep_predicate(w, in, 0, predicate(w, in, 1) & predicate(w, in, 2), mask);
+}
+EXEC(or_predicate) {
+  keep_predicate(w, in, 0, predicate(w, in, 1) | predicate(w, in, 2), mask);
+}
+EXEC(xor_predicate) {
+  keep_predicate(w, in, 0, predicate(w, in, 1) ^ predicate(w, in, 2), mask);
+}
+EXEC(not_predicate) {
+  keep_predicate(w, in, 0, ~predicate(w, in, 1), mask);
+}
 
 /* d = the function of (a, b, c) whose truth table is the constant: bit 4a + 2b + c. */
 EXEC(lop3_32) {
@@ -138,7 +149,9 @@ BITS32(shf_r_clamp, 3, ((uint64_t)y << 32 | x) >> AMOUNT_CLAMP(z))
 
 /* ---- fields ---- */
 
-static inline uint64_t low_bits(uint32_t count) { return count > 63 ? UINT64_MAX : ((uint64_t)1 << count) - 1; }
+static inline uint64_t low_bits(uint32_t count) {
+  return count > 63 ? UINT64_MAX : ((uint64_t)1 << count) - 1;
+}
 
 /* Bits beyond the top of x are zero, or the sign for a signed field. The sign bit of a field that passes the top is the
  * top bit of x; a field of no bits is 0. */
@@ -162,8 +175,12 @@ static inline void extract64(Warp *w, const Inst *in, uint32_t mask, bool is_sig
   EACH_LANE t[lane] = extract_field(a[lane], b[lane], c[lane], 64, is_signed);
   keep64(w, in, 0, t, mask);
 }
-EXEC(bfe_u64) { extract64(w, in, mask, false); }
-EXEC(bfe_s64) { extract64(w, in, mask, true); }
+EXEC(bfe_u64) {
+  extract64(w, in, mask, false);
+}
+EXEC(bfe_s64) {
+  extract64(w, in, mask, true);
+}
 
 static inline uint64_t insert_field(uint64_t x, uint64_t into, uint32_t start, uint32_t count) {
   start &= 0xff, count &= 0xff;
@@ -196,7 +213,9 @@ static inline uint64_t reverse_bits(uint64_t x) {
   return __builtin_bswap64(x);
 }
 
-static inline uint32_t leading_zeros(uint64_t x) { return x ? (uint32_t)__builtin_clzll(x) : 64; }
+static inline uint32_t leading_zeros(uint64_t x) {
+  return x ? (uint32_t)__builtin_clzll(x) : 64;
+}
 
 BITS32(popc_32, 1, __builtin_popcount(x))
 BITS32(brev_32, 1, reverse_bits(x) >> 32)
@@ -270,4 +289,6 @@ EXEC(clock_64) {
   keep64(w, in, 0, t, mask);
 }
 
-EXEC(nothing) { (void)w, (void)in, (void)mask; }
+EXEC(nothing) {
+  (void)w, (void)in, (void)mask;
+}

@@ -1,6 +1,6 @@
-/* Bulk copies: cp.async.bulk and cp.async.bulk.tensor. The bytes move at once; those that go to shared memory are marked
- * pending until a thread has waited for the phase of their barrier. Elements outside a tensor are read as zero and not
- * written. */
+/* Bulk copies: cp.async.bulk and cp.async.bulk.tensor. The bytes move at once; those that go to shared memory are
+ * marked pending until a thread has waited for the phase of their barrier. Elements outside a tensor are read as zero
+ * and not written. */
 #include "bulk.h"
 #include "tensor_map.h"
 
@@ -51,7 +51,8 @@ static void copy_bulk(Warp *w, const Inst *in, uint32_t lane, bool loads) {
   uint32_t bytes = lanes32(w, in, 0)[lane];
   uint64_t to = lane_address(w, in, 0, loads ? SPACE_SHARED : SPACE_GLOBAL, lane);
   uint64_t from = lane_address(w, in, 1, loads ? SPACE_GLOBAL : SPACE_SHARED, lane);
-  AccessPlan from_plan = {.space = loads ? SPACE_GLOBAL : SPACE_SHARED, .use = ACCESS_READ, .bytes = bytes, .align = 16};
+  AccessPlan from_plan = {
+      .space = loads ? SPACE_GLOBAL : SPACE_SHARED, .use = ACCESS_READ, .bytes = bytes, .align = 16};
   AccessPlan to_plan = {.space = loads ? SPACE_SHARED : SPACE_GLOBAL, .use = ACCESS_WRITE, .bytes = bytes, .align = 16};
   if (!check_size(w, in, lane, bytes)) return;
   const uint8_t *source = access_bytes(w, in, lane, &from_plan, from);
@@ -90,9 +91,11 @@ static bool read_map(TensorCopy *c, uint32_t operand) {
   memcpy(&c->map, bytes, sizeof c->map);
   if (c->map.magic == TENSOR_MAP_MAGIC && c->map.rank == c->in->vector) return true;
   if (c->map.magic != TENSOR_MAP_MAGIC) {
-    fault_raise(c->w, c->in, c->lane, FAULT_FAILED, "the bytes at 0x%llx are not a tensor map", (unsigned long long)address);
+    fault_raise(c->w, c->in, c->lane, FAULT_FAILED, "the bytes at 0x%llx are not a tensor map",
+                (unsigned long long)address);
   } else {
-    fault_raise(c->w, c->in, c->lane, FAULT_FAILED, "the tensor map has %u dimensions, not %u", c->map.rank, c->in->vector);
+    fault_raise(c->w, c->in, c->lane, FAULT_FAILED, "the tensor map has %u dimensions, not %u", c->map.rank,
+                c->in->vector);
   }
   return false;
 }
@@ -103,8 +106,8 @@ static uint32_t box_bytes(const TensorMap *m) {
   return bytes;
 }
 
-/* Moves bytes between global memory (NULL: zeros, or nowhere) and shared memory at a linear address of the box, which the
- * swizzle scatters in pieces of 16 bytes. */
+/* Moves bytes between global memory (NULL: zeros, or nowhere) and shared memory at a linear address of the box, which
+ * the swizzle scatters in pieces of 16 bytes. */
 static bool move_row(const TensorCopy *c, uint64_t global, bool inside, uint32_t linear, uint32_t bytes) {
   AccessPlan plan = {.space = SPACE_GLOBAL, .use = c->loads ? ACCESS_READ : ACCESS_WRITE, .bytes = bytes, .align = 1};
   uint8_t *far = inside ? access_bytes(c->w, c->in, c->lane, &plan, global) : NULL;
@@ -112,7 +115,8 @@ static bool move_row(const TensorCopy *c, uint64_t global, bool inside, uint32_t
   for (uint32_t done = 0, piece; done < bytes; done += piece) {
     uint32_t address = linear + done;
     piece = 16 - address % 16 < bytes - done ? 16 - address % 16 : bytes - done;
-    AccessPlan near_plan = {.space = SPACE_SHARED, .use = c->loads ? ACCESS_WRITE : ACCESS_READ, .bytes = piece, .align = 1};
+    AccessPlan near_plan = {
+        .space = SPACE_SHARED, .use = c->loads ? ACCESS_WRITE : ACCESS_READ, .bytes = piece, .align = 1};
     uint8_t *near = access_bytes(c->w, c->in, c->lane, &near_plan, swizzled_address(address, c->map.swizzle));
     if (!near) return false;
     if (!c->loads && far) memcpy(far + done, near, piece);
@@ -128,7 +132,8 @@ static bool move_innermost(const TensorCopy *c, uint64_t global, bool outside, u
   int64_t size = m->sizes[0], first = c->at[0], last = first + m->box[0];
   int64_t begin = first < 0 ? 0 : first, end = last > size ? size : last;
   if (outside || begin >= end) begin = end = first;
-  uint32_t bytes = m->element_bytes, before = (uint32_t)(begin - first) * bytes, inside = (uint32_t)(end - begin) * bytes;
+  uint32_t bytes = m->element_bytes, before = (uint32_t)(begin - first) * bytes,
+           inside = (uint32_t)(end - begin) * bytes;
   uint32_t all = m->box[0] * bytes;
   return (!before || move_row(c, 0, false, linear, before)) &&
          (!inside || move_row(c, global + (uint64_t)begin * bytes, true, linear + before, inside)) &&
@@ -154,10 +159,23 @@ static bool move_box(const TensorCopy *c) {
   return true;
 }
 
+/* An sm_90 GPU refuses boxes that begin inside a piece of 16 bytes, and stores that begin outside the tensor. */
+static bool check_box(const TensorCopy *c) {
+  int64_t bytes = (int64_t)c->at[0] * c->map.element_bytes;
+  bool outside = false;
+  for (int i = 0; i < c->map.rank; i++) outside |= c->at[i] < 0;
+  if (bytes % 16 == 0 && (c->loads || !outside)) return true;
+  fault_raise(c->w, c->in, c->lane, FAULT_INSTRUCTION, "%s",
+              bytes % 16 ? "the box does not begin at a multiple of 16 bytes"
+                         : "the box of a store begins outside the tensor");
+  return false;
+}
+
 static bool start_tensor_copy(TensorCopy *c, uint32_t map_operand, uint32_t shared_operand) {
   if (!read_map(c, map_operand)) return false;
   for (int i = 0; i < c->map.rank; i++) c->at[i] = (int32_t)lanes32(c->w, c->in, i)[c->lane];
   c->shared = (uint32_t)lane_address(c->w, c->in, shared_operand, SPACE_SHARED, c->lane);
+  if (!check_box(c)) return false;
   if (c->shared % 128 == 0) return true;
   fault_raise(c->w, c->in, c->lane, FAULT_ALIGNMENT, "tensor copy at shared address %u, which is not a multiple of 128",
               c->shared);

@@ -1,9 +1,12 @@
-/* Comparisons and selections. Guarantees: ordered comparisons with a NaN are false, unordered ones (equ ... geu) true. */
+/* Comparisons and selections. Guarantees: ordered comparisons with a NaN are false, unordered ones (equ ... geu) true.
+ */
 #include "exec.h"
 
 /* One bit a lane. */
 #define COMPARE_LOOP(expression)                                                                                       \
-  EACH_LANE { bits |= (uint32_t)(expression) << lane; }                                                                \
+  EACH_LANE {                                                                                                          \
+    bits |= (uint32_t)(expression) << lane;                                                                            \
+  }                                                                                                                    \
   break
 
 #define COMPARE_INTEGER(name, T, lanes)                                                                                \
@@ -11,15 +14,21 @@
     const T *a = (const T *)lanes(w, in, k), *b = (const T *)lanes(w, in, k + 1);                                      \
     uint32_t bits = 0;                                                                                                 \
     switch (in->mod[MOD_COMPARE]) {                                                                                    \
-    case COMPARE_EQ: COMPARE_LOOP(a[lane] == b[lane]);                                                                 \
-    case COMPARE_NE: COMPARE_LOOP(a[lane] != b[lane]);                                                                 \
+    case COMPARE_EQ:                                                                                                   \
+      COMPARE_LOOP(a[lane] == b[lane]);                                                                                \
+    case COMPARE_NE:                                                                                                   \
+      COMPARE_LOOP(a[lane] != b[lane]);                                                                                \
     case COMPARE_LO:                                                                                                   \
-    case COMPARE_LT: COMPARE_LOOP(a[lane] < b[lane]);                                                                  \
+    case COMPARE_LT:                                                                                                   \
+      COMPARE_LOOP(a[lane] < b[lane]);                                                                                 \
     case COMPARE_LS:                                                                                                   \
-    case COMPARE_LE: COMPARE_LOOP(a[lane] <= b[lane]);                                                                 \
+    case COMPARE_LE:                                                                                                   \
+      COMPARE_LOOP(a[lane] <= b[lane]);                                                                                \
     case COMPARE_HI:                                                                                                   \
-    case COMPARE_GT: COMPARE_LOOP(a[lane] > b[lane]);                                                                  \
-    default: COMPARE_LOOP(a[lane] >= b[lane]);                                                                         \
+    case COMPARE_GT:                                                                                                   \
+      COMPARE_LOOP(a[lane] > b[lane]);                                                                                 \
+    default:                                                                                                           \
+      COMPARE_LOOP(a[lane] >= b[lane]);                                                                                \
     }                                                                                                                  \
     return bits;                                                                                                       \
   }
@@ -30,14 +39,16 @@ COMPARE_INTEGER(u64, uint64_t, lanes64)
 COMPARE_INTEGER(s64, int64_t, lanes64)
 
 /* 16-bit registers hold zero-extended values: unsigned comparisons are those of 32 bits. */
-static uint32_t compare_u16(const Warp *w, const Inst *in, int k) { return compare_u32(w, in, k); }
+static uint32_t compare_u16(const Warp *w, const Inst *in, int k) {
+  return compare_u32(w, in, k);
+}
 
 static uint32_t compare_s16(const Warp *w, const Inst *in, int k) {
   const uint32_t *a = lanes32(w, in, k), *b = lanes32(w, in, k + 1);
   uint32_t bits = 0;
   EACH_LANE {
     int16_t x = (int16_t)a[lane], y = (int16_t)b[lane];
-    bool holds[] = {x == y, x != y, x < y, x <= y, x > y, x >= y};
+    bool holds[] = {x == y, x != y, x<y, x <= y, x> y, x >= y};
     bits |= (uint32_t)holds[in->mod[MOD_COMPARE] % 6] << lane;
   }
   return bits;
@@ -51,20 +62,34 @@ typedef struct Order {
 static uint32_t ordered_bits(const Inst *in, Order o) {
   uint32_t unordered = ~(o.equal | o.less | o.greater);
   switch (in->mod[MOD_COMPARE]) {
-  case COMPARE_EQ: return o.equal;
-  case COMPARE_NE: return o.less | o.greater;
-  case COMPARE_LT: return o.less;
-  case COMPARE_LE: return o.less | o.equal;
-  case COMPARE_GT: return o.greater;
-  case COMPARE_GE: return o.greater | o.equal;
-  case COMPARE_EQU: return o.equal | unordered;
-  case COMPARE_NEU: return ~o.equal;
-  case COMPARE_LTU: return o.less | unordered;
-  case COMPARE_LEU: return ~o.greater;
-  case COMPARE_GTU: return o.greater | unordered;
-  case COMPARE_GEU: return ~o.less;
-  case COMPARE_NUM: return ~unordered;
-  default: return unordered;
+  case COMPARE_EQ:
+    return o.equal;
+  case COMPARE_NE:
+    return o.less | o.greater;
+  case COMPARE_LT:
+    return o.less;
+  case COMPARE_LE:
+    return o.less | o.equal;
+  case COMPARE_GT:
+    return o.greater;
+  case COMPARE_GE:
+    return o.greater | o.equal;
+  case COMPARE_EQU:
+    return o.equal | unordered;
+  case COMPARE_NEU:
+    return ~o.equal;
+  case COMPARE_LTU:
+    return o.less | unordered;
+  case COMPARE_LEU:
+    return ~o.greater;
+  case COMPARE_GTU:
+    return o.greater | unordered;
+  case COMPARE_GEU:
+    return ~o.less;
+  case COMPARE_NUM:
+    return ~unordered;
+  default:
+    return unordered;
   }
 }
 
@@ -120,8 +145,12 @@ static void keep_set(Warp *w, const Inst *in, uint32_t mask, uint32_t bits) {
 }
 
 #define SETP_AND_SET(type)                                                                                             \
-  EXEC(setp_##type) { keep_setp(w, in, mask, compare_##type(w, in, 2)); }                                              \
-  EXEC(set_##type) { keep_set(w, in, mask, compare_##type(w, in, 1)); }
+  EXEC(setp_##type) {                                                                                                  \
+    keep_setp(w, in, mask, compare_##type(w, in, 2));                                                                  \
+  }                                                                                                                    \
+  EXEC(set_##type) {                                                                                                   \
+    keep_set(w, in, mask, compare_##type(w, in, 1));                                                                   \
+  }
 SETP_AND_SET(u16)
 SETP_AND_SET(s16)
 SETP_AND_SET(u32)
@@ -145,8 +174,12 @@ static void select64(Warp *w, const Inst *in, uint32_t mask, uint32_t choose_a) 
   keep64(w, in, 0, t, mask);
 }
 
-EXEC(selp_32) { select32(w, in, mask, predicate(w, in, 3)); }
-EXEC(selp_64) { select64(w, in, mask, predicate(w, in, 3)); }
+EXEC(selp_32) {
+  select32(w, in, mask, predicate(w, in, 3));
+}
+EXEC(selp_64) {
+  select64(w, in, mask, predicate(w, in, 3));
+}
 
 /* slct: a where c >= 0. */
 static uint32_t not_negative(const Warp *w, const Inst *in, bool real) {
@@ -156,10 +189,18 @@ static uint32_t not_negative(const Warp *w, const Inst *in, bool real) {
   return bits;
 }
 
-EXEC(slct_32_s32) { select32(w, in, mask, not_negative(w, in, false)); }
-EXEC(slct_32_f32) { select32(w, in, mask, not_negative(w, in, true)); }
-EXEC(slct_64_s32) { select64(w, in, mask, not_negative(w, in, false)); }
-EXEC(slct_64_f32) { select64(w, in, mask, not_negative(w, in, true)); }
+EXEC(slct_32_s32) {
+  select32(w, in, mask, not_negative(w, in, false));
+}
+EXEC(slct_32_f32) {
+  select32(w, in, mask, not_negative(w, in, true));
+}
+EXEC(slct_64_s32) {
+  select64(w, in, mask, not_negative(w, in, false));
+}
+EXEC(slct_64_f32) {
+  select64(w, in, mask, not_negative(w, in, true));
+}
 
 enum { TEST_FINITE, TEST_INFINITE, TEST_NUMBER, TEST_NOTANUMBER, TEST_NORMAL, TEST_SUBNORMAL };
 
@@ -168,8 +209,8 @@ EXEC(testp_f32) {
   uint32_t bits = 0;
   EACH_LANE {
     uint32_t x = a[lane] & 0x7fffffff;
-    bool holds[] = {x < 0x7f800000, x == 0x7f800000,                     x <= 0x7f800000,
-                    x > 0x7f800000, x >= 0x00800000 && x < 0x7f800000, x < 0x00800000 && x};
+    bool holds[] = {x<0x7f800000, x == 0x7f800000, x <= 0x7f800000, x> 0x7f800000, x >= 0x00800000 && x < 0x7f800000,
+                    x < 0x00800000 && x};
     bits |= (uint32_t)holds[in->mod[MOD_MODE]] << lane;
   }
   keep_predicate(w, in, 0, bits, mask);

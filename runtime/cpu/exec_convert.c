@@ -1,7 +1,7 @@
-/* cvt between all integer types, binary32 and binary64. Guarantees: one rounding, in the mode the instruction names; real
- * to integer clamps to the range of the result and a NaN gives 0 (1 << (bits - 1) where 64 bits are involved, as PTX
- * says); integer to integer truncates, or clamps with .sat. Between the real types a NaN keeps what of it fits, as on an
- * sm_90 GPU. */
+/* cvt between all integer types, binary32 and binary64. Guarantees: one rounding, in the mode the instruction names;
+ * real to integer clamps to the range of the result and a NaN gives 0 (1 << (bits - 1) where 64 bits are involved, as
+ * PTX says); integer to integer truncates, or clamps with .sat. Between the real types a NaN keeps what of it fits, as
+ * on an sm_90 GPU. */
 #include "exec.h"
 
 #include <math.h>
@@ -15,17 +15,23 @@
 static void load_integers(const Warp *w, const Inst *in, PtxType type, bool wide_register, uint64_t x[LANES]) {
   uint32_t unused = 64 - 8u * ptx_types[type].bytes;
   bool is_signed = ptx_types[type].kind == 's';
-  if (wide_register) memcpy(x, lanes64(w, in, 1), LANES * sizeof *x);
-  else EACH_LANE x[lane] = lanes32(w, in, 1)[lane];
-  if (is_signed) EACH_LANE x[lane] = (uint64_t)((int64_t)(x[lane] << unused) >> unused);
-  else EACH_LANE x[lane] = x[lane] << unused >> unused;
+  if (wide_register)
+    memcpy(x, lanes64(w, in, 1), LANES * sizeof *x);
+  else
+    EACH_LANE x[lane] = lanes32(w, in, 1)[lane];
+  if (is_signed)
+    EACH_LANE x[lane] = (uint64_t)((int64_t)(x[lane] << unused) >> unused);
+  else
+    EACH_LANE x[lane] = x[lane] << unused >> unused;
 }
 
 /* Results sign- or zero-extend to the register that holds them. */
 static void keep_integers(Warp *w, const Inst *in, PtxType type, uint64_t x[LANES], uint32_t mask) {
   uint32_t unused = 64 - 8u * ptx_types[type].bytes;
-  if (ptx_types[type].kind == 's') EACH_LANE x[lane] = (uint64_t)((int64_t)(x[lane] << unused) >> unused);
-  else EACH_LANE x[lane] = x[lane] << unused >> unused;
+  if (ptx_types[type].kind == 's')
+    EACH_LANE x[lane] = (uint64_t)((int64_t)(x[lane] << unused) >> unused);
+  else
+    EACH_LANE x[lane] = x[lane] << unused >> unused;
   if (in->data_class == REGISTER_64) {
     keep64(w, in, 0, x, mask);
     return;
@@ -39,10 +45,14 @@ static void keep_integers(Warp *w, const Inst *in, PtxType type, uint64_t x[LANE
 
 static inline double round_integral(double x, uint8_t rounding) {
   switch (rounding) {
-  case ROUND_RZI: return trunc(x);
-  case ROUND_RMI: return floor(x);
-  case ROUND_RPI: return ceil(x);
-  default: return rint(x);
+  case ROUND_RZI:
+    return trunc(x);
+  case ROUND_RMI:
+    return floor(x);
+  case ROUND_RPI:
+    return ceil(x);
+  default:
+    return rint(x);
   }
 }
 
@@ -52,8 +62,10 @@ static inline float flush(const Inst *in, float x) {
 }
 
 static void load_reals(const Warp *w, const Inst *in, double x[LANES]) {
-  if (in->mod[MOD_TYPE2] == TYPE_F32) EACH_LANE x[lane] = flush(in, as_float(lanes32(w, in, 1)[lane]));
-  else EACH_LANE x[lane] = as_double(lanes64(w, in, 1)[lane]);
+  if (in->mod[MOD_TYPE2] == TYPE_F32)
+    EACH_LANE x[lane] = flush(in, as_float(lanes32(w, in, 1)[lane]));
+  else
+    EACH_LANE x[lane] = as_double(lanes64(w, in, 1)[lane]);
 }
 
 /* x is integral or NaN. Limits of 64 bits are not doubles, so compare with the power of two above. */
@@ -165,11 +177,15 @@ EXEC(cvt_real_integer) {
   load_integers(w, in, from, in->source_class == REGISTER_64, x);
   EACH_LANE {
     long double exact = is_signed ? (long double)(int64_t)x[lane] : (long double)x[lane];
-    if (single) narrow[lane] = finish32(in, round_to_f32(exact, in->mod[MOD_ROUND]));
-    else wide[lane] = double_bits(round_to_f64(exact, in->mod[MOD_ROUND]));
+    if (single)
+      narrow[lane] = finish32(in, round_to_f32(exact, in->mod[MOD_ROUND]));
+    else
+      wide[lane] = double_bits(round_to_f64(exact, in->mod[MOD_ROUND]));
   }
-  if (single) keep32(w, in, 0, narrow, mask);
-  else keep64(w, in, 0, wide, mask);
+  if (single)
+    keep32(w, in, 0, narrow, mask);
+  else
+    keep64(w, in, 0, wide, mask);
 }
 
 EXEC(cvt_rn_f32_s32) {

@@ -1,6 +1,6 @@
-/* Real arithmetic. Guarantees: every operation is rounded once, to nearest even; a NaN result is 0x7fffffff in binary32;
- * in binary64 it is the operand's NaN made quiet, or 0xfff8000000000000 where no operand is one (as an sm_90 GPU does);
- * subnormals are kept unless the instruction says .ftz. */
+/* Real arithmetic. Guarantees: every operation is rounded once, to nearest even; a NaN result is 0x7fffffff in
+ * binary32; in binary64 it is the operand's NaN made quiet, or 0xfff8000000000000 where no operand is one (as an sm_90
+ * GPU does); subnormals are kept unless the instruction says .ftz. */
 #include "exec.h"
 
 #include <math.h>
@@ -9,7 +9,9 @@
 #define NAN64 0xfff8000000000000u
 #define QUIET64 0x0008000000000000u
 
-static inline uint32_t canonical32(float r) { return r != r ? NAN32 : float_bits(r); }
+static inline uint32_t canonical32(float r) {
+  return r != r ? NAN32 : float_bits(r);
+}
 
 /* A NaN result: that of the second operand, of the third, of the first, or a new one. */
 static inline uint64_t result64(double r, double x, double y, double z) {
@@ -26,7 +28,9 @@ static inline float flush(float x) {
 }
 
 /* .sat: to [0, 1]; a NaN gives +0. */
-static inline float saturate(float x) { return x > 0 ? (x < 1 ? x : 1) : 0; }
+static inline float saturate(float x) {
+  return x > 0 ? (x < 1 ? x : 1) : 0;
+}
 
 /* What .ftz and .sat do to a result. */
 static inline uint32_t finish32(const Inst *in, float r) {
@@ -44,7 +48,8 @@ static inline float enter32(const Inst *in, uint32_t bits) {
 
 #define FLOAT_OP(name, arity, expression)                                                                              \
   EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, arity > 1 ? 2 : 1), *c = lanes32(w, in, arity > 2 ? 3 : 1); \
+    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, arity > 1 ? 2 : 1),                                     \
+                   *c = lanes32(w, in, arity > 2 ? 3 : 1);                                                             \
     uint32_t t[LANES];                                                                                                 \
     EACH_LANE {                                                                                                        \
       float x = as_float(a[lane]), y = as_float(b[lane]), z = as_float(c[lane]);                                       \
@@ -54,7 +59,8 @@ static inline float enter32(const Inst *in, uint32_t bits) {
     keep32(w, in, 0, t, mask);                                                                                         \
   }                                                                                                                    \
   EXEC(name##_mod) {                                                                                                   \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, arity > 1 ? 2 : 1), *c = lanes32(w, in, arity > 2 ? 3 : 1); \
+    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, arity > 1 ? 2 : 1),                                     \
+                   *c = lanes32(w, in, arity > 2 ? 3 : 1);                                                             \
     uint32_t t[LANES];                                                                                                 \
     EACH_LANE {                                                                                                        \
       float x = enter32(in, a[lane]), y = enter32(in, b[lane]), z = enter32(in, c[lane]);                              \
@@ -87,7 +93,9 @@ static inline float greatest32(float x, float y) {
   return y != y ? x : r;
 }
 
-static inline float either_nan32(float x, float y, float r) { return x != x || y != y ? as_float(NAN32) : r; }
+static inline float either_nan32(float x, float y, float r) {
+  return x != x || y != y ? as_float(NAN32) : r;
+}
 
 FLOAT_OP(min_f32, 2, least32(x, y))
 FLOAT_OP(max_f32, 2, greatest32(x, y))
@@ -119,7 +127,8 @@ EXEC(copysign_f32) {
 
 #define DOUBLE_OP(name, arity, expression)                                                                             \
   EXEC(name) {                                                                                                         \
-    const uint64_t *a = lanes64(w, in, 1), *b = lanes64(w, in, arity > 1 ? 2 : 1), *c = lanes64(w, in, arity > 2 ? 3 : 1); \
+    const uint64_t *a = lanes64(w, in, 1), *b = lanes64(w, in, arity > 1 ? 2 : 1),                                     \
+                   *c = lanes64(w, in, arity > 2 ? 3 : 1);                                                             \
     uint64_t t[LANES];                                                                                                 \
     EACH_LANE {                                                                                                        \
       double x = as_double(a[lane]), y = as_double(b[lane]), z = as_double(c[lane]);                                   \

@@ -97,29 +97,29 @@ BINARY64(add_64, uint64_t, x + y)
 BINARY16(sub_16, uint16_t, x - y)
 BINARY32(sub_32, uint32_t, x - y)
 BINARY64(sub_64, uint64_t, x - y)
-BINARY16(mul_lo_16, uint16_t, (uint32_t)x * y)
-BINARY32(mul_lo_32, uint32_t, x * y)
-BINARY64(mul_lo_64, uint64_t, x * y)
-BINARY16(mul_hi_u16, uint16_t, (uint32_t)x * y >> 16)
+BINARY16(mul_lo_16, uint16_t, (uint32_t)x *y)
+BINARY32(mul_lo_32, uint32_t, x *y)
+BINARY64(mul_lo_64, uint64_t, x *y)
+BINARY16(mul_hi_u16, uint16_t, (uint32_t)x *y >> 16)
 BINARY16(mul_hi_s16, int16_t, ((int32_t)x * y) >> 16)
-BINARY32(mul_hi_u32, uint32_t, (uint64_t)x * y >> 32)
+BINARY32(mul_hi_u32, uint32_t, (uint64_t)x *y >> 32)
 BINARY32(mul_hi_s32, int32_t, ((int64_t)x * y) >> 32)
-BINARY64(mul_hi_u64, uint64_t, (Wide)x * y >> 64)
+BINARY64(mul_hi_u64, uint64_t, (Wide)x *y >> 64)
 BINARY64(mul_hi_s64, int64_t, ((SignedWide)x * y) >> 64)
-BINARY32(mul_wide_u16, uint16_t, (uint32_t)x * y)
-BINARY32(mul_wide_s16, int16_t, (int32_t)x * y)
+BINARY32(mul_wide_u16, uint16_t, (uint32_t)x *y)
+BINARY32(mul_wide_s16, int16_t, (int32_t)x *y)
 WIDE64(mul_wide_u32, uint32_t, uint64_t)
 WIDE64(mul_wide_s32, int32_t, int64_t)
 
-TERNARY16(mad_lo_16, uint16_t, (uint32_t)x * y + z)
-TERNARY32(mad_lo_32, uint32_t, x * y + z)
-TERNARY64(mad_lo_64, uint64_t, x * y + z)
-TERNARY32(mad_hi_u32, uint32_t, (uint32_t)((uint64_t)x * y >> 32) + z)
+TERNARY16(mad_lo_16, uint16_t, (uint32_t)x *y + z)
+TERNARY32(mad_lo_32, uint32_t, x *y + z)
+TERNARY64(mad_lo_64, uint64_t, x *y + z)
+TERNARY32(mad_hi_u32, uint32_t, (uint32_t)((uint64_t)x *y >> 32) + z)
 TERNARY32(mad_hi_s32, int32_t, (uint32_t)(((int64_t)x * y) >> 32) + z)
-TERNARY64(mad_hi_u64, uint64_t, (uint64_t)((Wide)x * y >> 64) + z)
+TERNARY64(mad_hi_u64, uint64_t, (uint64_t)((Wide)x *y >> 64) + z)
 TERNARY64(mad_hi_s64, int64_t, (uint64_t)(((SignedWide)x * y) >> 64) + z)
-TERNARY32(mad_wide_u16, uint16_t, (uint32_t)x * y + z)
-TERNARY32(mad_wide_s16, int16_t, (uint32_t)((int32_t)x * y) + z)
+TERNARY32(mad_wide_u16, uint16_t, (uint32_t)x *y + z)
+TERNARY32(mad_wide_s16, int16_t, (uint32_t)((int32_t)x *y) + z)
 WIDE_MAD64(mad_wide_u32, uint32_t, uint64_t)
 WIDE_MAD64(mad_wide_s32, int32_t, int64_t)
 
@@ -153,7 +153,9 @@ BINARY32(rem_s32, int32_t, REMAINDER_SIGNED(x, y))
 BINARY64(rem_u64, uint64_t, y ? x % y : x)
 BINARY64(rem_s64, int64_t, REMAINDER_SIGNED(x, y))
 
-static inline int32_t clamp_s32(int64_t v) { return (int32_t)(v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : v); }
+static inline int32_t clamp_s32(int64_t v) {
+  return (int32_t)(v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : v);
+}
 
 BINARY32(add_sat_s32, int32_t, clamp_s32((int64_t)x + y))
 BINARY32(sub_sat_s32, int32_t, clamp_s32((int64_t)x - y))
@@ -192,7 +194,9 @@ UNARY64(neg_s64, uint64_t, 0 - x)
 
 /* ---- carries (CC.CF: one bit a lane) ---- */
 
-static inline void keep_carry(Warp *w, uint32_t carry, uint32_t mask) { w->carry = (w->carry & ~mask) | (carry & mask); }
+static inline void keep_carry(Warp *w, uint32_t carry, uint32_t mask) {
+  w->carry = (w->carry & ~mask) | (carry & mask);
+}
 
 /* d = a + b + (use_carry ? CF : 0); subtraction adds the complement, its CF being the borrow. */
 static inline void add_carry(Warp *w, const Inst *in, uint32_t mask, bool subtract, bool use_carry, bool set_carry) {
@@ -208,12 +212,24 @@ static inline void add_carry(Warp *w, const Inst *in, uint32_t mask, bool subtra
   keep32(w, in, 0, t, mask);
 }
 
-EXEC(add_cc_32) { add_carry(w, in, mask, false, false, true); }
-EXEC(addc_32) { add_carry(w, in, mask, false, true, false); }
-EXEC(addc_cc_32) { add_carry(w, in, mask, false, true, true); }
-EXEC(sub_cc_32) { add_carry(w, in, mask, true, false, true); }
-EXEC(subc_32) { add_carry(w, in, mask, true, true, false); }
-EXEC(subc_cc_32) { add_carry(w, in, mask, true, true, true); }
+EXEC(add_cc_32) {
+  add_carry(w, in, mask, false, false, true);
+}
+EXEC(addc_32) {
+  add_carry(w, in, mask, false, true, false);
+}
+EXEC(addc_cc_32) {
+  add_carry(w, in, mask, false, true, true);
+}
+EXEC(sub_cc_32) {
+  add_carry(w, in, mask, true, false, true);
+}
+EXEC(subc_32) {
+  add_carry(w, in, mask, true, true, false);
+}
+EXEC(subc_cc_32) {
+  add_carry(w, in, mask, true, true, true);
+}
 
 static inline void add_carry64(Warp *w, const Inst *in, uint32_t mask, bool subtract, bool use_carry, bool set_carry) {
   const uint64_t *a = lanes64(w, in, 1), *b = lanes64(w, in, 2);
@@ -229,12 +245,24 @@ static inline void add_carry64(Warp *w, const Inst *in, uint32_t mask, bool subt
   keep64(w, in, 0, t, mask);
 }
 
-EXEC(add_cc_64) { add_carry64(w, in, mask, false, false, true); }
-EXEC(addc_64) { add_carry64(w, in, mask, false, true, false); }
-EXEC(addc_cc_64) { add_carry64(w, in, mask, false, true, true); }
-EXEC(sub_cc_64) { add_carry64(w, in, mask, true, false, true); }
-EXEC(subc_64) { add_carry64(w, in, mask, true, true, false); }
-EXEC(subc_cc_64) { add_carry64(w, in, mask, true, true, true); }
+EXEC(add_cc_64) {
+  add_carry64(w, in, mask, false, false, true);
+}
+EXEC(addc_64) {
+  add_carry64(w, in, mask, false, true, false);
+}
+EXEC(addc_cc_64) {
+  add_carry64(w, in, mask, false, true, true);
+}
+EXEC(sub_cc_64) {
+  add_carry64(w, in, mask, true, false, true);
+}
+EXEC(subc_64) {
+  add_carry64(w, in, mask, true, true, false);
+}
+EXEC(subc_cc_64) {
+  add_carry64(w, in, mask, true, true, true);
+}
 
 /* mad.{lo,hi}.cc and madc.{lo,hi}{.cc} */
 static inline void mad_carry(Warp *w, const Inst *in, uint32_t mask, bool high, bool use_carry, bool set_carry) {
@@ -242,7 +270,8 @@ static inline void mad_carry(Warp *w, const Inst *in, uint32_t mask, bool high, 
   bool is_signed = ptx_types[in->mod[MOD_TYPE]].kind == 's';
   uint32_t t[LANES], out = 0;
   EACH_LANE {
-    uint64_t product = is_signed ? (uint64_t)((int64_t)(int32_t)a[lane] * (int32_t)b[lane]) : (uint64_t)a[lane] * b[lane];
+    uint64_t product =
+        is_signed ? (uint64_t)((int64_t)(int32_t)a[lane] * (int32_t)b[lane]) : (uint64_t)a[lane] * b[lane];
     uint64_t part = high ? product >> 32 : product & UINT32_MAX;
     uint64_t sum = part + c[lane] + (use_carry ? w->carry >> lane & 1 : 0);
     t[lane] = (uint32_t)sum;
@@ -252,12 +281,24 @@ static inline void mad_carry(Warp *w, const Inst *in, uint32_t mask, bool high, 
   keep32(w, in, 0, t, mask);
 }
 
-EXEC(mad_lo_cc_32) { mad_carry(w, in, mask, false, false, true); }
-EXEC(mad_hi_cc_32) { mad_carry(w, in, mask, true, false, true); }
-EXEC(madc_lo_32) { mad_carry(w, in, mask, false, true, false); }
-EXEC(madc_hi_32) { mad_carry(w, in, mask, true, true, false); }
-EXEC(madc_lo_cc_32) { mad_carry(w, in, mask, false, true, true); }
-EXEC(madc_hi_cc_32) { mad_carry(w, in, mask, true, true, true); }
+EXEC(mad_lo_cc_32) {
+  mad_carry(w, in, mask, false, false, true);
+}
+EXEC(mad_hi_cc_32) {
+  mad_carry(w, in, mask, true, false, true);
+}
+EXEC(madc_lo_32) {
+  mad_carry(w, in, mask, false, true, false);
+}
+EXEC(madc_hi_32) {
+  mad_carry(w, in, mask, true, true, false);
+}
+EXEC(madc_lo_cc_32) {
+  mad_carry(w, in, mask, false, true, true);
+}
+EXEC(madc_hi_cc_32) {
+  mad_carry(w, in, mask, true, true, true);
+}
 
 /* ---- sums of products of bytes and halves ---- */
 

@@ -1,7 +1,7 @@
 /* mbarrier: an 8-byte object in shared memory that counts arrivals and bytes. Its bits on this machine:
- *   0 phase | 1..20 expected arrivals | 21..40 arrivals still missing | 41..62 bytes still missing, signed | 63 initialised
- * A phase ends when nothing is missing. Guarantees: a barrier that was not initialised, or counts that leave their range,
- * are faults; waiting lanes let other warps run. */
+ *   0 phase | 1..20 expected arrivals | 21..40 arrivals still missing | 41..62 bytes still missing, signed | 63
+ * initialised A phase ends when nothing is missing. Guarantees: a barrier that was not initialised, or counts that
+ * leave their range, are faults; waiting lanes let other warps run. */
 #include "bulk.h"
 
 enum { MAX_COUNT = (1 << 20) - 1 };
@@ -86,11 +86,11 @@ static bool apply(Warp *w, const Inst *in, uint32_t lane, uint64_t address, Arri
   int64_t bytes = m.bytes + change.bytes;
   *before = *object;
   if (change.arrivals > m.missing || change.drops > m.expected || bytes > MAX_COUNT || bytes < -MAX_COUNT) {
-    fault_raise(w, in, lane, FAULT_FAILED,
-                "the mbarrier at shared address %llu waits for %u more arrivals and %d bytes: %u arrivals and %lld bytes "
-                "are too many",
-                (unsigned long long)(address & ~SHARED_WINDOW), m.missing, m.bytes, change.arrivals,
-                (long long)change.bytes);
+    fault_raise(
+        w, in, lane, FAULT_FAILED,
+        "the mbarrier at shared address %llu waits for %u more arrivals and %d bytes: %u arrivals and %lld bytes "
+        "are too many",
+        (unsigned long long)(address & ~SHARED_WINDOW), m.missing, m.bytes, change.arrivals, (long long)change.bytes);
     return false;
   }
   m.missing -= change.arrivals;
@@ -116,12 +116,20 @@ static void arrive_lanes(Warp *w, const Inst *in, uint32_t mask, int result, int
 
 enum { NO_RESULT = -1, ONE_ARRIVAL = -1, NO_ARRIVAL = -2, NO_BYTES = -1 };
 
-EXEC(mbarrier_arrive) { arrive_lanes(w, in, mask, 0, 1, NO_BYTES, false); }
-EXEC(mbarrier_arrive_drop) { arrive_lanes(w, in, mask, 0, 1, NO_BYTES, true); }
-EXEC(mbarrier_expect) { arrive_lanes(w, in, mask, NO_RESULT, NO_ARRIVAL, 0, false); }
+EXEC(mbarrier_arrive) {
+  arrive_lanes(w, in, mask, 0, 1, NO_BYTES, false);
+}
+EXEC(mbarrier_arrive_drop) {
+  arrive_lanes(w, in, mask, 0, 1, NO_BYTES, true);
+}
+EXEC(mbarrier_expect) {
+  arrive_lanes(w, in, mask, NO_RESULT, NO_ARRIVAL, 0, false);
+}
 
 /* The bytes are expected before the arrival counts, so the phase cannot end between the two. */
-EXEC(mbarrier_arrive_expect) { arrive_lanes(w, in, mask, 0, ONE_ARRIVAL, 1, false); }
+EXEC(mbarrier_arrive_expect) {
+  arrive_lanes(w, in, mask, 0, ONE_ARRIVAL, 1, false);
+}
 
 EXEC(mbarrier_complete) {
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
@@ -156,7 +164,7 @@ static void receive(Block *block, uint64_t barrier, uint32_t phase) {
     }
     for (uint32_t g = copy.address / 4; g < (copy.address + copy.bytes) / 4; g++) {
       block->pending_granules -= block->shared.pending[g >> 3] >> (g & 7) & 1;
-      block->shared.pending[g >> 3] &= (uint8_t)~(1u << (g & 7));
+      block->shared.pending[g >> 3] &= (uint8_t) ~(1u << (g & 7));
     }
   }
   block->bulk_count = left;
@@ -184,4 +192,6 @@ EXEC(mbarrier_wait) {
   wait_lanes(w, in, mask, phase);
 }
 
-EXEC(mbarrier_wait_parity) { wait_lanes(w, in, mask, lanes32(w, in, 1)); }
+EXEC(mbarrier_wait_parity) {
+  wait_lanes(w, in, mask, lanes32(w, in, 1));
+}

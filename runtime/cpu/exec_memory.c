@@ -1,34 +1,46 @@
-/* ld, st, atom, red, ldmatrix, cvta. Guarantees: no byte outside a live region is touched; every check of access.h comes
- * before the access. */
+/* ld, st, atom, red, ldmatrix, cvta. Guarantees: no byte outside a live region is touched; every check of access.h
+ * comes before the access. */
 #include "access.h"
 
 /* ---- ld ---- */
 
 #define LOAD_AS(T, keep)                                                                                               \
-  EACH_LANE { t[lane] = keep * (const T *)(bytes + a->offset[lane]); }                                               \
+  EACH_LANE {                                                                                                          \
+    t[lane] = keep * (const T *)(bytes + a->offset[lane]);                                                             \
+  }                                                                                                                    \
   return
 
 /* One element of each lane, sign- or zero-extended to 64 bits. */
 static inline void load_element(const Access *a, uint32_t skip, PtxType type, uint64_t t[LANES]) {
   const uint8_t *bytes = a->region->bytes + skip;
   switch (type) {
-  case TYPE_S8: LOAD_AS(int8_t, (uint64_t)(int64_t));
-  case TYPE_S16: LOAD_AS(int16_t, (uint64_t)(int64_t));
-  case TYPE_S32: LOAD_AS(int32_t, (uint64_t)(int64_t));
-  default: break;
+  case TYPE_S8:
+    LOAD_AS(int8_t, (uint64_t)(int64_t));
+  case TYPE_S16:
+    LOAD_AS(int16_t, (uint64_t)(int64_t));
+  case TYPE_S32:
+    LOAD_AS(int32_t, (uint64_t)(int64_t));
+  default:
+    break;
   }
   switch (ptx_types[type].bytes) {
-  case 1: LOAD_AS(uint8_t, (uint64_t));
-  case 2: LOAD_AS(uint16_t, (uint64_t));
-  case 4: LOAD_AS(uint32_t, (uint64_t));
-  default: LOAD_AS(uint64_t, (uint64_t));
+  case 1:
+    LOAD_AS(uint8_t, (uint64_t));
+  case 2:
+    LOAD_AS(uint16_t, (uint64_t));
+  case 4:
+    LOAD_AS(uint32_t, (uint64_t));
+  default:
+    LOAD_AS(uint64_t, (uint64_t));
   }
 }
 
 static inline void load_words(const Access *a, uint32_t skip, uint32_t t[LANES]) {
   const uint8_t *bytes = a->region->bytes + skip;
-  if (a->contiguous && !skip) memcpy(t, bytes + a->offset[0], LANES * sizeof *t);
-  else EACH_LANE t[lane] = *(const uint32_t *)(bytes + a->offset[lane]);
+  if (a->contiguous && !skip)
+    memcpy(t, bytes + a->offset[0], LANES * sizeof *t);
+  else
+    EACH_LANE t[lane] = *(const uint32_t *)(bytes + a->offset[lane]);
 }
 
 static inline void keep_loaded(Warp *w, const Inst *in, int k, const uint64_t t[LANES], uint32_t mask) {
@@ -108,10 +120,14 @@ static void store_element(Warp *w, const Inst *in, const Access *a, int k, uint3
   const uint32_t *x32 = lanes32(w, in, k);
   const uint64_t *x64 = lanes64(w, in, k);
   switch (size) {
-  case 1: STORE_AS(uint8_t);
-  case 2: STORE_AS(uint16_t);
-  case 4: STORE_AS(uint32_t);
-  default: STORE_AS(uint64_t);
+  case 1:
+    STORE_AS(uint8_t);
+  case 2:
+    STORE_AS(uint16_t);
+  case 4:
+    STORE_AS(uint32_t);
+  default:
+    STORE_AS(uint64_t);
   }
 }
 
@@ -135,7 +151,16 @@ EXEC(st) {
 /* ---- atom and red ---- */
 
 typedef enum AtomicOp {
-  ATOMIC_ADD, ATOMIC_MIN, ATOMIC_MAX, ATOMIC_AND, ATOMIC_OR, ATOMIC_XOR, ATOMIC_EXCH, ATOMIC_CAS, ATOMIC_INC, ATOMIC_DEC
+  ATOMIC_ADD,
+  ATOMIC_MIN,
+  ATOMIC_MAX,
+  ATOMIC_AND,
+  ATOMIC_OR,
+  ATOMIC_XOR,
+  ATOMIC_EXCH,
+  ATOMIC_CAS,
+  ATOMIC_INC,
+  ATOMIC_DEC
 } AtomicOp;
 
 static uint32_t atomic_result32(uint8_t op, uint8_t type, uint32_t old, uint32_t b, uint32_t c) {
@@ -146,29 +171,46 @@ static uint32_t atomic_result32(uint8_t op, uint8_t type, uint32_t old, uint32_t
     float sum = as_float(old) + as_float(b);
     return sum != sum ? 0x7fffffff : float_bits(sum);
   }
-  case ATOMIC_MIN: return (is_signed ? (int32_t)b < (int32_t)old : b < old) ? b : old;
-  case ATOMIC_MAX: return (is_signed ? (int32_t)b > (int32_t)old : b > old) ? b : old;
-  case ATOMIC_AND: return old & b;
-  case ATOMIC_OR: return old | b;
-  case ATOMIC_XOR: return old ^ b;
-  case ATOMIC_EXCH: return b;
-  case ATOMIC_CAS: return old == b ? c : old;
-  case ATOMIC_INC: return old >= b ? 0 : old + 1;
-  default: return old == 0 || old > b ? b : old - 1;
+  case ATOMIC_MIN:
+    return (is_signed ? (int32_t)b < (int32_t)old : b < old) ? b : old;
+  case ATOMIC_MAX:
+    return (is_signed ? (int32_t)b > (int32_t)old : b > old) ? b : old;
+  case ATOMIC_AND:
+    return old & b;
+  case ATOMIC_OR:
+    return old | b;
+  case ATOMIC_XOR:
+    return old ^ b;
+  case ATOMIC_EXCH:
+    return b;
+  case ATOMIC_CAS:
+    return old == b ? c : old;
+  case ATOMIC_INC:
+    return old >= b ? 0 : old + 1;
+  default:
+    return old == 0 || old > b ? b : old - 1;
   }
 }
 
 static uint64_t atomic_result64(uint8_t op, uint8_t type, uint64_t old, uint64_t b, uint64_t c) {
   bool is_signed = type == TYPE_S64;
   switch (op) {
-  case ATOMIC_ADD: return type == TYPE_F64 ? double_bits(as_double(old) + as_double(b)) : old + b;
-  case ATOMIC_MIN: return (is_signed ? (int64_t)b < (int64_t)old : b < old) ? b : old;
-  case ATOMIC_MAX: return (is_signed ? (int64_t)b > (int64_t)old : b > old) ? b : old;
-  case ATOMIC_AND: return old & b;
-  case ATOMIC_OR: return old | b;
-  case ATOMIC_XOR: return old ^ b;
-  case ATOMIC_EXCH: return b;
-  default: return old == b ? c : old;
+  case ATOMIC_ADD:
+    return type == TYPE_F64 ? double_bits(as_double(old) + as_double(b)) : old + b;
+  case ATOMIC_MIN:
+    return (is_signed ? (int64_t)b < (int64_t)old : b < old) ? b : old;
+  case ATOMIC_MAX:
+    return (is_signed ? (int64_t)b > (int64_t)old : b > old) ? b : old;
+  case ATOMIC_AND:
+    return old & b;
+  case ATOMIC_OR:
+    return old | b;
+  case ATOMIC_XOR:
+    return old ^ b;
+  case ATOMIC_EXCH:
+    return b;
+  default:
+    return old == b ? c : old;
   }
 }
 
@@ -226,14 +268,20 @@ static void atomic_access(Warp *w, const Inst *in, uint32_t mask, int d, int b, 
   }
 }
 
-EXEC(atom) { atomic_access(w, in, mask, 0, 1, -1); }
-EXEC(atom_cas) { atomic_access(w, in, mask, 0, 1, 2); }
-EXEC(red) { atomic_access(w, in, mask, -1, 0, -1); }
+EXEC(atom) {
+  atomic_access(w, in, mask, 0, 1, -1);
+}
+EXEC(atom_cas) {
+  atomic_access(w, in, mask, 0, 1, 2);
+}
+EXEC(red) {
+  atomic_access(w, in, mask, -1, 0, -1);
+}
 
 /* ---- ldmatrix ---- */
 
-/* Matrix k has its rows at the addresses of lanes 8k ... 8k + 7. Lane 4g + t gets bytes 4t ... 4t + 3 of row g; transposed,
- * the elements (2t, g) and (2t + 1, g). */
+/* Matrix k has its rows at the addresses of lanes 8k ... 8k + 7. Lane 4g + t gets bytes 4t ... 4t + 3 of row g;
+ * transposed, the elements (2t, g) and (2t + 1, g). */
 static void keep_matrix(Warp *w, const Inst *in, const Access *a, int k) {
   uint32_t t[LANES];
   const uint8_t *bytes = a->region->bytes;

@@ -1,7 +1,8 @@
-/* mma.sync: one-bit and one-byte products of fragments. With lane = 4g + t a register of A or B holds, for row (column) g,
- * the 32 bits or 4 bytes number t of a block of 128 bits along k; so the lanes 4g ... 4g + 3 of one register are 16
- * consecutive bytes of row g, and no fragment needs shuffling. Register r of A: rows 8 * (r % R) + g, block r / R along k,
- * R blocks of 8 rows; register r of B: column g, block r; register i of C: row 8 * (i / 2) + g, column 2t + i % 2. */
+/* mma.sync: one-bit and one-byte products of fragments. With lane = 4g + t a register of A or B holds, for row (column)
+ * g, the 32 bits or 4 bytes number t of a block of 128 bits along k; so the lanes 4g ... 4g + 3 of one register are 16
+ * consecutive bytes of row g, and no fragment needs shuffling. Register r of A: rows 8 * (r % R) + g, block r / R along
+ * k, R blocks of 8 rows; register r of B: column g, block r; register i of C: row 8 * (i / 2) + g, column 2t + i % 2.
+ */
 #include "exec.h"
 
 enum { COLUMNS = 8, MAX_ROWS = 16 };
@@ -26,7 +27,8 @@ static inline const uint32_t *fragment_c(const Warp *w, const Inst *in, Shape s,
 
 static inline bool whole_warp(Warp *w, const Inst *in, uint32_t mask) {
   if (mask == FULL_MASK) return true;
-  fault_raise(w, in, first_lane(mask), FAULT_FAILED, "a tensor-core instruction by a part of a warp (lanes 0x%08x)", mask);
+  fault_raise(w, in, first_lane(mask), FAULT_FAILED, "a tensor-core instruction by a part of a warp (lanes 0x%08x)",
+              mask);
   return false;
 }
 
@@ -63,8 +65,7 @@ static inline void mma_bits(Warp *w, const Inst *in, uint32_t mask, Shape s, boo
     const uint32_t *b = fragment_b(w, in, s, k);
     for (int row = 0; row < 8 * s.row_blocks; row++) {
       const uint32_t *a = fragment_a(w, in, s, row >> 3, k) + 4 * (row & 7);
-      for (int column = 0; column < COLUMNS; column++)
-        sum[row][column] += bits_of_block(a, b + 4 * column, exclusive);
+      for (int column = 0; column < COLUMNS; column++) sum[row][column] += bits_of_block(a, b + 4 * column, exclusive);
     }
   }
   keep_sums(w, in, s, sum);
@@ -74,8 +75,10 @@ enum { BITS_AND, BITS_XOR };
 
 #define MMA_BITS(name, rows, ks)                                                                                       \
   EXEC(name) {                                                                                                         \
-    if (in->mod[MOD_MODE] == BITS_XOR) mma_bits(w, in, mask, (Shape){rows, ks}, true);                                 \
-    else mma_bits(w, in, mask, (Shape){rows, ks}, false);                                                              \
+    if (in->mod[MOD_MODE] == BITS_XOR)                                                                                 \
+      mma_bits(w, in, mask, (Shape){rows, ks}, true);                                                                  \
+    else                                                                                                               \
+      mma_bits(w, in, mask, (Shape){rows, ks}, false);                                                                 \
   }
 MMA_BITS(mma_m16n8k256_b1, 2, 2)
 MMA_BITS(mma_m16n8k128_b1, 2, 1)
@@ -113,6 +116,12 @@ static inline void mma_bytes(Warp *w, const Inst *in, uint32_t mask, Shape s) {
   keep_sums(w, in, s, sum);
 }
 
-EXEC(mma_m16n8k32_s8) { mma_bytes(w, in, mask, (Shape){2, 2}); }
-EXEC(mma_m16n8k16_s8) { mma_bytes(w, in, mask, (Shape){2, 1}); }
-EXEC(mma_m8n8k16_s8) { mma_bytes(w, in, mask, (Shape){1, 1}); }
+EXEC(mma_m16n8k32_s8) {
+  mma_bytes(w, in, mask, (Shape){2, 2});
+}
+EXEC(mma_m16n8k16_s8) {
+  mma_bytes(w, in, mask, (Shape){2, 1});
+}
+EXEC(mma_m8n8k16_s8) {
+  mma_bytes(w, in, mask, (Shape){1, 1});
+}

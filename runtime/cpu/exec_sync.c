@@ -1,5 +1,5 @@
-/* Instructions in which lanes or warps meet: shfl, vote, redux, match, elect, barriers. Guarantees: a lane that the mask
- * names and that is elsewhere is a fault, not a guess. */
+/* Instructions in which lanes or warps meet: shfl, vote, redux, match, elect, barriers. Guarantees: a lane that the
+ * mask names and that is elsewhere is a fault, not a guess. */
 #include "exec.h"
 
 /* Lanes of the member mask that could take part and do not are a fault; so is a lane outside its own mask. */
@@ -67,7 +67,9 @@ EXEC(shfl) {
 
 /* ---- votes ---- */
 
-static uint32_t members_of(const Warp *w, const Inst *in, int k, uint32_t mask) { return uniform32(w, in, k, mask); }
+static uint32_t members_of(const Warp *w, const Inst *in, int k, uint32_t mask) {
+  return uniform32(w, in, k, mask);
+}
 
 enum { VOTE_ALL, VOTE_ANY, VOTE_UNI };
 
@@ -91,7 +93,9 @@ EXEC(vote_ballot) {
   if (check_members(w, in, mask, members_of(w, in, 2, mask))) keep_uniform(w, in, 0, holds, mask);
 }
 
-EXEC(activemask) { keep_uniform(w, in, 0, mask, mask); }
+EXEC(activemask) {
+  keep_uniform(w, in, 0, mask, mask);
+}
 
 /* The least active lane is elected. */
 EXEC(elect) {
@@ -118,12 +122,18 @@ enum { REDUX_ADD, REDUX_MIN, REDUX_MAX, REDUX_AND, REDUX_OR, REDUX_XOR };
 static uint32_t reduce_two(const Inst *in, uint32_t x, uint32_t y) {
   bool is_signed = in->mod[MOD_TYPE] == TYPE_S32;
   switch (in->mod[MOD_MODE]) {
-  case REDUX_ADD: return x + y;
-  case REDUX_MIN: return (is_signed ? (int32_t)x < (int32_t)y : x < y) ? x : y;
-  case REDUX_MAX: return (is_signed ? (int32_t)x > (int32_t)y : x > y) ? x : y;
-  case REDUX_AND: return x & y;
-  case REDUX_OR: return x | y;
-  default: return x ^ y;
+  case REDUX_ADD:
+    return x + y;
+  case REDUX_MIN:
+    return (is_signed ? (int32_t)x < (int32_t)y : x < y) ? x : y;
+  case REDUX_MAX:
+    return (is_signed ? (int32_t)x > (int32_t)y : x > y) ? x : y;
+  case REDUX_AND:
+    return x & y;
+  case REDUX_OR:
+    return x | y;
+  default:
+    return x ^ y;
   }
 }
 
@@ -135,11 +145,15 @@ EXEC(redux) {
   keep_uniform(w, in, 0, result, mask);
 }
 
-EXEC(bar_warp) { check_members(w, in, mask, members_of(w, in, 0, mask)); }
+EXEC(bar_warp) {
+  check_members(w, in, mask, members_of(w, in, 0, mask));
+}
 
 /* ---- barriers of the block ---- */
 
-static uint32_t rounded_threads(const Block *block) { return (block->thread_count + LANES - 1) / LANES * LANES; }
+static uint32_t rounded_threads(const Block *block) {
+  return (block->thread_count + LANES - 1) / LANES * LANES;
+}
 
 static void release_barrier(Block *block, uint32_t number) {
   for (uint32_t i = 0; i < block->warp_count; i++) {
@@ -155,8 +169,8 @@ static void release_barrier(Block *block, uint32_t number) {
   block->progress++;
 }
 
-/* Arrival of a group of lanes; `waits` blocks them until all have come. A warp that is only partly there (the last one of
- * a block) counts as a whole one, as barrier counts are given in warps. */
+/* Arrival of a group of lanes; `waits` blocks them until all have come. A warp that is only partly there (the last one
+ * of a block) counts as a whole one, as barrier counts are given in warps. */
 static void arrive(Warp *w, const Inst *in, uint32_t mask, uint32_t number, uint32_t expected, bool waits) {
   Block *block = w->block;
   Barrier *barrier = &block->barriers[number];
@@ -165,9 +179,8 @@ static void arrive(Warp *w, const Inst *in, uint32_t mask, uint32_t number, uint
     return;
   }
   if (barrier->expected && barrier->expected != expected) {
-    fault_raise(w, in, first_lane(mask), FAULT_FAILED,
-                "barrier %u is used for %u threads here and for %u at line %u", number, expected, barrier->expected,
-                barrier->line);
+    fault_raise(w, in, first_lane(mask), FAULT_FAILED, "barrier %u is used for %u threads here and for %u at line %u",
+                number, expected, barrier->expected, barrier->line);
     return;
   }
   if (!barrier->expected) barrier->line = in->line;
@@ -176,7 +189,8 @@ static void arrive(Warp *w, const Inst *in, uint32_t mask, uint32_t number, uint
   barrier->arrived += (uint32_t)__builtin_popcount(mask) + (holds_first ? (uint32_t)__builtin_popcount(~w->exists) : 0);
   if (waits) {
     w->blocked |= mask;
-    EACH_LANE if (mask >> lane & 1) w->barrier[lane] = number, w->barrier_pc[lane] = (uint32_t)(in - block->kernel->code);
+    EACH_LANE if (mask >> lane & 1) w->barrier[lane] = number,
+                                    w->barrier_pc[lane] = (uint32_t)(in - block->kernel->code);
   }
   if (barrier->arrived >= expected) release_barrier(block, number);
 }
@@ -194,8 +208,12 @@ static void arrive_at_numbered(Warp *w, const Inst *in, uint32_t mask, bool wait
   fault_raise(w, in, first_lane(mask), FAULT_INSTRUCTION, "barrier %u: there are %d", number, BARRIER_COUNT);
 }
 
-EXEC(bar_sync) { arrive_at_numbered(w, in, mask, true); }
-EXEC(bar_arrive) { arrive_at_numbered(w, in, mask, false); }
+EXEC(bar_sync) {
+  arrive_at_numbered(w, in, mask, true);
+}
+EXEC(bar_arrive) {
+  arrive_at_numbered(w, in, mask, false);
+}
 
 /* ---- the cluster, which is one block ---- */
 
@@ -229,7 +247,9 @@ EXEC(mapa) {
 
 /* ---- ends ---- */
 
-EXEC(trap) { fault_raise(w, in, first_lane(mask), FAULT_FAILED, "trap"); }
+EXEC(trap) {
+  fault_raise(w, in, first_lane(mask), FAULT_FAILED, "trap");
+}
 
 EXEC(exit_lanes) {
   (void)in;

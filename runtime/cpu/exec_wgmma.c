@@ -1,8 +1,8 @@
-/* wgmma: products of a group of four warps. Warp i of the group computes rows 16i ... 16i + 15 by itself when it comes to
- * the instruction; the accumulators count as not there until wgmma.wait_group covers them.
+/* wgmma: products of a group of four warps. Warp i of the group computes rows 16i ... 16i + 15 by itself when it comes
+ * to the instruction; the accumulators count as not there until wgmma.wait_group covers them.
  *
- * Operands in shared memory are described by 64 bits: start address / 16 in bits 0-13, leading byte offset / 16 in 16-29,
- * stride byte offset / 16 in 32-45, swizzle in 62-63 (0 none, 1: 128, 2: 64, 3: 32 bytes). Both are K-major; one
+ * Operands in shared memory are described by 64 bits: start address / 16 in bits 0-13, leading byte offset / 16 in
+ * 16-29, stride byte offset / 16 in 32-45, swizzle in 62-63 (0 none, 1: 128, 2: 64, 3: 32 bytes). Both are K-major; one
  * instruction takes 32 bytes along k of each row, in two pieces of 16. Without swizzle a core matrix is 8 rows of 16
  * bytes, the second piece lies a leading offset behind the first, the next 8 rows a stride offset. With it rows are
  * 128 (64, 32) bytes apart and the pieces are permuted by the address. */
@@ -125,18 +125,30 @@ static void run_product(Warp *w, const Inst *in, uint32_t mask, bool bits, bool 
   p.columns = in->vector * 8u;
   p.a_signed = in->mod[MOD_TYPE] == TYPE_S8;
   p.b_signed = in->mod[MOD_TYPE2] == TYPE_S8;
-  if (registers) rows_from_registers(w, in, p.a);
-  else if (!read_rows(w, in, DESCRIPTOR_A, w->index % 4 * ROWS, ROWS, p.a)) return;
+  if (registers)
+    rows_from_registers(w, in, p.a);
+  else if (!read_rows(w, in, DESCRIPTOR_A, w->index % 4 * ROWS, ROWS, p.a))
+    return;
   if (!read_rows(w, in, registers ? 4 : DESCRIPTOR_B, 0, p.columns, p.b)) return;
-  if (bits) multiply_bits(&p);
-  else multiply_bytes(&p);
+  if (bits)
+    multiply_bits(&p);
+  else
+    multiply_bytes(&p);
   keep_product(w, in, &p, predicate(w, in, registers ? 5 : 2) & 1);
 }
 
-EXEC(wgmma_bits) { run_product(w, in, mask, true, false); }
-EXEC(wgmma_bits_registers) { run_product(w, in, mask, true, true); }
-EXEC(wgmma_bytes) { run_product(w, in, mask, false, false); }
-EXEC(wgmma_bytes_registers) { run_product(w, in, mask, false, true); }
+EXEC(wgmma_bits) {
+  run_product(w, in, mask, true, false);
+}
+EXEC(wgmma_bits_registers) {
+  run_product(w, in, mask, true, true);
+}
+EXEC(wgmma_bytes) {
+  run_product(w, in, mask, false, false);
+}
+EXEC(wgmma_bytes_registers) {
+  run_product(w, in, mask, false, true);
+}
 
 EXEC(wgmma_commit) {
   (void)in, (void)mask;

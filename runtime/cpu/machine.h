@@ -9,8 +9,8 @@
  *   launch.c      a grid over the pool of threads (pool.c);  fault.c: what went wrong, in words
  *
  * A register is 32 lanes side by side in the warp's register file (uint32_t for 16 and 32 bits, uint64_t for 64), a
- * predicate one bit a lane in a uint32_t. Constants and special registers are registers too, filled when a block starts:
- * every handler is then a loop over lanes. */
+ * predicate one bit a lane in a uint32_t. Constants and special registers are registers too, filled when a block
+ * starts: every handler is then a loop over lanes. */
 #ifndef CPU_MACHINE_H
 #define CPU_MACHINE_H
 
@@ -19,7 +19,14 @@
 
 #include <pthread.h>
 
-enum { LANES = 32, MAX_WARPS = 32, MAX_SHARED_BYTES = 232448, BARRIER_COUNT = 16, CLUSTER_BARRIER = BARRIER_COUNT, OPERAND_SLOTS = 16 };
+enum {
+  LANES = 32,
+  MAX_WARPS = 32,
+  MAX_SHARED_BYTES = 232448,
+  BARRIER_COUNT = 16,
+  CLUSTER_BARRIER = BARRIER_COUNT,
+  OPERAND_SLOTS = 16
+};
 
 #define FULL_MASK 0xffffffffu
 #define NO_OPERAND UINT32_MAX
@@ -39,7 +46,7 @@ typedef enum InstKind {
   INST_TRACKED, /* plain, with registers to check (Inst.track) */
   INST_BRANCH,
   INST_EXIT,
-  INST_SWITCH   /* may block or yield: the warp chooses its lanes anew after it */
+  INST_SWITCH /* may block or yield: the warp chooses its lanes anew after it */
 } InstKind;
 
 /* Parts of an instruction's name that vary within a row. */
@@ -52,7 +59,7 @@ typedef enum Modifier {
   MOD_SPACE,
   MOD_SPACE2,
   MOD_VECTOR,
-  MOD_MODE,  /* shfl, vote, redux, atom, testp, prmt: which */
+  MOD_MODE, /* shfl, vote, redux, atom, testp, prmt: which */
   MOD_FTZ,
   MOD_SAT,
   MOD_NAN,
@@ -63,15 +70,29 @@ typedef enum Modifier {
 enum { MOD_NONE = 0xff };
 
 typedef enum Compare {
-  COMPARE_EQ, COMPARE_NE, COMPARE_LT, COMPARE_LE, COMPARE_GT, COMPARE_GE, COMPARE_LO, COMPARE_LS, COMPARE_HI,
-  COMPARE_HS, COMPARE_EQU, COMPARE_NEU, COMPARE_LTU, COMPARE_LEU, COMPARE_GTU, COMPARE_GEU, COMPARE_NUM, COMPARE_NAN
+  COMPARE_EQ,
+  COMPARE_NE,
+  COMPARE_LT,
+  COMPARE_LE,
+  COMPARE_GT,
+  COMPARE_GE,
+  COMPARE_LO,
+  COMPARE_LS,
+  COMPARE_HI,
+  COMPARE_HS,
+  COMPARE_EQU,
+  COMPARE_NEU,
+  COMPARE_LTU,
+  COMPARE_LEU,
+  COMPARE_GTU,
+  COMPARE_GEU,
+  COMPARE_NUM,
+  COMPARE_NAN
 } Compare;
 
 typedef enum Boolean { BOOLEAN_AND, BOOLEAN_OR, BOOLEAN_XOR } Boolean;
 
-typedef enum Rounding {
-  ROUND_RN, ROUND_RZ, ROUND_RM, ROUND_RP, ROUND_RNI, ROUND_RZI, ROUND_RMI, ROUND_RPI
-} Rounding;
+typedef enum Rounding { ROUND_RN, ROUND_RZ, ROUND_RM, ROUND_RP, ROUND_RNI, ROUND_RZI, ROUND_RMI, ROUND_RPI } Rounding;
 
 /* A register that has to be looked at when the instruction runs. */
 typedef struct TrackedUse {
@@ -82,7 +103,7 @@ typedef struct TrackedUse {
 typedef struct Track {
   TrackedUse *uses, *marks;
   uint32_t use_count, mark_count;
-  const TrackedUse *guard; /* or NULL */
+  const TrackedUse *guard;  /* or NULL */
   TrackedUse *accumulators; /* registers that wgmma may still be writing */
   uint32_t accumulator_count;
 } Track;
@@ -94,29 +115,30 @@ typedef struct Address {
   int64_t displacement;
 } Address;
 
+/* What every step needs comes first, so that it lies in one line of the cache with the operands of short instructions.
+ */
 struct Inst {
   ExecFn *exec;
+  const Track *track;
   uint32_t guard;      /* slot of the predicate, or NO_OPERAND */
   uint32_t guard_flip; /* 0, or FULL_MASK for @! */
-  uint8_t kind;
-  uint8_t data_class;   /* RegisterClass of the first operand that may have any width */
-  uint8_t source_class; /* and of the second */
-  uint8_t vector;      /* how many registers an X operand holds */
-  uint8_t flip;        /* bit k: predicate operand k is negated */
-  uint8_t mod[MOD_COUNT];
   uint32_t target;     /* of a branch: index of an instruction */
-  uint32_t cache;      /* first of the places of this instruction's last regions in Block.cache */
+  uint8_t kind;
+  uint8_t data_class;        /* RegisterClass of the first operand that may have any width */
+  uint8_t source_class;      /* and of the second */
+  uint8_t vector;            /* how many registers an X operand holds */
   uint32_t o[OPERAND_SLOTS]; /* slots of registers in the order of the row, NO_OPERAND where left out */
-  Address address[3];
+  uint8_t flip;              /* bit k: predicate operand k is negated */
+  uint8_t mod[MOD_COUNT];
   uint8_t address_count;
-  const uint32_t *list; /* slots of a long list (wgmma accumulators) */
-  uint32_t list_count;
+  Address address[3];
+  uint32_t cache;             /* first of the places of this instruction's last regions in Block.cache */
+  uint16_t defines, uses;     /* bit k: operand o[k] is written, read */
+  const uint32_t *list;       /* slots of a long list (wgmma accumulators) */
   const uint32_t *list_index; /* their places in Warp.accumulating */
-  uint16_t defines, uses; /* bit k: operand o[k] is written, read */
-  const Track *track;
+  uint32_t list_count;
   uint32_t line;
   const char *layer;
-  uint16_t row;
 };
 
 /* ---- kernels ---- */
@@ -162,37 +184,43 @@ typedef struct AsyncCopy {
   uint32_t group[LANES]; /* the number that the lane's next commit_group had */
 } AsyncCopy;
 
+/* Lanes that stand at the same instruction. */
+typedef struct LaneGroup {
+  uint32_t pc, mask;
+} LaneGroup;
+
 struct Warp {
   uint8_t *registers;
   Block *block;
   uint32_t index;
-  uint32_t exists;  /* lanes there are */
-  uint32_t live;    /* lanes that have not exited */
-  uint32_t blocked; /* lanes waiting at a barrier */
-  bool stopped;     /* a fault */
-  bool yielded;     /* waits for something another warp does: let others run */
-  uint32_t pc[LANES];
-  uint32_t last_pc;  /* of the instruction that yielded */
-  uint32_t resume_from; /* the next group is the one from here on */
-  uint64_t apart;       /* instructions run by parts of the warp since it was last whole */
-  uint32_t carry;    /* CC.CF of add.cc and its like */
+  uint32_t exists;         /* lanes there are */
+  uint32_t live;           /* lanes that have not exited */
+  uint32_t blocked;        /* lanes waiting at a barrier */
+  bool stopped;            /* a fault */
+  bool yielded;            /* waits for something another warp does: let others run */
+  LaneGroup groups[LANES]; /* where the lanes are: disjoint, none empty */
+  uint32_t group_count;
+  uint32_t last_pc;        /* of the instruction that yielded */
+  uint32_t resume_from;    /* the next group is the one from here on */
+  uint64_t apart;          /* instructions run by parts of the warp since it was last whole */
+  uint32_t carry;          /* CC.CF of add.cc and its like */
   uint32_t barrier[LANES]; /* where a blocked lane waits */
   uint32_t barrier_pc[LANES];
-  uint32_t *assigned; /* one mask for each tracked register */
+  uint32_t *assigned;     /* one mask for each tracked register */
   uint32_t *accumulating; /* per wgmma register: number of the group that writes it, from 1; or 0 */
   AsyncCopy *copies;
   uint32_t copy_count, copy_capacity;
-  uint32_t committed[LANES]; /* cp.async groups */
-  uint32_t products_committed;  /* wgmma groups */
-  uint32_t accumulating_count;  /* registers that wgmma may still be writing */
+  uint32_t committed[LANES];     /* cp.async groups */
+  uint32_t products_committed;   /* wgmma groups */
+  uint32_t accumulating_count;   /* registers that wgmma may still be writing */
   uint32_t cluster_phase[LANES]; /* of the cluster's barrier when the lane arrived */
-  uint64_t executed;         /* instructions of this warp */
+  uint64_t executed;             /* instructions of this warp */
 };
 
 typedef struct Barrier {
-  uint32_t arrived;  /* threads, in whole warps where a warp is only partly there */
-  uint32_t expected; /* 0: nobody has arrived */
-  uint32_t line;     /* of the first arrival */
+  uint32_t arrived;   /* threads, in whole warps where a warp is only partly there */
+  uint32_t expected;  /* 0: nobody has arrived */
+  uint32_t line;      /* of the first arrival */
   uint32_t reduction; /* bar.red */
 } Barrier;
 
@@ -219,8 +247,8 @@ struct Block {
   uint64_t progress;         /* counts what can let a yielding warp go on */
   uint8_t *storage;
   size_t storage_bytes;
-  void *race;                /* state of the race check, or NULL */
-  uint32_t race_epoch;       /* barriers of the whole block so far */
+  void *race;          /* state of the race check, or NULL */
+  uint32_t race_epoch; /* barriers of the whole block so far */
 };
 
 typedef enum FaultCode {
@@ -239,9 +267,9 @@ struct Launch {
   uint32_t grid[3], block[3];
   uint32_t shared_dynamic;
   const uint8_t *params;
-  bool check;      /* reads of memory never written, async copies */
+  bool check; /* reads of memory never written, async copies */
   bool check_race;
-  uint64_t limit;  /* warp instructions of a block, 0: none */
+  uint64_t limit; /* warp instructions of a block, 0: none */
   uint64_t next_block, block_count;
   bool stop;
   pthread_mutex_t lock; /* of the fault; the caller initialises it */

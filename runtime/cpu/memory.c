@@ -1,4 +1,5 @@
-/* The table of device memory. Guarantees: regions are sorted and disjoint; a region stays where it is until released. */
+/* The table of device memory. Guarantees: regions are sorted and disjoint; a region stays where it is until released.
+ */
 #include "memory.h"
 
 #include <pthread.h>
@@ -15,17 +16,25 @@ typedef struct MemoryTable {
 /* The one device's memory, as a driver has it. */
 static MemoryTable table = {.lock = PTHREAD_RWLOCK_INITIALIZER};
 
-void memory_lock_reading(void) { pthread_rwlock_rdlock(&table.lock); }
-void memory_lock_writing(void) { pthread_rwlock_wrlock(&table.lock); }
-void memory_unlock(void) { pthread_rwlock_unlock(&table.lock); }
+void memory_lock_reading(void) {
+  pthread_rwlock_rdlock(&table.lock);
+}
+void memory_lock_writing(void) {
+  pthread_rwlock_wrlock(&table.lock);
+}
+void memory_unlock(void) {
+  pthread_rwlock_unlock(&table.lock);
+}
 
 /* How many regions start at or below `address`. */
 static size_t rank_of(uint64_t address) {
   size_t low = 0, high = table.count;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (table.regions[middle]->start <= address) low = middle + 1;
-    else high = middle;
+    if (table.regions[middle]->start <= address)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }

@@ -1,5 +1,5 @@
-/* Operands of a statement against the operand string of a row, and the layout of the register file. Guarantees: a slot's
- * width is what the handler of the row reads, so no text can make a handler touch another register. */
+/* Operands of a statement against the operand string of a row, and the layout of the register file. Guarantees: a
+ * slot's width is what the handler of the row reads, so no text can make a handler touch another register. */
 #include "decode.h"
 
 #include <string.h>
@@ -96,13 +96,22 @@ static bool push(Matcher *m, uint32_t slot, bool written) {
 /* The class that a letter stands for; false for letters of no class. */
 static bool class_of_letter(char letter, RegisterClass *class) {
   switch (letter) {
-  case 'p': *class = REGISTER_PREDICATE; return true;
-  case 'h': *class = REGISTER_16; return true;
+  case 'p':
+    *class = REGISTER_PREDICATE;
+    return true;
+  case 'h':
+    *class = REGISTER_16;
+    return true;
   case 'r':
-  case 'f': *class = REGISTER_32; return true;
+  case 'f':
+    *class = REGISTER_32;
+    return true;
   case 'l':
-  case 'd': *class = REGISTER_64; return true;
-  default: return false;
+  case 'd':
+    *class = REGISTER_64;
+    return true;
+  default:
+    return false;
   }
 }
 
@@ -129,7 +138,9 @@ static bool variable_address(const Operand *operand, RegisterClass class, uint64
   return class == REGISTER_64;
 }
 
-static bool is_clock(int special) { return special >= SPECIAL_CLOCK; }
+static bool is_clock(int special) {
+  return special >= SPECIAL_CLOCK;
+}
 
 /* The slot of a scalar operand of this class, or NO_OPERAND where it does not fit. */
 static uint32_t scalar_slot(Decoder *d, const Operand *operand, RegisterClass class, bool written) {
@@ -137,20 +148,25 @@ static uint32_t scalar_slot(Decoder *d, const Operand *operand, RegisterClass cl
   switch (operand->kind) {
   case OPERAND_REGISTER:
     return operand->reg->class == class ? operands_register_slot(d, operand->reg) : NO_OPERAND;
-  case OPERAND_SINK: return written ? sink_slot(d, class) : NO_OPERAND;
-  default: break;
+  case OPERAND_SINK:
+    return written ? sink_slot(d, class) : NO_OPERAND;
+  default:
+    break;
   }
   if (written) return NO_OPERAND;
   switch (operand->kind) {
   case OPERAND_SPECIAL:
     if (is_clock(operand->special) || special_registers[operand->special].class != class) return NO_OPERAND;
     return operands_special_slot(d, operand->special);
-  case OPERAND_INTEGER: return constant_slot(d, class, operand->value);
+  case OPERAND_INTEGER:
+    return constant_slot(d, class, operand->value);
   case OPERAND_SINGLE:
-  case OPERAND_DOUBLE: return real_constant(operand, class, &value) ? constant_slot(d, class, value) : NO_OPERAND;
+  case OPERAND_DOUBLE:
+    return real_constant(operand, class, &value) ? constant_slot(d, class, value) : NO_OPERAND;
   case OPERAND_VARIABLE:
     return variable_address(operand, class, &value) ? constant_slot(d, class, value) : NO_OPERAND;
-  default: return NO_OPERAND;
+  default:
+    return NO_OPERAND;
   }
 }
 
@@ -174,9 +190,12 @@ static uint8_t class_bytes(RegisterClass class) {
 static bool common_class(const Operand *items, uint32_t count, uint8_t type_bytes, RegisterClass *class) {
   *class = type_bytes == 8 ? REGISTER_64 : REGISTER_32;
   for (uint32_t i = 0; i < count; i++) {
-    if (items[i].kind == OPERAND_REGISTER) *class = items[i].reg->class;
-    else if (items[i].kind == OPERAND_SPECIAL) *class = special_registers[items[i].special].class;
-    else continue;
+    if (items[i].kind == OPERAND_REGISTER)
+      *class = items[i].reg->class;
+    else if (items[i].kind == OPERAND_SPECIAL)
+      *class = special_registers[items[i].special].class;
+    else
+      continue;
     return class_bytes(*class) >= type_bytes;
   }
   return true;
@@ -187,8 +206,10 @@ static bool match_any_width(Matcher *m, const Operand *items, uint32_t count, bo
   uint8_t type = m->in->mod[!written && m->in->mod[MOD_TYPE2] != MOD_NONE ? MOD_TYPE2 : MOD_TYPE];
   if (!common_class(items, count, type == MOD_NONE ? 0 : ptx_types[type].bytes, &class)) return false;
   if (class == REGISTER_PREDICATE) return false;
-  if (m->source) m->in->source_class = (uint8_t)class;
-  else m->in->data_class = (uint8_t)class, m->in->source_class = (uint8_t)class;
+  if (m->source)
+    m->in->source_class = (uint8_t) class;
+  else
+    m->in->data_class = (uint8_t) class, m->in->source_class = (uint8_t) class;
   m->source = true;
   for (uint32_t i = 0; i < count; i++)
     if (!match_scalar(m, &items[i], class, written)) return false;
@@ -213,9 +234,8 @@ static bool match_long_list(Matcher *m, const Operand *operand) {
   if (operand->kind != OPERAND_VECTOR) return false;
   uint32_t *slots = arena_take(m->d->arena, operand->count * sizeof *slots);
   for (uint32_t i = 0; i < operand->count; i++) {
-    slots[i] = operand->items[i].kind == OPERAND_REGISTER
-                   ? scalar_slot(m->d, &operand->items[i], REGISTER_32, true)
-                   : NO_OPERAND;
+    slots[i] = operand->items[i].kind == OPERAND_REGISTER ? scalar_slot(m->d, &operand->items[i], REGISTER_32, true)
+                                                          : NO_OPERAND;
     if (slots[i] == NO_OPERAND) return false;
   }
   m->in->list = slots;
@@ -251,21 +271,28 @@ static bool match_memory(Matcher *m, const Operand *operand, bool with_vector) {
 static bool match_item(Matcher *m, const Operand *operand, const Item *item) {
   RegisterClass class;
   switch (item->letter) {
-  case 'm': return match_memory(m, operand, false);
-  case 't': return match_memory(m, operand, true);
-  case 'C': return operand->kind == OPERAND_SPECIAL && operand->special == SPECIAL_CLOCK;
-  case 'D': return operand->kind == OPERAND_SPECIAL && operand->special > SPECIAL_CLOCK;
+  case 'm':
+    return match_memory(m, operand, false);
+  case 't':
+    return match_memory(m, operand, true);
+  case 'C':
+    return operand->kind == OPERAND_SPECIAL && operand->special == SPECIAL_CLOCK;
+  case 'D':
+    return operand->kind == OPERAND_SPECIAL && operand->special > SPECIAL_CLOCK;
   case '@':
     m->in->target = (uint32_t)operand->value;
     return operand->kind == OPERAND_LABEL;
-  case 'x': return match_any_width(m, operand, 1, item->written);
-  case 'V': return match_list(m, operand, &(Item){.letter = 'r', .written = item->written}, m->in->vector);
+  case 'x':
+    return match_any_width(m, operand, 1, item->written);
+  case 'V':
+    return match_list(m, operand, &(Item){.letter = 'r', .written = item->written}, m->in->vector);
   case 'X': {
     bool list = operand->kind == OPERAND_VECTOR;
     if ((list ? operand->count : 1) != m->in->vector) return false;
     return match_any_width(m, list ? operand->items : operand, m->in->vector, item->written);
   }
-  default: break;
+  default:
+    break;
   }
   if (item->count == MANY) return match_long_list(m, operand);
   if (item->count) return match_list(m, operand, item, item->count);
@@ -283,13 +310,15 @@ bool operands_match(Decoder *d, const OpRow *row, const Statement *statement, In
   in->flip = 0;
   in->list_count = 0;
   while (next_item(&at, &item)) {
-    const Operand *operand = item.pair             ? previous ? previous->pair : NULL
+    const Operand *operand = item.pair                 ? previous ? previous->pair : NULL
                              : next < statement->count ? &statement->operands[next]
-                                                   : NULL;
+                                                       : NULL;
     uint32_t before = m.count;
     if (operand && match_item(&m, operand, &item)) {
-      if (item.pair) pairs++;
-      else previous = operand, next++, seen_pairs += operand->pair != NULL;
+      if (item.pair)
+        pairs++;
+      else
+        previous = operand, next++, seen_pairs += operand->pair != NULL;
       continue;
     }
     m.count = before;

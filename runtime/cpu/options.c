@@ -36,7 +36,9 @@ static bool set_check(Options *o, const char *value) {
   return true;
 }
 
-static bool set_limit(Options *o, const char *value) { return parse_number(value, UINT64_MAX, &o->limit); }
+static bool set_limit(Options *o, const char *value) {
+  return parse_number(value, UINT64_MAX, &o->limit);
+}
 
 static const struct {
   const char *name, *variable;

@@ -1,5 +1,5 @@
-/* Names of instructions against the patterns of ptx_ops.def. Guarantees: no backtracking; a part of the name is consumed
- * by the first part of the pattern that takes it. */
+/* Names of instructions against the patterns of ptx_ops.def. Guarantees: no backtracking; a part of the name is
+ * consumed by the first part of the pattern that takes it. */
 #include "decode.h"
 
 #include <string.h>

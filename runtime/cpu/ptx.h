@@ -5,7 +5,8 @@
  *   ptx_variable.c   .reg, .shared, .const and .global declarations, initial values
  *   ptx_parser.c     module, entries, statements, labels
  *
- * Everything lives in the arena of the module. Errors leave by longjmp to ptx_parse with a message that names the line. */
+ * Everything lives in the arena of the module. Errors leave by longjmp to ptx_parse with a message that names the line.
+ */
 #ifndef CPU_PTX_H
 #define CPU_PTX_H
 
@@ -43,7 +44,7 @@ typedef enum TokenKind {
   TOKEN_SINGLE,  /* 0f3F800000: bits in `integer` */
   TOKEN_DOUBLE,  /* 0d..., 1.5, 2e-3: bits in `integer` */
   TOKEN_STRING,
-  TOKEN_MARK,    /* one character of punctuation, or << and >> as '<' and '>' with length 2 */
+  TOKEN_MARK, /* one character of punctuation, or << and >> as '<' and '>' with length 2 */
   TOKEN_BAD
 } TokenKind;
 
@@ -84,38 +85,38 @@ typedef struct Variable {
   PtxType type;
   uint32_t line;
   uint64_t align, bytes;
-  bool is_extern;        /* .extern .shared: the dynamic shared memory */
+  bool is_extern;         /* .extern .shared: the dynamic shared memory */
   const uint8_t *initial; /* bytes, or NULL */
-  uint64_t address;      /* .param and .shared: offset; .global and .const: device address */
-  bool placed;           /* shared variables: `address` is valid in function `placed_in` */
+  uint64_t address;       /* .param and .shared: offset; .global and .const: device address */
+  bool placed;            /* shared variables: `address` is valid in function `placed_in` */
   const void *placed_in;
   struct Variable *next;
 } Variable;
 
 typedef enum OperandKind {
   OPERAND_REGISTER,
-  OPERAND_SPECIAL,  /* %tid.x: index into the table of special registers */
+  OPERAND_SPECIAL, /* %tid.x: index into the table of special registers */
   OPERAND_INTEGER,
   OPERAND_SINGLE,
   OPERAND_DOUBLE,
   OPERAND_VARIABLE, /* address of a variable plus `value` */
   OPERAND_LABEL,
-  OPERAND_MEMORY,   /* [item + value] or [item + value, {...}] : items[0] the base, items[1] the vector */
+  OPERAND_MEMORY, /* [item + value] or [item + value, {...}] : items[0] the base, items[1] the vector */
   OPERAND_VECTOR,
-  OPERAND_SINK      /* _ */
+  OPERAND_SINK /* _ */
 } OperandKind;
 
 typedef struct Operand {
   OperandKind kind;
-  bool negated;          /* !p, or -%r (refused by the decoder) */
+  bool negated; /* !p, or -%r (refused by the decoder) */
   Register *reg;
   Variable *variable;
   int special;
-  uint64_t value;        /* integer, bits of a float, displacement, or the index of the statement a label names */
+  uint64_t value; /* integer, bits of a float, displacement, or the index of the statement a label names */
   const char *label;
   struct Operand *items;
   uint32_t count;
-  struct Operand *pair;  /* the second of a|b */
+  struct Operand *pair; /* the second of a|b */
 } Operand;
 
 typedef struct Statement {
@@ -138,7 +139,7 @@ typedef struct Function {
   size_t register_count, register_capacity;
   Statement *statements;
   size_t statement_count, statement_capacity;
-  Variable *variables; /* .shared variables of this function */
+  Variable *variables;                          /* .shared variables of this function */
   uint32_t max_threads[3], required_threads[3]; /* 0: not stated */
   struct Function *next;
 } Function;
@@ -212,7 +213,7 @@ typedef struct Parser {
   Scope *scope;
   Function **last_function;
   const char *layer_source, *layer; /* the comment in the text, and its copy */
-  uint32_t depth; /* of nested braces and brackets, bounded */
+  uint32_t depth;                   /* of nested braces and brackets, bounded */
   jmp_buf escape;
   char *message;
   size_t message_size;

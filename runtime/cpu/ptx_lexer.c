@@ -20,9 +20,15 @@ void lexer_start(Lexer *lexer, const char *text, size_t length) {
   *lexer = (Lexer){.at = text, .end = text + length, .line = 1};
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-static bool is_word(char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '$' || c == '%'; }
+static bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+static bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+static bool is_word(char c) {
+  return is_letter(c) || is_digit(c) || c == '_' || c == '$' || c == '%';
+}
 
 static char peek(const Lexer *lexer, size_t ahead) {
   return (size_t)(lexer->end - lexer->at) > ahead ? lexer->at[ahead] : 0;
@@ -56,10 +62,14 @@ static void skip_blank(Lexer *lexer) {
   for (;;) {
     char c = peek(lexer, 0);
     if (c == '\n') lexer->line++;
-    if (c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f' || c == '\v') lexer->at++;
-    else if (c == '/' && peek(lexer, 1) == '/') skip_line_comment(lexer);
-    else if (c == '/' && peek(lexer, 1) == '*') skip_block_comment(lexer);
-    else return;
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f' || c == '\v')
+      lexer->at++;
+    else if (c == '/' && peek(lexer, 1) == '/')
+      skip_line_comment(lexer);
+    else if (c == '/' && peek(lexer, 1) == '*')
+      skip_block_comment(lexer);
+    else
+      return;
   }
 }
 
@@ -111,9 +121,18 @@ static void lex_decimal_float(Lexer *lexer, Token *token) {
 static void lex_number(Lexer *lexer, Token *token) {
   char second = (char)(peek(lexer, 1) | 32);
   token->kind = TOKEN_INTEGER;
-  if (*lexer->at == '0' && second == 'f') { lex_float_bits(lexer, token, 8, TOKEN_SINGLE); return; }
-  if (*lexer->at == '0' && second == 'd') { lex_float_bits(lexer, token, 16, TOKEN_DOUBLE); return; }
-  if (looks_decimal_float(lexer)) { lex_decimal_float(lexer, token); return; }
+  if (*lexer->at == '0' && second == 'f') {
+    lex_float_bits(lexer, token, 8, TOKEN_SINGLE);
+    return;
+  }
+  if (*lexer->at == '0' && second == 'd') {
+    lex_float_bits(lexer, token, 16, TOKEN_DOUBLE);
+    return;
+  }
+  if (looks_decimal_float(lexer)) {
+    lex_decimal_float(lexer, token);
+    return;
+  }
   int base = *lexer->at != '0' ? 10 : second == 'x' ? 16 : second == 'b' ? 2 : 8;
   if (base == 16 || base == 2) lexer->at += 2;
   if (!take_digits(lexer, base, &token->integer)) token->kind = TOKEN_BAD;
@@ -129,9 +148,12 @@ static void lex_word(Lexer *lexer) {
 static void lex_dotted(Lexer *lexer) {
   lexer->at++;
   for (;;) {
-    if (is_word(peek(lexer, 0))) lexer->at++;
-    else if (peek(lexer, 0) == ':' && peek(lexer, 1) == ':' && is_word(peek(lexer, 2))) lexer->at += 2;
-    else return;
+    if (is_word(peek(lexer, 0)))
+      lexer->at++;
+    else if (peek(lexer, 0) == ':' && peek(lexer, 1) == ':' && is_word(peek(lexer, 2)))
+      lexer->at += 2;
+    else
+      return;
   }
 }
 
@@ -146,13 +168,20 @@ Token lexer_next(Lexer *lexer) {
   skip_blank(lexer);
   Token token = {.kind = TOKEN_MARK, .line = lexer->line, .text = lexer->at};
   char c = peek(lexer, 0);
-  if (lexer->at >= lexer->end) token.kind = TOKEN_END;
-  else if (is_digit(c)) lex_number(lexer, &token);
-  else if (is_word(c)) token.kind = TOKEN_WORD, lex_word(lexer);
-  else if (c == '.' && is_word(peek(lexer, 1))) token.kind = TOKEN_DOTTED, lex_dotted(lexer);
-  else if (c == '"') lex_string(lexer, &token);
-  else if ((c == '<' || c == '>') && peek(lexer, 1) == c) lexer->at += 2;
-  else lexer->at++;
+  if (lexer->at >= lexer->end)
+    token.kind = TOKEN_END;
+  else if (is_digit(c))
+    lex_number(lexer, &token);
+  else if (is_word(c))
+    token.kind = TOKEN_WORD, lex_word(lexer);
+  else if (c == '.' && is_word(peek(lexer, 1)))
+    token.kind = TOKEN_DOTTED, lex_dotted(lexer);
+  else if (c == '"')
+    lex_string(lexer, &token);
+  else if ((c == '<' || c == '>') && peek(lexer, 1) == c)
+    lexer->at += 2;
+  else
+    lexer->at++;
   token.length = (uint32_t)(lexer->at - token.text);
   if (token.kind == TOKEN_DOTTED) token.text++, token.length--;
   return token;

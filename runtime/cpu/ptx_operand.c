@@ -1,5 +1,5 @@
-/* Operands, register names and integer constant expressions. Guarantees: every register of an operand was declared in an
- * enclosing scope; nesting is bounded. */
+/* Operands, register names and integer constant expressions. Guarantees: every register of an operand was declared in
+ * an enclosing scope; nesting is bounded. */
 #include "ptx.h"
 
 #include <stdio.h>
@@ -29,8 +29,8 @@ static RegisterClass class_of_declaration(Parser *p) {
   }
   parser_advance(p);
   if (half) return REGISTER_16;
-  static const RegisterClass class_of_bytes[] = {[0] = REGISTER_PREDICATE, [1] = REGISTER_16, [2] = REGISTER_16,
-                                                 [4] = REGISTER_32, [8] = REGISTER_64};
+  static const RegisterClass class_of_bytes[] = {
+      [0] = REGISTER_PREDICATE, [1] = REGISTER_16, [2] = REGISTER_16, [4] = REGISTER_32, [8] = REGISTER_64};
   return class_of_bytes[ptx_types[type].bytes];
 }
 
@@ -121,16 +121,26 @@ static const BinaryOperator *binary_operator_at(const Parser *p) {
 static uint64_t apply_operator(Parser *p, char mark, uint64_t a, uint64_t b) {
   if ((mark == '/' || mark == '%') && !b) parser_fail(p, p->token.line, "division by zero in a constant");
   switch (mark) {
-  case '|': return a | b;
-  case '^': return a ^ b;
-  case '&': return a & b;
-  case '<': return b > 63 ? 0 : a << b;
-  case '>': return b > 63 ? 0 : a >> b;
-  case '+': return a + b;
-  case '-': return a - b;
-  case '*': return a * b;
-  case '/': return a / b;
-  default: return a % b;
+  case '|':
+    return a | b;
+  case '^':
+    return a ^ b;
+  case '&':
+    return a & b;
+  case '<':
+    return b > 63 ? 0 : a << b;
+  case '>':
+    return b > 63 ? 0 : a >> b;
+  case '+':
+    return a + b;
+  case '-':
+    return a - b;
+  case '*':
+    return a * b;
+  case '/':
+    return a / b;
+  default:
+    return a % b;
   }
 }
 
@@ -140,13 +150,20 @@ static uint64_t constant_primary(Parser *p) {
   uint64_t value;
   Token token = p->token;
   if (++p->depth > MAX_DEPTH) parser_fail(p, token.line, "constant nested too deeply");
-  if (token.kind == TOKEN_INTEGER) parser_advance(p), value = token.integer;
-  else if (parser_accept(p, '-')) value = 0 - constant_primary(p);
-  else if (parser_accept(p, '~')) value = ~constant_primary(p);
-  else if (parser_accept(p, '!')) value = !constant_primary(p);
-  else if (parser_accept(p, '+')) value = constant_primary(p);
-  else if (parser_accept(p, '(')) value = constant_at_level(p, 1), parser_expect(p, ')');
-  else parser_fail(p, token.line, "expected an integer, seen \"%.*s\"", (int)token.length, token.text);
+  if (token.kind == TOKEN_INTEGER)
+    parser_advance(p), value = token.integer;
+  else if (parser_accept(p, '-'))
+    value = 0 - constant_primary(p);
+  else if (parser_accept(p, '~'))
+    value = ~constant_primary(p);
+  else if (parser_accept(p, '!'))
+    value = !constant_primary(p);
+  else if (parser_accept(p, '+'))
+    value = constant_primary(p);
+  else if (parser_accept(p, '('))
+    value = constant_at_level(p, 1), parser_expect(p, ')');
+  else
+    parser_fail(p, token.line, "expected an integer, seen \"%.*s\"", (int)token.length, token.text);
   p->depth--;
   return value;
 }
@@ -161,7 +178,9 @@ static uint64_t constant_at_level(Parser *p, int level) {
   return value;
 }
 
-uint64_t parser_constant(Parser *p) { return constant_at_level(p, 1); }
+uint64_t parser_constant(Parser *p) {
+  return constant_at_level(p, 1);
+}
 
 /* ---- operands ---- */
 
@@ -205,9 +224,15 @@ static uint64_t displacement(Parser *p) {
 static void word_operand(Parser *p, Operand *operand) {
   Token word = p->token;
   parser_advance(p);
-  if (word.length == 1 && *word.text == '_') { operand->kind = OPERAND_SINK; return; }
+  if (word.length == 1 && *word.text == '_') {
+    operand->kind = OPERAND_SINK;
+    return;
+  }
   operand->reg = parser_find_register(p, word.text, word.length);
-  if (operand->reg) { operand->kind = OPERAND_REGISTER; return; }
+  if (operand->reg) {
+    operand->kind = OPERAND_REGISTER;
+    return;
+  }
   if (special_operand(p, word, operand)) return;
   if (word.length == 7 && !memcmp(word.text, "WARP_SZ", 7)) {
     operand->kind = OPERAND_INTEGER, operand->value = 32;
@@ -250,7 +275,9 @@ static void memory_operand(Parser *p, Operand *operand) {
   parser_expect(p, ']');
 }
 
-static bool is_float(TokenKind kind) { return kind == TOKEN_SINGLE || kind == TOKEN_DOUBLE; }
+static bool is_float(TokenKind kind) {
+  return kind == TOKEN_SINGLE || kind == TOKEN_DOUBLE;
+}
 
 static void float_operand(Parser *p, Operand *operand, bool minus) {
   bool single = p->token.kind == TOKEN_SINGLE;

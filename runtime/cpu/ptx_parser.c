@@ -218,11 +218,16 @@ static void skip_line(Parser *p, uint32_t line) {
 
 static void read_body_directive(Parser *p) {
   Token token = p->token;
-  if (accept_dotted(p, "reg")) parser_registers(p);
-  else if (accept_dotted(p, "shared")) read_variables(p, SPACE_SHARED, false, &p->function->variables);
-  else if (accept_dotted(p, "pragma")) skip_to_mark(p, ';');
-  else if (accept_dotted(p, "loc") || accept_dotted(p, "file")) skip_line(p, token.line);
-  else parser_fail(p, token.line, "directive \".%.*s\" is not supported here", (int)token.length, token.text);
+  if (accept_dotted(p, "reg"))
+    parser_registers(p);
+  else if (accept_dotted(p, "shared"))
+    read_variables(p, SPACE_SHARED, false, &p->function->variables);
+  else if (accept_dotted(p, "pragma"))
+    skip_to_mark(p, ';');
+  else if (accept_dotted(p, "loc") || accept_dotted(p, "file"))
+    skip_line(p, token.line);
+  else
+    parser_fail(p, token.line, "directive \".%.*s\" is not supported here", (int)token.length, token.text);
 }
 
 static void read_block(Parser *p) {
@@ -230,10 +235,14 @@ static void read_block(Parser *p) {
   open_scope(p, &scope);
   if (++p->depth > MAX_SCOPES) parser_fail(p, p->token.line, "scopes nested too deeply");
   while (!parser_accept(p, '}')) {
-    if (p->token.kind == TOKEN_END) fail_expected(p, "\"}\"");
-    else if (p->token.kind == TOKEN_DOTTED) read_body_directive(p);
-    else if (parser_accept(p, '{')) read_block(p);
-    else if (!parser_accept(p, ';')) read_instruction(p);
+    if (p->token.kind == TOKEN_END)
+      fail_expected(p, "\"}\"");
+    else if (p->token.kind == TOKEN_DOTTED)
+      read_body_directive(p);
+    else if (parser_accept(p, '{'))
+      read_block(p);
+    else if (!parser_accept(p, ';'))
+      read_instruction(p);
   }
   p->depth--;
   close_scope(p);
@@ -268,14 +277,18 @@ static void read_triple(Parser *p, uint32_t triple[3]) {
 static void read_entry_directive(Parser *p, Function *f) {
   Token token = p->token;
   uint32_t ignored[3];
-  if (accept_dotted(p, "maxntid")) read_triple(p, f->max_threads);
-  else if (accept_dotted(p, "reqntid")) read_triple(p, f->required_threads);
+  if (accept_dotted(p, "maxntid"))
+    read_triple(p, f->max_threads);
+  else if (accept_dotted(p, "reqntid"))
+    read_triple(p, f->required_threads);
   else if (accept_dotted(p, "reqnctapercluster")) {
     read_triple(p, ignored);
-    if (ignored[0] * ignored[1] * ignored[2] != 1) parser_fail(p, token.line, "clusters of one block alone are supported");
+    if (ignored[0] * ignored[1] * ignored[2] != 1)
+      parser_fail(p, token.line, "clusters of one block alone are supported");
   } else if (accept_dotted(p, "minnctapersm") || accept_dotted(p, "maxnreg") || accept_dotted(p, "maxclusterrank")) {
     parser_constant(p);
-  } else if (accept_dotted(p, "pragma")) skip_to_mark(p, ';');
+  } else if (accept_dotted(p, "pragma"))
+    skip_to_mark(p, ';');
   else if (!accept_dotted(p, "noreturn") && !accept_dotted(p, "explicitcluster")) {
     parser_fail(p, token.line, "directive \".%.*s\" is not supported here", (int)token.length, token.text);
   }
@@ -328,22 +341,36 @@ static void read_module_directive(Parser *p) {
   Token token = p->token;
   bool is_extern = false;
   for (;; parser_advance(p)) {
-    if (parser_at_dotted(p, "extern")) is_extern = true;
-    else if (!parser_at_dotted(p, "visible") && !parser_at_dotted(p, "weak")) break;
+    if (parser_at_dotted(p, "extern"))
+      is_extern = true;
+    else if (!parser_at_dotted(p, "visible") && !parser_at_dotted(p, "weak"))
+      break;
   }
   Variable **list = &p->module->variables;
-  if (accept_dotted(p, "entry")) read_entry(p);
-  else if (accept_dotted(p, "shared")) read_variables(p, SPACE_SHARED, is_extern, list);
-  else if (accept_dotted(p, "const")) read_variables(p, SPACE_CONST, is_extern, list);
-  else if (accept_dotted(p, "global")) read_variables(p, SPACE_GLOBAL, is_extern, list);
-  else if (accept_dotted(p, "version")) read_version(p);
-  else if (accept_dotted(p, "target")) read_target(p);
-  else if (accept_dotted(p, "address_size")) read_address_size(p);
-  else if (accept_dotted(p, "file") || accept_dotted(p, "loc")) skip_line(p, token.line);
-  else if (accept_dotted(p, "section")) skip_section(p);
-  else if (accept_dotted(p, "pragma")) skip_to_mark(p, ';');
-  else if (p->token.kind != TOKEN_DOTTED) fail_expected(p, "a directive");
-  else parser_fail(p, p->token.line, "directive \".%.*s\" is not supported", (int)p->token.length, p->token.text);
+  if (accept_dotted(p, "entry"))
+    read_entry(p);
+  else if (accept_dotted(p, "shared"))
+    read_variables(p, SPACE_SHARED, is_extern, list);
+  else if (accept_dotted(p, "const"))
+    read_variables(p, SPACE_CONST, is_extern, list);
+  else if (accept_dotted(p, "global"))
+    read_variables(p, SPACE_GLOBAL, is_extern, list);
+  else if (accept_dotted(p, "version"))
+    read_version(p);
+  else if (accept_dotted(p, "target"))
+    read_target(p);
+  else if (accept_dotted(p, "address_size"))
+    read_address_size(p);
+  else if (accept_dotted(p, "file") || accept_dotted(p, "loc"))
+    skip_line(p, token.line);
+  else if (accept_dotted(p, "section"))
+    skip_section(p);
+  else if (accept_dotted(p, "pragma"))
+    skip_to_mark(p, ';');
+  else if (p->token.kind != TOKEN_DOTTED)
+    fail_expected(p, "a directive");
+  else
+    parser_fail(p, p->token.line, "directive \".%.*s\" is not supported", (int)p->token.length, p->token.text);
 }
 
 static void read_module(Parser *p) {

@@ -6,7 +6,9 @@
 
 static const uint64_t MAX_VARIABLE_BYTES = (uint64_t)1 << 30;
 
-uint64_t parser_align_up(uint64_t value, uint64_t align) { return (value + align - 1) / align * align; }
+uint64_t parser_align_up(uint64_t value, uint64_t align) {
+  return (value + align - 1) / align * align;
+}
 
 Variable *parser_find_variable(const Parser *p, const char *name, size_t length) {
   const Variable *lists[] = {p->function ? p->function->variables : NULL, p->module->variables};
@@ -33,15 +35,18 @@ static void read_attributes(Parser *p, Variable *v) {
     Token token = p->token;
     parser_advance(p);
     PtxType type = ptx_type_named(token.text, token.length);
-    if (type != TYPE_COUNT) v->type = type;
-    else if (token.length == 5 && !memcmp(token.text, "align", 5)) v->align = read_align(p);
+    if (type != TYPE_COUNT)
+      v->type = type;
+    else if (token.length == 5 && !memcmp(token.text, "align", 5))
+      v->align = read_align(p);
     else if (token.length == 3 && !memcmp(token.text, "ptr", 3)) {
       while (p->token.kind == TOKEN_DOTTED) {
         bool align = parser_at_dotted(p, "align");
         parser_advance(p);
         if (align) read_align(p);
       }
-    } else parser_fail(p, token.line, "\".%.*s\" is not supported in a variable", (int)token.length, token.text);
+    } else
+      parser_fail(p, token.line, "\".%.*s\" is not supported in a variable", (int)token.length, token.text);
   }
   if (v->type == TYPE_COUNT || v->type == TYPE_PREDICATE) parser_fail(p, p->token.line, "a variable needs a type");
 }
@@ -133,7 +138,9 @@ Variable *parser_variable(Parser *p, Space space) {
   v->bytes = ptx_types[v->type].bytes;
   if (v->align < v->bytes) v->align = v->bytes;
   bool open_ended = read_dimensions(p, v);
-  if (parser_accept(p, '=')) read_initial(p, v, open_ended);
-  else if (open_ended) v->bytes = 0;
+  if (parser_accept(p, '='))
+    read_initial(p, v, open_ended);
+  else if (open_ended)
+    v->bytes = 0;
   return v;
 }

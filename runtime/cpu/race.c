@@ -18,8 +18,10 @@ static bool note_byte(RaceByte *byte, uint32_t epoch, uint8_t self, AccessUse us
   bool other_wrote = byte->writer && byte->writer != self && !(atomic && byte->atomic);
   bool other_read = byte->reader && byte->reader != self;
   if (other_wrote || (use != ACCESS_READ && other_read)) return false;
-  if (use == ACCESS_READ) byte->reader = byte->reader && byte->reader != self ? SEVERAL : self;
-  else byte->writer = byte->writer && byte->writer != self ? SEVERAL : self, byte->atomic = atomic;
+  if (use == ACCESS_READ)
+    byte->reader = byte->reader && byte->reader != self ? SEVERAL : self;
+  else
+    byte->writer = byte->writer && byte->writer != self ? SEVERAL : self, byte->atomic = atomic;
   return true;
 }
 
@@ -41,4 +43,6 @@ bool race_note(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessU
   return true;
 }
 
-size_t race_bytes(const Block *block) { return block->shared.size * sizeof(RaceByte); }
+size_t race_bytes(const Block *block) {
+  return block->shared.size * sizeof(RaceByte);
+}

@@ -4,14 +4,22 @@
 
 #include <string.h>
 
-static uint8_t bits_from(uint64_t start) { return (uint8_t)(0xff << (start & 7)); }
-static uint8_t bits_below(uint64_t end) { return (uint8_t)(0xff >> (7 - ((end - 1) & 7))); }
+static uint8_t bits_from(uint64_t start) {
+  return (uint8_t)(0xff << (start & 7));
+}
+static uint8_t bits_below(uint64_t end) {
+  return (uint8_t)(0xff >> (7 - ((end - 1) & 7)));
+}
 
-static uint8_t load_bits(const uint8_t *at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
+static uint8_t load_bits(const uint8_t *at) {
+  return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
 
 static void set_bits(uint8_t *at, uint8_t bits) {
-  if (bits == 0xff) __atomic_store_n(at, bits, __ATOMIC_RELAXED);
-  else if ((load_bits(at) & bits) != bits) __atomic_fetch_or(at, bits, __ATOMIC_RELAXED);
+  if (bits == 0xff)
+    __atomic_store_n(at, bits, __ATOMIC_RELAXED);
+  else if ((load_bits(at) & bits) != bits)
+    __atomic_fetch_or(at, bits, __ATOMIC_RELAXED);
 }
 
 bool shadow_all_set(const uint8_t *map, uint64_t start, uint64_t count) {
@@ -45,7 +53,7 @@ void shadow_set(uint8_t *map, uint64_t start, uint64_t count) {
 }
 
 void shadow_clear(uint8_t *map, uint64_t start, uint64_t count) {
-  for (uint64_t i = start; i < start + count; i++) map[i >> 3] &= (uint8_t)~(1u << (i & 7));
+  for (uint64_t i = start; i < start + count; i++) map[i >> 3] &= (uint8_t) ~(1u << (i & 7));
 }
 
 static bool bit_at(const Region *region, uint64_t i) {
@@ -59,7 +67,10 @@ void shadow_copy(const Region *from, uint64_t from_start, Region *to, uint64_t t
     return;
   }
   for (uint64_t i = 0; i < count; i++) {
-    if (bit_at(from, from_start + i)) shadow_set(to->written, to_start + i, 1);
-    else __atomic_fetch_and(to->written + ((to_start + i) >> 3), (uint8_t)~(1u << ((to_start + i) & 7)), __ATOMIC_RELAXED);
+    if (bit_at(from, from_start + i))
+      shadow_set(to->written, to_start + i, 1);
+    else
+      __atomic_fetch_and(to->written + ((to_start + i) >> 3), (uint8_t) ~(1u << ((to_start + i) & 7)),
+                         __ATOMIC_RELAXED);
   }
 }

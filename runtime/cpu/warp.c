@@ -34,9 +34,9 @@ static void fill_lane_registers(const Warp *w) {
   uint32_t values[9][LANES];
   for (uint32_t lane = 0; lane < LANES; lane++) {
     uint32_t thread = w->index * LANES + lane, bit = 1u << lane;
-    uint32_t of_lane[] = {thread % size[0], thread / size[0] % size[1], thread / size[0] / size[1], lane,
-                          bit,              bit | (bit - 1),            bit - 1,                    ~(bit - 1),
-                          ~(bit | (bit - 1))};
+    uint32_t of_lane[] = {
+        thread % size[0], thread / size[0] % size[1], thread / size[0] / size[1], lane, bit, bit | (bit - 1), bit - 1,
+        ~(bit - 1),       ~(bit | (bit - 1))};
     for (int i = 0; i < 9; i++) values[i][lane] = of_lane[i];
   }
   static const uint8_t special[] = {SPECIAL_TID_X,       SPECIAL_TID_Y,       SPECIAL_TID_Z,
@@ -81,7 +81,8 @@ void warp_start(Warp *w, Block *block, uint32_t index) {
   w->copy_count = 0;
   w->products_committed = w->accumulating_count = 0;
   w->executed = 0;
-  memset(w->pc, 0, sizeof w->pc);
+  w->groups[0] = (LaneGroup){.pc = 0, .mask = w->exists};
+  w->group_count = 1;
   memset(w->committed, 0, sizeof w->committed);
   if (w->assigned) memset(w->assigned, 0, block->kernel->tracked_count * sizeof *w->assigned);
   if (w->accumulating) memset(w->accumulating, 0, block->kernel->accumulator_count * sizeof *w->accumulating);
@@ -132,25 +133,46 @@ typedef struct Group {
   uint32_t limit; /* the least program counter of the other lanes that can run: stop there */
 } Group;
 
-/* The lanes with the least program counter that is at least `from`, or with the least at all. */
-static bool choose_group(const Warp *w, uint32_t from, Group *group) {
+/* The least program counter of lanes that can run, of those at or behind `from` where there are any. */
+static uint32_t choose_pc(const Warp *w, uint32_t from) {
   uint32_t runnable = w->live & ~w->blocked, least = UINT32_MAX, least_from = UINT32_MAX;
-  for (int lane = 0; lane < LANES; lane++) {
-    if (!(runnable >> lane & 1)) continue;
-    if (w->pc[lane] < least) least = w->pc[lane];
-    if (w->pc[lane] >= from && w->pc[lane] < least_from) least_from = w->pc[lane];
+  for (uint32_t i = 0; i < w->group_count; i++) {
+    uint32_t pc = w->groups[i].pc;
+    if (!(w->groups[i].mask & runnable)) continue;
+    if (pc < least) least = pc;
+    if (pc >= from && pc < least_from) least_from = pc;
   }
-  *group = (Group){.pc = least_from != UINT32_MAX ? least_from : least, .limit = UINT32_MAX};
-  for (int lane = 0; lane < LANES; lane++) {
-    if (!(runnable >> lane & 1)) continue;
-    if (w->pc[lane] == group->pc) group->mask |= 1u << lane;
-    else if (w->pc[lane] > group->pc && w->pc[lane] < group->limit) group->limit = w->pc[lane];
+  return least_from != UINT32_MAX ? least_from : least;
+}
+
+/* Takes the lanes to run out of the groups; those that have exited leave too. */
+static bool choose_group(Warp *w, uint32_t from, Group *group) {
+  uint32_t runnable = w->live & ~w->blocked, left = 0;
+  *group = (Group){.pc = choose_pc(w, from), .limit = UINT32_MAX};
+  for (uint32_t i = 0; i < w->group_count; i++) {
+    LaneGroup lanes = w->groups[i];
+    if (lanes.pc == group->pc) {
+      group->mask |= lanes.mask & runnable;
+      lanes.mask &= ~runnable;
+    } else if ((lanes.mask & runnable) && lanes.pc > group->pc && lanes.pc < group->limit) {
+      group->limit = lanes.pc;
+    }
+    lanes.mask &= w->live;
+    if (lanes.mask) w->groups[left++] = lanes;
   }
+  w->group_count = left;
   return group->mask != 0;
 }
 
+/* Lanes that meet others at an instruction join them. */
 static void save_group(Warp *w, uint32_t mask, uint32_t pc) {
-  for (int lane = 0; lane < LANES; lane++) w->pc[lane] = mask >> lane & 1 ? pc : w->pc[lane];
+  if (!mask) return;
+  for (uint32_t i = 0; i < w->group_count; i++) {
+    if (w->groups[i].pc != pc) continue;
+    w->groups[i].mask |= mask;
+    return;
+  }
+  w->groups[w->group_count++] = (LaneGroup){.pc = pc, .mask = mask};
 }
 
 static inline uint32_t guard_mask(const Warp *w, const Inst *in) {
@@ -185,8 +207,10 @@ static void run_group(Warp *w, Group g, uint64_t *budget) {
       continue;
     }
     save_group(w, mask, pc + 1);
-    if (in->kind == INST_BRANCH) save_group(w, active, in->target);
-    else if (active) in->exec(w, in, active);
+    if (in->kind == INST_BRANCH)
+      save_group(w, active, in->target);
+    else if (active)
+      in->exec(w, in, active);
     if (w->yielded) w->last_pc = pc;
     if (in->track) track_writes(w, in, active);
     *budget = left;

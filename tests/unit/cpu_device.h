@@ -1,5 +1,5 @@
-/* For the tests of the CPU device: its entry points, opened as a program would open a driver, and kernels run on arrays.
- * With APNN_TEST_DRIVER=libcuda.so.1 the same tests run on a GPU (those of faults are then left out). */
+/* For the tests of the CPU device: its entry points, opened as a program would open a driver, and kernels run on
+ * arrays. With APNN_TEST_DRIVER=libcuda.so.1 the same tests run on a GPU (those of faults are then left out). */
 #ifndef TESTS_CPU_DEVICE_H
 #define TESTS_CPU_DEVICE_H
 
@@ -115,7 +115,8 @@ static inline CUresult device_launch(CUmodule module, Run *run) {
   }
   params[n] = &run->scalar;
   if (run->shared_bytes) CHECK_CU(cu.cuFuncSetAttribute(function, 8, (int)run->shared_bytes));
-  CUresult result = cu.cuLaunchKernel(function, run->grid, 1, 1, run->block, 1, 1, run->shared_bytes, NULL, params, NULL);
+  CUresult result =
+      cu.cuLaunchKernel(function, run->grid, 1, 1, run->block, 1, 1, run->shared_bytes, NULL, params, NULL);
   if (!result) result = cu.cuCtxSynchronize();
   for (int i = 0; i < n; i++) {
     Array *a = &run->arrays[i];

@@ -1,13 +1,15 @@
-/* The CPU device as a driver: initialisation, contexts, memory, modules, streams, events, graphs, launches; misuse of each
- * is refused with the driver's code; several threads at once. */
+/* The CPU device as a driver: initialisation, contexts, memory, modules, streams, events, graphs, launches; misuse of
+ * each is refused with the driver's code; several threads at once. */
 #include "cpu_device.h"
 
 #include <pthread.h>
 
 static const char add_ptx[] = PTX_HEADER
-    ".visible .entry add(.param .u64 p, .param .u32 n) .maxntid 64 {\n.reg .b64 %p, %i;\n.reg .b32 %t, %c, %b, %x, %n;\n"
+    ".visible .entry add(.param .u64 p, .param .u32 n) .maxntid 64 {\n.reg .b64 %p, %i;\n.reg .b32 %t, %c, %b, %x, "
+    "%n;\n"
     "ld.param.u64 %p, [p];\nld.param.u32 %n, [n];\nmov.u32 %t, %tid.x;\nmov.u32 %c, %ctaid.x;\nmov.u32 %b, %ntid.x;\n"
-    "mad.lo.u32 %t, %c, %b, %t;\nmul.wide.u32 %i, %t, 4;\nadd.s64 %p, %p, %i;\nld.global.u32 %x, [%p];\nadd.u32 %x, %x, %n;\n"
+    "mad.lo.u32 %t, %c, %b, %t;\nmul.wide.u32 %i, %t, 4;\nadd.s64 %p, %p, %i;\nld.global.u32 %x, [%p];\nadd.u32 %x, "
+    "%x, %n;\n"
     "st.global.u32 [%p], %x;\nret;\n}\n"
     ".visible .entry exact(.param .u64 p) .reqntid 8, 4 {\nret;\n}\n";
 
@@ -115,7 +117,9 @@ static void test_module_errors(void **state) {
   char log[512] = "";
   int options[] = {5, 6};
   void *values[] = {log, (void *)sizeof log};
-  assert_int_not_equal(cu.cuModuleLoadDataEx(&module, PTX_HEADER ".visible .entry k() {\nfrobnicate.u32 1;\n}\n", 2, options, values), 0);
+  assert_int_not_equal(
+      cu.cuModuleLoadDataEx(&module, PTX_HEADER ".visible .entry k() {\nfrobnicate.u32 1;\n}\n", 2, options, values),
+      0);
   assert_true(*log != 0);
   if (cu.is_cpu) {
     assert_non_null(strstr(log, "PTX line 5: the CPU device does not know \"frobnicate.u32\": frobnicate.u32 1;"));
@@ -168,7 +172,8 @@ static void test_launch_errors(void **state) {
   if (cu.is_cpu) {
     attributes[1].value.cluster[0] = 2;
     assert_int_equal(cu.cuLaunchKernelEx(&config, add, params, NULL), CUDA_ERROR_NOT_SUPPORTED);
-    assert_int_equal(cu.cuLaunchKernel((CUfunction)&word, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL), CUDA_ERROR_INVALID_HANDLE);
+    assert_int_equal(cu.cuLaunchKernel((CUfunction)&word, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL),
+                     CUDA_ERROR_INVALID_HANDLE);
   }
   CHECK_CU(cu.cuMemFree_v2(p));
   CHECK_CU(cu.cuModuleUnload(module));
@@ -218,8 +223,7 @@ static void test_graph(void **state) {
     CHECK_CU(cu.cuGraphLaunch(exec, one));
     CHECK_CU(cu.cuStreamSynchronize(one));
     CHECK_CU(cu.cuMemcpyDtoH_v2(back, p, sizeof back));
-    for (uint32_t i = 0; i < 127; i++)
-      assert_int_equal(back[i], i < 64 ? 103 * turn : i == 64 ? 0x01010101 : 3 * turn);
+    for (uint32_t i = 0; i < 127; i++) assert_int_equal(back[i], i < 64 ? 103 * turn : i == 64 ? 0x01010101 : 3 * turn);
     assert_int_equal(back[127], 103 * turn);
   }
   CHECK_CU(cu.cuGraphExecDestroy(exec));
@@ -340,9 +344,9 @@ static void test_no_context(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_device),        cmocka_unit_test(test_names),  cmocka_unit_test(test_contexts),
-      cmocka_unit_test(test_memory),        cmocka_unit_test(test_module_errors), cmocka_unit_test(test_launch_errors),
-      cmocka_unit_test(test_graph),         cmocka_unit_test(test_graph_lifetimes), cmocka_unit_test(test_events),
-      cmocka_unit_test(test_threads),       cmocka_unit_test(test_no_context)};
+      cmocka_unit_test(test_device),  cmocka_unit_test(test_names),           cmocka_unit_test(test_contexts),
+      cmocka_unit_test(test_memory),  cmocka_unit_test(test_module_errors),   cmocka_unit_test(test_launch_errors),
+      cmocka_unit_test(test_graph),   cmocka_unit_test(test_graph_lifetimes), cmocka_unit_test(test_events),
+      cmocka_unit_test(test_threads), cmocka_unit_test(test_no_context)};
   return cmocka_run_group_tests(tests, device_open, device_close);
 }

@@ -1,5 +1,5 @@
-/* Real arithmetic, real comparisons and conversions of the CPU device against plain C, bit for bit, on random bit patterns
- * and on zeros, subnormals, infinities, NaNs and the edges of integer ranges. */
+/* Real arithmetic, real comparisons and conversions of the CPU device against plain C, bit for bit, on random bit
+ * patterns and on zeros, subnormals, infinities, NaNs and the edges of integer ranges. */
 #include "cpu_instruction.h"
 
 #include <math.h>
@@ -28,7 +28,9 @@ static uint64_t db(double x) {
   return bits;
 }
 /* Every NaN result is this one. */
-static uint64_t cf(float x) { return isnan(x) ? 0x7fffffff : fb(x); }
+static uint64_t cf(float x) {
+  return isnan(x) ? 0x7fffffff : fb(x);
+}
 
 static uint64_t single_value(void) {
   static const uint32_t edges[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000,
@@ -44,9 +46,10 @@ static uint64_t single_value(void) {
 }
 
 static uint64_t double_value(void) {
-  static const double edges[] = {0.0, -0.0, 1.0, -1.0, INFINITY, -INFINITY, NAN, 0.5, 1.5, 2.5, 2147483647.0, 2147483648.0,
-                                 -2147483648.0, -2147483648.5, -2147483649.0, 4294967295.5, 9.3e18, -9.3e18, 1.9e19, 1e-310,
-                                 3.4028235e38, 3.5e38, 1e-45, 7e-46};
+  static const double edges[] = {0.0,           -0.0,          1.0,           -1.0,         INFINITY,     -INFINITY,
+                                 NAN,           0.5,           1.5,           2.5,          2147483647.0, 2147483648.0,
+                                 -2147483648.0, -2147483648.5, -2147483649.0, 4294967295.5, 9.3e18,       -9.3e18,
+                                 1.9e19,        1e-310,        3.4028235e38,  3.5e38,       1e-45,        7e-46};
   uint64_t r = random64();
   if (r % 4 == 0) return db(edges[random64() % (sizeof edges / sizeof *edges)]);
   if (r % 4 == 1) return db((double)((int64_t)random64() >> random64() % 63) * 0.25);
@@ -81,8 +84,12 @@ static float greatest(float x, float y) {
   if (x == y) return signbit(x) ? y : x;
   return x > y ? x : y;
 }
-static float flushed(float x) { return fpclassify(x) == FP_SUBNORMAL ? copysignf(0, x) : x; }
-static float saturated(float x) { return x > 0 ? (x < 1 ? x : 1) : 0; }
+static float flushed(float x) {
+  return fpclassify(x) == FP_SUBNORMAL ? copysignf(0, x) : x;
+}
+static float saturated(float x) {
+  return x > 0 ? (x < 1 ? x : 1) : 0;
+}
 
 REFERENCE(r_add, cf(f(a) + f(b)))
 REFERENCE(r_sub, cf(f(a) - f(b)))
@@ -149,10 +156,16 @@ REFERENCE(r_abs, a & 0x7fffffff)
 static const Case cases_sign[] = {{"neg.f32 %rd, %ra;", r_neg}, {"abs.f32 %rd, %ra;", r_abs}};
 
 /* Where two operands may be NaNs, which one's payload comes out is left open: it is made zero before it is compared. */
-static uint64_t cd(double x) { return isnan(x) ? 0 : db(x); }
+static uint64_t cd(double x) {
+  return isnan(x) ? 0 : db(x);
+}
 #define NO_NAN " { .reg .pred %n; setp.nan.f64 %n, %d, %d; selp.b64 %d, 0, %d, %n; }"
-static double least64(double x, double y) { return isnan(x) ? y : isnan(y) ? x : x == y ? (signbit(x) ? x : y) : x < y ? x : y; }
-static double greatest64(double x, double y) { return isnan(x) ? y : isnan(y) ? x : x == y ? (signbit(x) ? y : x) : x > y ? x : y; }
+static double least64(double x, double y) {
+  return isnan(x) ? y : isnan(y) ? x : x == y ? (signbit(x) ? x : y) : x < y ? x : y;
+}
+static double greatest64(double x, double y) {
+  return isnan(x) ? y : isnan(y) ? x : x == y ? (signbit(x) ? y : x) : x > y ? x : y;
+}
 REFERENCE(r_add64, cd(d(a) + d(b)))
 REFERENCE(r_sub64, cd(d(a) - d(b)))
 REFERENCE(r_mul64, cd(d(a) * d(b)))
@@ -164,8 +177,11 @@ REFERENCE(r_max64, cd(greatest64(d(a), d(b))))
 REFERENCE(r_neg64, isnan(d(a)) ? 0 : a ^ (uint64_t)1 << 63)
 REFERENCE(r_cmp64, d(a) <= d(b))
 REFERENCE(r_floor64, cd(floor(d(a))))
-REFERENCE(r_from_single64, isnan(f(a)) ? (a & 0x80000000) << 32 | (a & 0x7fffffff) << 29 | 0x7ff8000000000000u : db((double)f(a)))
-static uint64_t quiet(double x, double r) { return isnan(x) ? db(x) | (uint64_t)1 << 51 : isnan(r) ? 0xfff8000000000000u : db(r); }
+REFERENCE(r_from_single64,
+          isnan(f(a)) ? (a & 0x80000000) << 32 | (a & 0x7fffffff) << 29 | 0x7ff8000000000000u : db((double)f(a)))
+static uint64_t quiet(double x, double r) {
+  return isnan(x) ? db(x) | (uint64_t)1 << 51 : isnan(r) ? 0xfff8000000000000u : db(r);
+}
 REFERENCE(r_sqrt_nan, quiet(d(a), sqrt(d(a))))
 REFERENCE(r_add_one, quiet(d(a), d(a) + 1))
 REFERENCE(r_floor_nan, quiet(d(a), floor(d(a))))
@@ -193,14 +209,19 @@ static const Case cases_double[] = {
 /* ---- conversions ---- */
 
 /* An integral value clamped to an integer range; NaN as told. */
-static uint64_t clamped(double x, double low, double high, uint64_t least_bits, uint64_t greatest_bits, uint64_t of_nan) {
+static uint64_t clamped(double x, double low, double high, uint64_t least_bits, uint64_t greatest_bits,
+                        uint64_t of_nan) {
   if (isnan(x)) return of_nan;
   if (x <= low) return least_bits;
   if (x >= high) return greatest_bits;
   return x < 0 ? (uint64_t)(int64_t)x : (uint64_t)x;
 }
-static uint64_t to_s32(double x) { return clamped(x, INT32_MIN, INT32_MAX, (uint32_t)INT32_MIN, INT32_MAX, 0); }
-static uint64_t to_u32(double x) { return clamped(x, 0, UINT32_MAX, 0, UINT32_MAX, 0); }
+static uint64_t to_s32(double x) {
+  return clamped(x, INT32_MIN, INT32_MAX, (uint32_t)INT32_MIN, INT32_MAX, 0);
+}
+static uint64_t to_u32(double x) {
+  return clamped(x, 0, UINT32_MAX, 0, UINT32_MAX, 0);
+}
 
 REFERENCE(r_rni_s32, to_s32(rint(f(a))))
 REFERENCE(r_rzi_s32, to_s32(trunc(f(a))))
@@ -217,19 +238,20 @@ REFERENCE(r_rpi_f32, cf(ceilf(f(a))))
 REFERENCE(r_rzi_f32, cf(truncf(f(a))))
 REFERENCE(r_sat_f32, cf(saturated(f(a))))
 static const Case cases_from_single[] = {
-    {"cvt.rni.s32.f32 %rd, %ra;", r_rni_s32},      {"cvt.rzi.s32.f32 %rd, %ra;", r_rzi_s32},
-    {"cvt.rmi.s32.f32 %rd, %ra;", r_rmi_s32},      {"cvt.rpi.s32.f32 %rd, %ra;", r_rpi_s32},
-    {"cvt.rni.u32.f32 %rd, %ra;", r_rni_u32},      {"cvt.rzi.u32.f32 %rd, %ra;", r_rzi_u32},
-    {"cvt.rni.s8.f32 %rd, %ra;", r_rni_s8},        {"cvt.rni.u8.f32 %rd, %ra;", r_rni_u8},
-    {"cvt.rzi.s16.f32 %rd, %ra;", r_rzi_s16},      {"cvt.rni.f32.f32 %rd, %ra;", r_rni_f32},
-    {"cvt.rmi.f32.f32 %rd, %ra;", r_rmi_f32},      {"cvt.rpi.f32.f32 %rd, %ra;", r_rpi_f32},
-    {"cvt.rzi.f32.f32 %rd, %ra;", r_rzi_f32},      {"cvt.sat.f32.f32 %rd, %ra;", r_sat_f32},
+    {"cvt.rni.s32.f32 %rd, %ra;", r_rni_s32}, {"cvt.rzi.s32.f32 %rd, %ra;", r_rzi_s32},
+    {"cvt.rmi.s32.f32 %rd, %ra;", r_rmi_s32}, {"cvt.rpi.s32.f32 %rd, %ra;", r_rpi_s32},
+    {"cvt.rni.u32.f32 %rd, %ra;", r_rni_u32}, {"cvt.rzi.u32.f32 %rd, %ra;", r_rzi_u32},
+    {"cvt.rni.s8.f32 %rd, %ra;", r_rni_s8},   {"cvt.rni.u8.f32 %rd, %ra;", r_rni_u8},
+    {"cvt.rzi.s16.f32 %rd, %ra;", r_rzi_s16}, {"cvt.rni.f32.f32 %rd, %ra;", r_rni_f32},
+    {"cvt.rmi.f32.f32 %rd, %ra;", r_rmi_f32}, {"cvt.rpi.f32.f32 %rd, %ra;", r_rpi_f32},
+    {"cvt.rzi.f32.f32 %rd, %ra;", r_rzi_f32}, {"cvt.sat.f32.f32 %rd, %ra;", r_sat_f32},
 };
 
 #define TWO63 9223372036854775808.0
 REFERENCE(r_rni_s64, clamped(rint(f(a)), -TWO63, TWO63, (uint64_t)INT64_MIN, INT64_MAX, (uint64_t)INT64_MIN))
 REFERENCE(r_rzi_u64, clamped(trunc(f(a)), 0, 2 * TWO63, 0, UINT64_MAX, (uint64_t)1 << 63))
-static const Case cases_single_to_long[] = {{"cvt.rni.s64.f32 %d, %ra;", r_rni_s64}, {"cvt.rzi.u64.f32 %d, %ra;", r_rzi_u64}};
+static const Case cases_single_to_long[] = {{"cvt.rni.s64.f32 %d, %ra;", r_rni_s64},
+                                            {"cvt.rzi.u64.f32 %d, %ra;", r_rzi_u64}};
 
 REFERENCE(r_d_s32, clamped(rint(d(a)), INT32_MIN, INT32_MAX, (uint32_t)INT32_MIN, INT32_MAX, 0x80000000))
 REFERENCE(r_d_u32, clamped(trunc(d(a)), 0, UINT32_MAX, 0, UINT32_MAX, 0x80000000))
@@ -247,7 +269,9 @@ static const Case cases_from_double[] = {{"cvt.rni.s32.f64 %rd, %a;", r_d_s32},
                                          {"cvt.rn.f32.f64 %rd, %a;", r_d_f32},
                                          {"cvt.rz.f32.f64 %rd, %a;", r_d_f32_rz}};
 
-static uint64_t clamp_s(int64_t v, int64_t low, int64_t high) { return (uint64_t)(v < low ? low : v > high ? high : v); }
+static uint64_t clamp_s(int64_t v, int64_t low, int64_t high) {
+  return (uint64_t)(v < low ? low : v > high ? high : v);
+}
 REFERENCE(r_s32_f32, fb((float)(int32_t)a))
 REFERENCE(r_u32_f32, fb((float)(uint32_t)a))
 REFERENCE(r_s64_f32, fb((float)(int64_t)a))
@@ -273,14 +297,22 @@ REFERENCE(r_sat_u16_u32, (uint32_t)a > 65535 ? 65535 : (uint32_t)a)
 REFERENCE(r_low, a)
 REFERENCE(r_sat_s32_s64, (uint32_t)clamp_s((int64_t)a, INT32_MIN, INT32_MAX))
 static const Case cases_from_integer[] = {
-    {"cvt.rn.f32.s32 %rd, %ra;", r_s32_f32},     {"cvt.rn.f32.u32 %rd, %ra;", r_u32_f32},
-    {"cvt.rn.f32.s64 %rd, %a;", r_s64_f32},      {"cvt.rn.f32.u64 %rd, %a;", r_u64_f32},
-    {"cvt.rn.f32.s8 %rd, %ra;", r_s8_f32},       {"cvt.rn.f32.u16 %rd, %ha;", r_u16_f32},
-    {"cvt.rm.f32.s32 %rd, %ra;", r_s32_f32_rm},  {"cvt.rp.f32.u32 %rd, %ra;", r_u32_f32_rp},
-    {"cvt.u32.u8 %rd, %ra;", r_u8_u32},          {"cvt.s32.s8 %rd, %ra;", r_s8_s32},
-    {"cvt.s32.s16 %rd, %ha;", r_s16_s32},        {"cvt.sat.s8.s32 %rd, %ra;", r_sat_s8},
-    {"cvt.sat.u8.s32 %rd, %ra;", r_sat_u8},      {"cvt.sat.u16.u32 %rd, %ra;", r_sat_u16_u32},
-    {"cvt.u32.u64 %rd, %a;", r_low},             {"cvt.sat.s32.s64 %rd, %a;", r_sat_s32_s64},
+    {"cvt.rn.f32.s32 %rd, %ra;", r_s32_f32},
+    {"cvt.rn.f32.u32 %rd, %ra;", r_u32_f32},
+    {"cvt.rn.f32.s64 %rd, %a;", r_s64_f32},
+    {"cvt.rn.f32.u64 %rd, %a;", r_u64_f32},
+    {"cvt.rn.f32.s8 %rd, %ra;", r_s8_f32},
+    {"cvt.rn.f32.u16 %rd, %ha;", r_u16_f32},
+    {"cvt.rm.f32.s32 %rd, %ra;", r_s32_f32_rm},
+    {"cvt.rp.f32.u32 %rd, %ra;", r_u32_f32_rp},
+    {"cvt.u32.u8 %rd, %ra;", r_u8_u32},
+    {"cvt.s32.s8 %rd, %ra;", r_s8_s32},
+    {"cvt.s32.s16 %rd, %ha;", r_s16_s32},
+    {"cvt.sat.s8.s32 %rd, %ra;", r_sat_s8},
+    {"cvt.sat.u8.s32 %rd, %ra;", r_sat_u8},
+    {"cvt.sat.u16.u32 %rd, %ra;", r_sat_u16_u32},
+    {"cvt.u32.u64 %rd, %a;", r_low},
+    {"cvt.sat.s32.s64 %rd, %a;", r_sat_s32_s64},
 };
 
 REFERENCE(r_s64_f64, db((double)(int64_t)a))
@@ -292,8 +324,14 @@ static const Case cases_to_long[] = {{"cvt.rn.f64.s64 %d, %a;", r_s64_f64},
                                      {"cvt.u64.u32 %d, %ra;", r_u32_u64},
                                      {"cvt.s64.s8 %d, %ra;", r_s8_s64}};
 
-static void test_single(void **state) { (void)state; CHECK_CASES(cases_single, "st.global.u32", 4, &singles); }
-static void test_double(void **state) { (void)state; CHECK_CASES(cases_double, "st.global.u64", 8, &doubles); }
+static void test_single(void **state) {
+  (void)state;
+  CHECK_CASES(cases_single, "st.global.u32", 4, &singles);
+}
+static void test_double(void **state) {
+  (void)state;
+  CHECK_CASES(cases_double, "st.global.u64", 8, &doubles);
+}
 static void test_to_integer(void **state) {
   (void)state;
   CHECK_CASES(cases_from_single, "st.global.u32", 4, &singles);

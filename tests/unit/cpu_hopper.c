@@ -6,9 +6,9 @@
 
 typedef struct Layout {
   const char *name;
-  int code;           /* bits 62-63 of the descriptor */
-  int pitch;          /* bytes from row to row in a group of 8; 0: no swizzle */
-  int mask;           /* what bits 7-9 of the address flip */
+  int code;            /* bits 62-63 of the descriptor */
+  int pitch;           /* bytes from row to row in a group of 8; 0: no swizzle */
+  int mask;            /* what bits 7-9 of the address flip */
   int leading, stride; /* byte offsets */
 } Layout;
 
@@ -54,18 +54,25 @@ static void place(uint8_t *image, const Layout *l, int row, int step, const uint
 }
 
 static uint64_t descriptor(const Layout *l, uint32_t start) {
-  return (uint64_t)(start >> 4) | (uint64_t)(l->leading >> 4) << 16 | (uint64_t)(l->stride >> 4) << 32 | (uint64_t)l->code << 62;
+  return (uint64_t)(start >> 4) | (uint64_t)(l->leading >> 4) << 16 | (uint64_t)(l->stride >> 4) << 32 |
+         (uint64_t)l->code << 62;
 }
 
 static void write_product_kernel(TextBuffer *t, const Product *p, const Layout *l) {
   int registers = p->columns / 2;
   t->used = 0;
-  text_add(t, "%s.extern .shared .align 1024 .b8 sm[];\n.visible .entry k(.param .u64 pi, .param .u64 pa, .param .u64 pd, .param .u32 n) .maxntid 128 {\n"
-              ".reg .b64 %%p, %%q, %%x, %%y, %%da, %%db;\n.reg .b32 %%t, %%s, %%i, %%v<4>, %%a<4>, %%d<128>, %%b;\n.reg .pred %%p1, %%zero, %%one;\n",
+  text_add(t,
+           "%s.extern .shared .align 1024 .b8 sm[];\n.visible .entry k(.param .u64 pi, .param .u64 pa, .param .u64 pd, "
+           ".param .u32 n) .maxntid 128 {\n"
+           ".reg .b64 %%p, %%q, %%x, %%y, %%da, %%db;\n.reg .b32 %%t, %%s, %%i, %%v<4>, %%a<4>, %%d<128>, %%b;\n.reg "
+           ".pred %%p1, %%zero, %%one;\n",
            PTX_HEADER);
-  text_add(t, "ld.param.u64 %%p, [pi];\nmov.u32 %%t, %%tid.x;\nmov.u32 %%b, sm;\nshl.b32 %%i, %%t, 4;\nLOOP: cvt.u64.u32 %%x, %%i;\nadd.s64 %%q, %%p, %%x;\n"
-              "ld.global.v4.u32 {%%v0, %%v1, %%v2, %%v3}, [%%q];\nadd.u32 %%s, %%b, %%i;\nst.shared.v4.u32 [%%s], {%%v0, %%v1, %%v2, %%v3};\n"
-              "add.u32 %%i, %%i, 2048;\nsetp.lt.u32 %%p1, %%i, %d;\n@%%p1 bra LOOP;\nfence.proxy.async;\nbar.sync 0;\n",
+  text_add(t,
+           "ld.param.u64 %%p, [pi];\nmov.u32 %%t, %%tid.x;\nmov.u32 %%b, sm;\nshl.b32 %%i, %%t, 4;\nLOOP: cvt.u64.u32 "
+           "%%x, %%i;\nadd.s64 %%q, %%p, %%x;\n"
+           "ld.global.v4.u32 {%%v0, %%v1, %%v2, %%v3}, [%%q];\nadd.u32 %%s, %%b, %%i;\nst.shared.v4.u32 [%%s], {%%v0, "
+           "%%v1, %%v2, %%v3};\n"
+           "add.u32 %%i, %%i, 2048;\nsetp.lt.u32 %%p1, %%i, %d;\n@%%p1 bra LOOP;\nfence.proxy.async;\nbar.sync 0;\n",
            2 * IMAGE_BYTES);
   text_add(t, "setp.ne.u32 %%zero, 0, 0;\nsetp.eq.u32 %%one, 0, 0;\nshr.u32 %%s, %%b, 4;\ncvt.u64.u32 %%y, %%s;\n");
   for (int i = 0; i < registers; i++) text_add(t, "mov.u32 %%d%d, 12345;\n", i);
@@ -74,7 +81,9 @@ static void write_product_kernel(TextBuffer *t, const Product *p, const Layout *
              (unsigned long long)descriptor(l, step_start(l, step)),
              (unsigned long long)descriptor(l, IMAGE_BYTES + step_start(l, step)));
     if (p->registers) {
-      text_add(t, "ld.param.u64 %%q, [pa];\nmul.wide.u32 %%x, %%t, 16;\nadd.s64 %%q, %%q, %%x;\nld.global.v4.u32 {%%a0, %%a1, %%a2, %%a3}, [%%q+%d];\n",
+      text_add(t,
+               "ld.param.u64 %%q, [pa];\nmul.wide.u32 %%x, %%t, 16;\nadd.s64 %%q, %%q, %%x;\nld.global.v4.u32 {%%a0, "
+               "%%a1, %%a2, %%a3}, [%%q+%d];\n",
                step * 2048);
     }
     text_add(t, "wgmma.fence.sync.aligned;\nwgmma.mma_async.sync.aligned.%s%s {", p->shape, p->types);
@@ -90,8 +99,10 @@ static void write_product_kernel(TextBuffer *t, const Product *p, const Layout *
 static int32_t plain_product(const Product *p, const uint8_t *x, const uint8_t *y) {
   int32_t sum = 0;
   for (int i = 0; i < ROW_BYTES; i++) {
-    if (p->bits) sum += __builtin_popcount(x[i] & y[i]);
-    else sum += (p->a_signed ? (int8_t)x[i] : x[i]) * (p->b_signed ? (int8_t)y[i] : y[i]);
+    if (p->bits)
+      sum += __builtin_popcount(x[i] & y[i]);
+    else
+      sum += (p->a_signed ? (int8_t)x[i] : x[i]) * (p->b_signed ? (int8_t)y[i] : y[i]);
   }
   return sum;
 }
@@ -115,15 +126,21 @@ static void check_product(const Product *p, const Layout *l) {
       }
   }
   write_product_kernel(&t, p, l);
-  Run run = {.entry = "k", .grid = 1, .block = 128, .shared_bytes = 2 * IMAGE_BYTES,
+  Run run = {.entry = "k",
+             .grid = 1,
+             .block = 128,
+             .shared_bytes = 2 * IMAGE_BYTES,
              .arrays = {{image, sizeof image, 0}, {fragments, sizeof fragments, 0}, {out, sizeof out, 0}}};
   device_run(t.text, &run);
   int registers = p->columns / 2;
   for (int thread = 0; thread < 128; thread++)
     for (int i = 0; i < registers; i++) {
-      int row = thread / 32 * 16 + thread % 32 / 4 + 8 * (i >> 1 & 1), column = 8 * (i >> 2) + 2 * (thread % 4) + (i & 1);
+      int row = thread / 32 * 16 + thread % 32 / 4 + 8 * (i >> 1 & 1),
+          column = 8 * (i >> 2) + 2 * (thread % 4) + (i & 1);
       int32_t want = plain_product(p, a[row], b[column]), got = (int32_t)out[thread * registers + i];
-      if (got != want) fail_msg("%s%s, swizzle %s: row %d, column %d: %d, expected %d", p->shape, p->types, l->name, row, column, got, want);
+      if (got != want)
+        fail_msg("%s%s, swizzle %s: row %d, column %d: %d, expected %d", p->shape, p->types, l->name, row, column, got,
+                 want);
     }
 }
 
@@ -139,24 +156,36 @@ static void test_wgmma(void **state) {
 /* ---- barriers and bulk copies: a ring of two buffers, a producer warp and consumer warps ---- */
 
 static const char ring_ptx[] = PTX_HEADER
-    ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 128 .b8 buffers[2048];\n.shared .align 8 .b64 full[2];\n"
-    ".shared .align 8 .b64 empty[2];\n.reg .b64 %p, %o, %x, %st;\n.reg .b32 %t, %n, %i, %slot, %phase, %f, %e, %b, %v, %sum;\n.reg .pred %q, %r, %producer;\n"
-    "ld.param.u64 %p, [pi];\nld.param.u64 %o, [po];\nld.param.u32 %n, [n];\nmov.u32 %t, %tid.x;\nsetp.eq.u32 %q, %t, 0;\n"
-    "@%q mbarrier.init.shared.b64 [full], 1;\n@%q mbarrier.init.shared.b64 [full+8], 1;\n@%q mbarrier.init.shared.b64 [empty], 64;\n"
-    "@%q mbarrier.init.shared.b64 [empty+8], 64;\n@%q fence.mbarrier_init.release.cluster;\nbar.sync 0;\nmov.u32 %i, 0;\nmov.u32 %sum, 0;\n"
+    ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 128 .b8 "
+    "buffers[2048];\n.shared .align 8 .b64 full[2];\n"
+    ".shared .align 8 .b64 empty[2];\n.reg .b64 %p, %o, %x, %st;\n.reg .b32 %t, %n, %i, %slot, %phase, %f, %e, %b, %v, "
+    "%sum;\n.reg .pred %q, %r, %producer;\n"
+    "ld.param.u64 %p, [pi];\nld.param.u64 %o, [po];\nld.param.u32 %n, [n];\nmov.u32 %t, %tid.x;\nsetp.eq.u32 %q, %t, "
+    "0;\n"
+    "@%q mbarrier.init.shared.b64 [full], 1;\n@%q mbarrier.init.shared.b64 [full+8], 1;\n@%q mbarrier.init.shared.b64 "
+    "[empty], 64;\n"
+    "@%q mbarrier.init.shared.b64 [empty+8], 64;\n@%q fence.mbarrier_init.release.cluster;\nbar.sync 0;\nmov.u32 %i, "
+    "0;\nmov.u32 %sum, 0;\n"
     "setp.ge.u32 %producer, %t, 64;\n@!%producer bra CONSUME;\nsetp.ne.u32 %q, %t, 64;\n@%q bra END;\n"
-    "PRODUCE: and.b32 %slot, %i, 1;\nshr.u32 %phase, %i, 1;\nand.b32 %phase, %phase, 1;\nxor.b32 %phase, %phase, 1;\nshl.b32 %v, %slot, 3;\n"
-    "mov.u32 %e, empty;\nadd.u32 %e, %e, %v;\nmov.u32 %f, full;\nadd.u32 %f, %f, %v;\nshl.b32 %v, %slot, 10;\nmov.u32 %b, buffers;\nadd.u32 %b, %b, %v;\n"
+    "PRODUCE: and.b32 %slot, %i, 1;\nshr.u32 %phase, %i, 1;\nand.b32 %phase, %phase, 1;\nxor.b32 %phase, %phase, "
+    "1;\nshl.b32 %v, %slot, 3;\n"
+    "mov.u32 %e, empty;\nadd.u32 %e, %e, %v;\nmov.u32 %f, full;\nadd.u32 %f, %f, %v;\nshl.b32 %v, %slot, 10;\nmov.u32 "
+    "%b, buffers;\nadd.u32 %b, %b, %v;\n"
     "W1: mbarrier.try_wait.parity.shared.b64 %q, [%e], %phase;\n@!%q bra W1;\n"
     "mbarrier.arrive.expect_tx.shared.b64 %st, [%f], 1024;\nmul.wide.u32 %x, %i, 1024;\nadd.s64 %x, %p, %x;\n"
-    "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%b], [%x], 512, [%f];\nadd.s64 %x, %x, 512;\nadd.u32 %b, %b, 512;\n"
+    "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%b], [%x], 512, [%f];\nadd.s64 %x, %x, "
+    "512;\nadd.u32 %b, %b, 512;\n"
     "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%b], [%x], 512, [%f];\n"
     "add.u32 %i, %i, 1;\nsetp.lt.u32 %q, %i, %n;\n@%q bra PRODUCE;\nbra END;\n"
-    "CONSUME: and.b32 %slot, %i, 1;\nshr.u32 %phase, %i, 1;\nand.b32 %phase, %phase, 1;\nshl.b32 %v, %slot, 3;\nmov.u32 %e, empty;\nadd.u32 %e, %e, %v;\n"
-    "mov.u32 %f, full;\nadd.u32 %f, %f, %v;\nshl.b32 %v, %slot, 10;\nmov.u32 %b, buffers;\nadd.u32 %b, %b, %v;\nshl.b32 %v, %t, 2;\nadd.u32 %b, %b, %v;\n"
-    "W2: mbarrier.try_wait.parity.shared::cta.b64 %q, [%f], %phase, 1000;\n@!%q bra W2;\nld.shared.u32 %v, [%b];\nmad.lo.u32 %sum, %sum, 3, %v;\n"
+    "CONSUME: and.b32 %slot, %i, 1;\nshr.u32 %phase, %i, 1;\nand.b32 %phase, %phase, 1;\nshl.b32 %v, %slot, "
+    "3;\nmov.u32 %e, empty;\nadd.u32 %e, %e, %v;\n"
+    "mov.u32 %f, full;\nadd.u32 %f, %f, %v;\nshl.b32 %v, %slot, 10;\nmov.u32 %b, buffers;\nadd.u32 %b, %b, "
+    "%v;\nshl.b32 %v, %t, 2;\nadd.u32 %b, %b, %v;\n"
+    "W2: mbarrier.try_wait.parity.shared::cta.b64 %q, [%f], %phase, 1000;\n@!%q bra W2;\nld.shared.u32 %v, "
+    "[%b];\nmad.lo.u32 %sum, %sum, 3, %v;\n"
     "ld.shared.u32 %v, [%b+768];\nadd.u32 %sum, %sum, %v;\nmbarrier.arrive.release.cta.shared::cta.b64 _, [%e];\n"
-    "add.u32 %i, %i, 1;\nsetp.lt.u32 %q, %i, %n;\n@%q bra CONSUME;\nmul.wide.u32 %x, %t, 4;\nadd.s64 %o, %o, %x;\nst.global.u32 [%o], %sum;\nEND: ret;\n}\n";
+    "add.u32 %i, %i, 1;\nsetp.lt.u32 %q, %i, %n;\n@%q bra CONSUME;\nmul.wide.u32 %x, %t, 4;\nadd.s64 %o, %o, "
+    "%x;\nst.global.u32 [%o], %sum;\nEND: ret;\n}\n";
 
 static void test_ring(void **state) {
   enum { ROUNDS = 7 };
@@ -164,7 +193,8 @@ static void test_ring(void **state) {
   static uint32_t in[ROUNDS][256], out[64];
   for (int i = 0; i < ROUNDS; i++)
     for (int k = 0; k < 256; k++) in[i][k] = (uint32_t)random64();
-  Run run = {.entry = "k", .grid = 1, .block = 96, .scalar = ROUNDS, .arrays = {{in, sizeof in, 0}, {out, sizeof out, 0}}};
+  Run run = {
+      .entry = "k", .grid = 1, .block = 96, .scalar = ROUNDS, .arrays = {{in, sizeof in, 0}, {out, sizeof out, 0}}};
   device_run(ring_ptx, &run);
   for (int t = 0; t < 64; t++) {
     uint32_t sum = 0;
@@ -176,17 +206,23 @@ static void test_ring(void **state) {
 /* States of arrivals, test_wait, arrivals of cp.async, a bulk store, the cluster's barrier. */
 static void test_barrier_forms(void **state) {
   (void)state;
-  static const char ptx[] = PTX_HEADER
-      ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 128 .b8 sm[512];\n.shared .align 8 .b64 bar;\n.reg .b64 %p, %o, %x, %s;\n"
-      ".reg .b32 %t, %a, %v, %w;\n.reg .pred %q, %first;\nld.param.u64 %p, [pi];\nld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\nsetp.eq.u32 %first, %t, 0;\n"
-      "@%first mbarrier.init.shared.b64 [bar], 32;\nbarrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n"
-      "mov.u32 %a, sm;\nmad.lo.u32 %a, %t, 16, %a;\nmul.wide.u32 %x, %t, 16;\nadd.s64 %p, %p, %x;\n"
-      "cp.async.cg.shared.global [%a], [%p], 16;\ncp.async.mbarrier.arrive.noinc.shared.b64 [bar];\n"
-      "W: mbarrier.test_wait.parity.shared.b64 %q, [bar], 0;\n@!%q bra W;\nxor.b32 %v, %t, 1;\nmov.u32 %a, sm;\nmad.lo.u32 %w, %v, 16, %a;\nld.shared.u32 %v, [%w+8];\n"
-      "mbarrier.arrive.shared.b64 %s, [bar];\nV: mbarrier.try_wait.shared.b64 %q, [bar], %s;\n@!%q bra V;\n"
-      "mad.lo.u32 %w, %t, 16, %a;\nst.shared.u32 [%w+4], %v;\nfence.proxy.async.shared::cta;\nbar.sync 0;\nmapa.shared::cluster.u32 %w, %a, 0;\n"
-      "@%first cp.async.bulk.global.shared::cta.bulk_group [%o], [%w], 512;\n@%first cp.async.bulk.commit_group;\n@%first cp.async.bulk.wait_group.read 0;\n"
-      "@%first mbarrier.inval.shared.b64 [bar];\nret;\n}\n";
+  static const char ptx[] =
+      PTX_HEADER ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 128 .b8 "
+                 "sm[512];\n.shared .align 8 .b64 bar;\n.reg .b64 %p, %o, %x, %s;\n"
+                 ".reg .b32 %t, %a, %v, %w;\n.reg .pred %q, %first;\nld.param.u64 %p, [pi];\nld.param.u64 %o, "
+                 "[po];\nmov.u32 %t, %tid.x;\nsetp.eq.u32 %first, %t, 0;\n"
+                 "@%first mbarrier.init.shared.b64 [bar], "
+                 "32;\nbarrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n"
+                 "mov.u32 %a, sm;\nmad.lo.u32 %a, %t, 16, %a;\nmul.wide.u32 %x, %t, 16;\nadd.s64 %p, %p, %x;\n"
+                 "cp.async.cg.shared.global [%a], [%p], 16;\ncp.async.mbarrier.arrive.noinc.shared.b64 [bar];\n"
+                 "W: mbarrier.test_wait.parity.shared.b64 %q, [bar], 0;\n@!%q bra W;\nxor.b32 %v, %t, 1;\nmov.u32 %a, "
+                 "sm;\nmad.lo.u32 %w, %v, 16, %a;\nld.shared.u32 %v, [%w+8];\n"
+                 "mbarrier.arrive.shared.b64 %s, [bar];\nV: mbarrier.try_wait.shared.b64 %q, [bar], %s;\n@!%q bra V;\n"
+                 "mad.lo.u32 %w, %t, 16, %a;\nst.shared.u32 [%w+4], %v;\nfence.proxy.async.shared::cta;\nbar.sync "
+                 "0;\nmapa.shared::cluster.u32 %w, %a, 0;\n"
+                 "@%first cp.async.bulk.global.shared::cta.bulk_group [%o], [%w], 512;\n@%first "
+                 "cp.async.bulk.commit_group;\n@%first cp.async.bulk.wait_group.read 0;\n"
+                 "@%first mbarrier.inval.shared.b64 [bar];\nret;\n}\n";
   uint32_t in[32][4], out[32][4];
   for (int i = 0; i < 32; i++)
     for (int k = 0; k < 4; k++) in[i][k] = (uint32_t)random64();
@@ -205,16 +241,25 @@ static void test_barrier_forms(void **state) {
 static void check_tensor(int swizzle, int span, int x, int y, int z, bool stores) {
   enum { WIDTH = 80, HEIGHT = 9, DEPTH = 3, BOX_HEIGHT = 8, BOX_DEPTH = 2 };
   static uint8_t in[DEPTH][HEIGHT][WIDTH], out[BOX_DEPTH * BOX_HEIGHT * 128], back[DEPTH][HEIGHT][WIDTH];
-  static const char ptx[] = PTX_HEADER
-      ".visible .entry k(.param .align 64 .b8 map[128], .param .align 64 .b8 target[128], .param .u64 po, .param .u32 x, .param .u32 y, .param .u32 z, .param .u32 bytes, .param .u32 stores) {\n"
-      ".shared .align 1024 .b8 sm[4096];\n.shared .align 8 .b64 bar;\n.reg .b64 %m, %o, %s, %i;\n.reg .b32 %x, %y, %z, %n, %t, %a, %v;\n.reg .pred %q;\n"
-      "ld.param.u32 %x, [x];\nld.param.u32 %y, [y];\nld.param.u32 %z, [z];\nld.param.u32 %n, [bytes];\nld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\n"
-      "mbarrier.init.shared.b64 [bar], 1;\nfence.proxy.async;\nmov.b64 %m, map;\ncvta.param.u64 %m, %m;\nprefetch.tensormap [%m];\n"
-      "mbarrier.arrive.expect_tx.shared.b64 %s, [bar], %n;\ncp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [sm], [%m, {%x, %y, %z}], [bar];\n"
-      "W: mbarrier.try_wait.parity.shared.b64 %q, [bar], 0;\n@!%q bra W;\n"
-      "mov.u32 %t, 0;\nL: mov.u32 %a, sm;\nadd.u32 %a, %a, %t;\nld.shared.u32 %v, [%a];\ncvt.u64.u32 %i, %t;\nadd.s64 %i, %o, %i;\nst.global.u32 [%i], %v;\n"
-      "add.u32 %t, %t, 4;\nsetp.lt.u32 %q, %t, %n;\n@%q bra L;\nld.param.u32 %t, [stores];\nsetp.eq.u32 %q, %t, 0;\n@%q ret;\nmov.b64 %m, target;\ncvta.param.u64 %m, %m;\n"
-      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%m, {%x, %y, %z}], [sm];\ncp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\nret;\n}\n";
+  static const char ptx[] =
+      PTX_HEADER ".visible .entry k(.param .align 64 .b8 map[128], .param .align 64 .b8 target[128], .param .u64 po, "
+                 ".param .u32 x, .param .u32 y, .param .u32 z, .param .u32 bytes, .param .u32 stores) {\n"
+                 ".shared .align 1024 .b8 sm[4096];\n.shared .align 8 .b64 bar;\n.reg .b64 %m, %o, %s, %i;\n.reg .b32 "
+                 "%x, %y, %z, %n, %t, %a, %v;\n.reg .pred %q;\n"
+                 "ld.param.u32 %x, [x];\nld.param.u32 %y, [y];\nld.param.u32 %z, [z];\nld.param.u32 %n, "
+                 "[bytes];\nld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\n"
+                 "mbarrier.init.shared.b64 [bar], 1;\nfence.proxy.async;\nmov.b64 %m, map;\ncvta.param.u64 %m, "
+                 "%m;\nprefetch.tensormap [%m];\n"
+                 "mbarrier.arrive.expect_tx.shared.b64 %s, [bar], "
+                 "%n;\ncp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [sm], [%m, "
+                 "{%x, %y, %z}], [bar];\n"
+                 "W: mbarrier.try_wait.parity.shared.b64 %q, [bar], 0;\n@!%q bra W;\n"
+                 "mov.u32 %t, 0;\nL: mov.u32 %a, sm;\nadd.u32 %a, %a, %t;\nld.shared.u32 %v, [%a];\ncvt.u64.u32 %i, "
+                 "%t;\nadd.s64 %i, %o, %i;\nst.global.u32 [%i], %v;\n"
+                 "add.u32 %t, %t, 4;\nsetp.lt.u32 %q, %t, %n;\n@%q bra L;\nld.param.u32 %t, [stores];\nsetp.eq.u32 %q, "
+                 "%t, 0;\n@%q ret;\nmov.b64 %m, target;\ncvta.param.u64 %m, %m;\n"
+                 "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%m, {%x, %y, %z}], "
+                 "[sm];\ncp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\nret;\n}\n";
   _Alignas(64) uint8_t map[128], target[128];
   CUdeviceptr source, copy, o;
   CUfunction function;
@@ -227,8 +272,10 @@ static void check_tensor(int swizzle, int span, int x, int y, int z, bool stores
   CHECK_CU(cu.cuMemAlloc_v2(&o, sizeof out));
   CHECK_CU(cu.cuMemcpyHtoD_v2(source, in, sizeof in));
   CHECK_CU(cu.cuMemsetD8_v2(copy, 0xcc, sizeof in));
-  CHECK_CU(cu.cuTensorMapEncodeTiled(map, 0, 3, (void *)(uintptr_t)source, sizes, strides, box, steps, 0, swizzle, 0, 0));
-  CHECK_CU(cu.cuTensorMapEncodeTiled(target, 0, 3, (void *)(uintptr_t)copy, sizes, strides, box, steps, 0, swizzle, 0, 0));
+  CHECK_CU(
+      cu.cuTensorMapEncodeTiled(map, 0, 3, (void *)(uintptr_t)source, sizes, strides, box, steps, 0, swizzle, 0, 0));
+  CHECK_CU(
+      cu.cuTensorMapEncodeTiled(target, 0, 3, (void *)(uintptr_t)copy, sizes, strides, box, steps, 0, swizzle, 0, 0));
   CUmodule module = device_module(ptx);
   CHECK_CU(cu.cuModuleGetFunction(&function, module, "k"));
   void *params[] = {map, target, &o, &x, &y, &z, &bytes, &store};
@@ -244,10 +291,11 @@ static void check_tensor(int swizzle, int span, int x, int y, int z, bool stores
         at ^= at >> 3 & flips[swizzle];
         uint8_t want = inside ? in[z + d][y + h][x + k] : 0;
         if (out[at] != want) {
-          fail_msg("swizzle %d, rows of %d bytes, box at %d,%d,%d: element %d,%d,%d is %d, expected %d", swizzle, span, x, y, z, k, h, d,
-                   out[at], want);
+          fail_msg("swizzle %d, rows of %d bytes, box at %d,%d,%d: element %d,%d,%d is %d, expected %d", swizzle, span,
+                   x, y, z, k, h, d, out[at], want);
         }
-        if (inside && stores) assert_int_equal(back[z + d][y + h][x + k], in[z + d][y + h][x + k]), back[z + d][y + h][x + k] = 0xcc;
+        if (inside && stores)
+          assert_int_equal(back[z + d][y + h][x + k], in[z + d][y + h][x + k]), back[z + d][y + h][x + k] = 0xcc;
       }
   for (size_t i = 0; i < sizeof back; i++) assert_int_equal(((uint8_t *)back)[i], 0xcc);
   CHECK_CU(cu.cuModuleUnload(module));
@@ -257,26 +305,68 @@ static void check_tensor(int swizzle, int span, int x, int y, int z, bool stores
 }
 
 static void test_tensors(void **state) {
-  static const int places[][3] = {{0, 0, 0}, {16, 1, 1}, {-5, -3, -1}, {70, 5, 2}, {-200, 0, 0}, {3, 20, 0}};
+  static const int places[][3] = {{0, 0, 0},    {16, 1, 1},  {-16, -3, -1}, {64, 5, 2},
+                                  {-208, 0, 0}, {32, 20, 0}, {0, -8, 0}};
   (void)state;
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
     const int *at = places[i];
-    check_tensor(0, 48, at[0], at[1], at[2]);
-    check_tensor(1, 32, at[0], at[1], at[2]);
-    check_tensor(2, 64, at[0], at[1], at[2]);
-    check_tensor(3, 128, at[0], at[1], at[2]);
+    bool stores = at[0] >= 0 && at[1] >= 0 && at[2] >= 0;
+    check_tensor(0, 48, at[0], at[1], at[2], stores);
+    check_tensor(1, 32, at[0], at[1], at[2], stores);
+    check_tensor(2, 64, at[0], at[1], at[2], stores);
+    check_tensor(3, 128, at[0], at[1], at[2], stores);
   }
+}
+
+static void check_refused_box(const char *copy, const char *words) {
+  static TextBuffer t;
+  _Alignas(64) uint8_t map[128];
+  const uint64_t sizes[] = {64, 8}, strides[] = {64};
+  const uint32_t box[] = {16, 2}, steps[] = {1, 1};
+  CUdeviceptr p;
+  CUfunction function;
+  CHECK_CU(cu.cuMemAlloc_v2(&p, 512));
+  CHECK_CU(cu.cuMemsetD8_v2(p, 1, 512));
+  CHECK_CU(cu.cuTensorMapEncodeTiled(map, 0, 2, (void *)(uintptr_t)p, sizes, strides, box, steps, 0, 0, 0, 0));
+  t.used = 0;
+  text_add(&t,
+           "%s.visible .entry k(.param .align 64 .b8 map[128]) {\n.shared .align 128 .b8 sm[128];\n.shared .align 8 "
+           ".b64 bar;\n.reg .b64 %%m;\n"
+           "mbarrier.init.shared.b64 [bar], 1;\nst.shared.v4.u32 [sm], {1, 2, 3, 4};\nst.shared.v4.u32 [sm+16], {1, 2, "
+           "3, 4};\n"
+           "mov.b64 %%m, map;\ncvta.param.u64 %%m, %%m;\n%s\nret;\n}\n",
+           PTX_HEADER, copy);
+  CUmodule module = device_module(t.text);
+  CHECK_CU(cu.cuModuleGetFunction(&function, module, "k"));
+  void *params[] = {map};
+  assert_int_equal(cu.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL),
+                   CUDA_ERROR_ILLEGAL_INSTRUCTION);
+  assert_non_null(strstr(cu.last_error(), words));
+  CHECK_CU(cu.cuModuleUnload(module));
+  CHECK_CU(cu.cuMemFree_v2(p));
+}
+
+static void test_refused_boxes(void **state) {
+  (void)state;
+  if (!cu.is_cpu) skip();
+  check_refused_box(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [sm], [%m, {5, 0}], [bar];",
+      "multiple of 16 bytes");
+  check_refused_box("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%m, {0, -1}], [sm];", "begins outside");
 }
 
 /* ---- faults ---- */
 
 #define KERNEL(body)                                                                                                   \
-  PTX_HEADER ".visible .entry bad(.param .u64 pa, .param .u32 n) {\n.shared .align 1024 .b8 sm[8192];\n.shared .align 8 .b64 bar;\n"  \
-             ".reg .b64 %a, %s, %d;\n.reg .b32 %t, %x, %c<4>;\n.reg .pred %p, %q;\nld.param.u64 %a, [pa];\nmov.u32 %t, %tid.x;\n"     \
+  PTX_HEADER ".visible .entry bad(.param .u64 pa, .param .u32 n) {\n.shared .align 1024 .b8 sm[8192];\n.shared "       \
+             ".align 8 .b64 bar;\n"                                                                                    \
+             ".reg .b64 %a, %s, %d;\n.reg .b32 %t, %x, %c<4>;\n.reg .pred %p, %q;\nld.param.u64 %a, [pa];\nmov.u32 "   \
+             "%t, %tid.x;\n"                                                                                           \
              "setp.eq.u32 %q, %t, 0;\n" body "\nret;\n}\n"
 #define DESCRIBE "mov.u32 %x, sm;\nshr.u32 %x, %x, 4;\ncvt.u64.u32 %d, %x;\nadd.s64 %d, %d, 0x4000004000010000;\n"
-#define FILL "mov.u32 %x, sm;\nmad.lo.u32 %x, %t, 64, %x;\nst.shared.v2.u64 [%x], {1, 2};\nst.shared.v2.u64 [%x+16], {1, 2};\n" \
-             "st.shared.v2.u64 [%x+32], {1, 2};\nst.shared.v2.u64 [%x+48], {1, 2};\nbar.sync 0;\n" DESCRIBE
+#define FILL                                                                                                           \
+  "mov.u32 %x, sm;\nmad.lo.u32 %x, %t, 64, %x;\nst.shared.v2.u64 [%x], {1, 2};\nst.shared.v2.u64 [%x+16], {1, 2};\n"   \
+  "st.shared.v2.u64 [%x+32], {1, 2};\nst.shared.v2.u64 [%x+48], {1, 2};\nbar.sync 0;\n" DESCRIBE
 #define PRODUCT "wgmma.mma_async.sync.aligned.m64n8k256.s32.b1.b1.and.popc {%c0, %c1, %c2, %c3}, %d, %d, %p;\n"
 
 static const struct {
@@ -284,25 +374,49 @@ static const struct {
   uint32_t threads;
   const char *words[2];
 } faults[] = {
-    {"accumulators before the wait", KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" PRODUCT "wgmma.commit_group.sync.aligned;\nadd.u32 %x, %c1, 1;"), 128,
+    {"accumulators before the wait",
+     KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" PRODUCT "wgmma.commit_group.sync.aligned;\nadd.u32 %x, %c1, 1;"),
+     128,
      {"register %c1 belongs to a wgmma", "add.u32 %x, %c1, 1;"}},
-    {"wait that leaves a group", KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" PRODUCT "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 1;\nmov.u32 %c3, 1;"), 128,
+    {"wait that leaves a group",
+     KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" PRODUCT
+                 "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 1;\nmov.u32 %c3, 1;"),
+     128,
      {"register %c3 belongs to a wgmma"}},
     {"half a group of warps", KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" PRODUCT), 64, {"part of a group of four warps"}},
-    {"operands nothing wrote", KERNEL(DESCRIBE "setp.ne.u32 %p, 0, 0;\n" PRODUCT), 128, {"shared memory that nothing wrote"}},
-    {"barrier never initialised", KERNEL("st.shared.u64 [bar], 0;\nmbarrier.arrive.shared.b64 %s, [bar];"), 1, {"not initialised"}},
-    {"too many arrivals", KERNEL("mbarrier.init.shared.b64 [bar], 2;\nmbarrier.arrive.shared.b64 %s, [bar], 3;"), 1, {"too many"}},
+    {"operands nothing wrote",
+     KERNEL(DESCRIBE "setp.ne.u32 %p, 0, 0;\n" PRODUCT),
+     128,
+     {"shared memory that nothing wrote"}},
+    {"barrier never initialised",
+     KERNEL("st.shared.u64 [bar], 0;\nmbarrier.arrive.shared.b64 %s, [bar];"),
+     1,
+     {"not initialised"}},
+    {"too many arrivals",
+     KERNEL("mbarrier.init.shared.b64 [bar], 2;\nmbarrier.arrive.shared.b64 %s, [bar], 3;"),
+     1,
+     {"too many"}},
     {"copy read before the wait",
      KERNEL("mbarrier.init.shared.b64 [bar], 1;\nmbarrier.arrive.expect_tx.shared.b64 %s, [bar], 64;\n"
-            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [sm], [%a], 64, [bar];\nld.shared.u32 %x, [sm+32];"),
-     1, {"asynchronous copy", "byte 32"}},
+            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [sm], [%a], 64, [bar];\nld.shared.u32 "
+            "%x, [sm+32];"),
+     1,
+     {"asynchronous copy", "byte 32"}},
     {"copy beyond the allocation",
-     KERNEL("mbarrier.init.shared.b64 [bar], 1;\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [sm], [%a+208], 64, [bar];"), 1,
+     KERNEL("mbarrier.init.shared.b64 [bar], 1;\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+            "[sm], [%a+208], 64, [bar];"),
+     1,
      {"out-of-bounds read of 64 bytes"}},
-    {"wait for ever", KERNEL("@%q mbarrier.init.shared.b64 [bar], 2;\nbar.sync 0;\n@%q mbarrier.arrive.shared.b64 %s, [bar];\n"
-                             "W: mbarrier.try_wait.parity.shared.b64 %p, [bar], 0;\n@!%p bra W;"),
-     64, {"deadlock", "mbarrier.try_wait.parity"}},
-    {"not a tensor map", KERNEL("mbarrier.init.shared.b64 [bar], 1;\ncp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [sm], [%a, {0}], [bar];"), 1,
+    {"wait for ever",
+     KERNEL("@%q mbarrier.init.shared.b64 [bar], 2;\nbar.sync 0;\n@%q mbarrier.arrive.shared.b64 %s, [bar];\n"
+            "W: mbarrier.try_wait.parity.shared.b64 %p, [bar], 0;\n@!%p bra W;"),
+     64,
+     {"deadlock", "mbarrier.try_wait.parity"}},
+    {"not a tensor map",
+     KERNEL("mbarrier.init.shared.b64 [bar], "
+            "1;\ncp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [sm], [%a, {0}], "
+            "[bar];"),
+     1,
      {"not a tensor map"}},
 };
 
@@ -315,7 +429,8 @@ static void test_faults(void **state) {
     Run run = {.entry = "bad", .grid = 1, .block = faults[i].threads, .arrays = {{data, sizeof data, 0}}};
     if (!device_launch(module, &run)) fail_msg("%s: no fault", faults[i].name);
     for (int k = 0; k < 2 && faults[i].words[k]; k++)
-      if (!strstr(cu.last_error(), faults[i].words[k])) fail_msg("%s: \"%s\" is not in: %s", faults[i].name, faults[i].words[k], cu.last_error());
+      if (!strstr(cu.last_error(), faults[i].words[k]))
+        fail_msg("%s: \"%s\" is not in: %s", faults[i].name, faults[i].words[k], cu.last_error());
     CHECK_CU(cu.cuModuleUnload(module));
   }
 }
@@ -329,15 +444,23 @@ static void test_tensor_map_errors(void **state) {
   CHECK_CU(cu.cuMemAlloc_v2(&p, 512));
   void *address = (void *)(uintptr_t)p;
   CHECK_CU(cu.cuTensorMapEncodeTiled(map, 0, 2, address, sizes, strides, box, steps, 0, 2, 0, 0));
-  assert_int_equal(cu.cuTensorMapEncodeTiled(map, 0, 2, address, sizes, strides, box, steps, 0, 1, 0, 0), CUDA_ERROR_INVALID_VALUE);
-  assert_int_equal(cu.cuTensorMapEncodeTiled(map, 0, 6, address, sizes, strides, box, steps, 0, 0, 0, 0), CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cu.cuTensorMapEncodeTiled(map, 0, 2, address, sizes, strides, box, steps, 0, 1, 0, 0),
+                   CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cu.cuTensorMapEncodeTiled(map, 0, 6, address, sizes, strides, box, steps, 0, 0, 0, 0),
+                   CUDA_ERROR_INVALID_VALUE);
   box[0] = 300;
-  assert_int_equal(cu.cuTensorMapEncodeTiled(map, 0, 2, address, sizes, strides, box, steps, 0, 0, 0, 0), CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cu.cuTensorMapEncodeTiled(map, 0, 2, address, sizes, strides, box, steps, 0, 0, 0, 0),
+                   CUDA_ERROR_INVALID_VALUE);
   CHECK_CU(cu.cuMemFree_v2(p));
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_wgmma),   cmocka_unit_test(test_ring),   cmocka_unit_test(test_barrier_forms),
-                                     cmocka_unit_test(test_tensors), cmocka_unit_test(test_faults), cmocka_unit_test(test_tensor_map_errors)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_wgmma),
+                                     cmocka_unit_test(test_ring),
+                                     cmocka_unit_test(test_barrier_forms),
+                                     cmocka_unit_test(test_tensors),
+                                     cmocka_unit_test(test_refused_boxes),
+                                     cmocka_unit_test(test_faults),
+                                     cmocka_unit_test(test_tensor_map_errors)};
   return cmocka_run_group_tests(tests, device_open, device_close);
 }

@@ -31,7 +31,9 @@ static void write_case_kernel(TextBuffer *t, const Case *cases, int count, const
   text_add(t, "ld.param.u64 %%o, [po];\nadd.s64 %%o, %%o, %%i;\nand.b32 %%t, %%rc, 1;\nsetp.ne.s32 %%p, %%t, 0;\n");
   for (int i = 0; i < count; i++) {
     text_add(t, "mov.u64 %%d, 0;\n%s\n%s [%%o + %d], %%%s;\n", cases[i].text, store, i * CASE_THREADS * 8,
-             bytes == 8 ? "d" : bytes == 4 ? "rd" : "hd");
+             bytes == 8   ? "d"
+             : bytes == 4 ? "rd"
+                          : "hd");
   }
   text_add(t, "ret;\n}\n");
 }
@@ -43,8 +45,12 @@ static void check_cases(const Case *cases, int count, const char *store, int byt
   t.used = 0;
   assert_non_null(out);
   write_case_kernel(&t, cases, count, store, bytes);
-  Run run = {.entry = "k", .grid = 1, .block = CASE_THREADS,
-             .arrays = {{in->a, sizeof in->a, 0}, {in->b, sizeof in->b, 0}, {in->c, sizeof in->c, 0},
+  Run run = {.entry = "k",
+             .grid = 1,
+             .block = CASE_THREADS,
+             .arrays = {{in->a, sizeof in->a, 0},
+                        {in->b, sizeof in->b, 0},
+                        {in->c, sizeof in->c, 0},
                         {out, (size_t)count * CASE_THREADS * 8, 0}}};
   device_run(t.text, &run);
   uint64_t kept = bytes == 8 ? UINT64_MAX : ((uint64_t)1 << 8 * bytes) - 1;

@@ -21,17 +21,18 @@ __extension__ typedef __int128 S128;
 static CaseInputs inputs;
 
 static uint64_t edge_value(void) {
-  static const uint64_t edges[] = {0,          1,          2,          0x7f,       0x80,       0xff,
-                                   0x7fff,     0x8000,     0xffff,     0x10000,    0x7fffffff, 0x80000000,
-                                   0xffffffff, 0x100000000, 31,        32,         33,         63,
-                                   64,         65,         INT64_MAX,  (uint64_t)INT64_MIN, UINT64_MAX, 0xfffffffeu};
+  static const uint64_t edges[] = {
+      0,          1,          2,           0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x10000,   0x7fffffff,
+      0x80000000, 0xffffffff, 0x100000000, 31,   32,   33,   63,     64,     65,     INT64_MAX, (uint64_t)INT64_MIN,
+      UINT64_MAX, 0xfffffffeu};
   uint64_t r = random64();
   if (r % 3 == 0) return edges[random64() % (sizeof edges / sizeof *edges)];
   return r % 3 == 1 ? random64() >> random64() % 64 : random64();
 }
 
 static int make_inputs(void **state) {
-  for (int i = 0; i < CASE_THREADS; i++) inputs.a[i] = edge_value(), inputs.b[i] = edge_value(), inputs.c[i] = edge_value();
+  for (int i = 0; i < CASE_THREADS; i++)
+    inputs.a[i] = edge_value(), inputs.b[i] = edge_value(), inputs.c[i] = edge_value();
   return device_open(state);
 }
 
@@ -56,8 +57,12 @@ REFERENCE(r_div_s, SB == 0 ? -1 : (int64_t)SA / SB)
 REFERENCE(r_rem_s, SB == 0 ? SA : (int64_t)SA % SB)
 REFERENCE(r_abs, SA < 0 ? 0 - A32 : A32)
 REFERENCE(r_neg, 0 - A32)
-REFERENCE(r_add_sat, (int64_t)SA + SB > INT32_MAX ? INT32_MAX : (int64_t)SA + SB < INT32_MIN ? INT32_MIN : (int64_t)SA + SB)
-REFERENCE(r_sub_sat, (int64_t)SA - SB > INT32_MAX ? INT32_MAX : (int64_t)SA - SB < INT32_MIN ? INT32_MIN : (int64_t)SA - SB)
+REFERENCE(r_add_sat, (int64_t)SA + SB > INT32_MAX   ? INT32_MAX
+                     : (int64_t)SA + SB < INT32_MIN ? INT32_MIN
+                                                    : (int64_t)SA + SB)
+REFERENCE(r_sub_sat, (int64_t)SA - SB > INT32_MAX   ? INT32_MAX
+                     : (int64_t)SA - SB < INT32_MIN ? INT32_MIN
+                                                    : (int64_t)SA - SB)
 REFERENCE(r_and, A32 &B32)
 REFERENCE(r_or, A32 | B32)
 REFERENCE(r_xor, A32 ^ B32)
@@ -252,7 +257,7 @@ REFERENCE(r_mad64, a *b + c)
 REFERENCE(r_wide_u, (uint64_t)A32 *B32)
 REFERENCE(r_wide_s, (int64_t)SA *SB)
 REFERENCE(r_madwide_u, (uint64_t)A32 *B32 + c)
-REFERENCE(r_madwide_s, (uint64_t)((int64_t)SA * SB) + c)
+REFERENCE(r_madwide_s, (uint64_t)((int64_t)SA *SB) + c)
 REFERENCE(r_min_u64, a < b ? a : b)
 REFERENCE(r_max_s64, LA > LB ? LA : LB)
 REFERENCE(r_div_u64, a / (b | 1))
@@ -392,16 +397,29 @@ static const Case cases_compare[] = {
     {SETP("setp.ge.xor.s32 %q, %ra, %rb, %p;"), r_ge_xor},
     {SETP("setp.eq.and.b32 %q, %ra, %rb, !%p;"), r_eq_and_not},
     {SETP("setp.lt.and.s32 %s|%q, %ra, %rb, %p;"), r_other},
-    {SETP("setp.lt.s32 %q, %ra, %rb;\nnot.pred %s, %p;\nxor.pred %s, %q, %s;\nor.pred %q, %q, %p;\nand.pred %q, %q, %s;"),
+    {SETP("setp.lt.s32 %q, %ra, %rb;\nnot.pred %s, %p;\nxor.pred %s, %q, %s;\nor.pred %q, %q, %p;\nand.pred %q, %q, "
+          "%s;"),
      r_logic},
     {"set.gt.u32.u32 %rd, %ra, %rb;", r_set_u},
     {"set.le.f32.s32 %rd, %ra, %rb;", r_set_f},
 };
 
-static void test_32(void **state) { (void)state; CHECK_CASES(cases32, "st.global.u32", 4, &inputs); }
-static void test_64(void **state) { (void)state; CHECK_CASES(cases64, "st.global.u64", 8, &inputs); }
-static void test_16(void **state) { (void)state; CHECK_CASES(cases16, "st.global.u16", 2, &inputs); }
-static void test_compare(void **state) { (void)state; CHECK_CASES(cases_compare, "st.global.u32", 4, &inputs); }
+static void test_32(void **state) {
+  (void)state;
+  CHECK_CASES(cases32, "st.global.u32", 4, &inputs);
+}
+static void test_64(void **state) {
+  (void)state;
+  CHECK_CASES(cases64, "st.global.u64", 8, &inputs);
+}
+static void test_16(void **state) {
+  (void)state;
+  CHECK_CASES(cases16, "st.global.u16", 2, &inputs);
+}
+static void test_compare(void **state) {
+  (void)state;
+  CHECK_CASES(cases_compare, "st.global.u32", 4, &inputs);
+}
 
 static void test_division(void **state) {
   (void)state;

@@ -1,8 +1,9 @@
-/* Lanes, warps and blocks of the CPU device: divergence, loops, shuffles, votes, reductions, barriers, special registers. */
+/* Lanes, warps and blocks of the CPU device: divergence, loops, shuffles, votes, reductions, barriers, special
+ * registers. */
 #include "cpu_device.h"
 
 #define KERNEL(registers, body)                                                                                        \
-  PTX_HEADER ".visible .entry k(.param .u64 po, .param .u32 n) {\n.reg .b64 %o, %i;\n.reg .b32 %t, %n;\n" registers     \
+  PTX_HEADER ".visible .entry k(.param .u64 po, .param .u32 n) {\n.reg .b64 %o, %i;\n.reg .b32 %t, %n;\n" registers    \
              "\nld.param.u64 %o, [po];\nld.param.u32 %n, [n];\nmov.u32 %t, %tid.x;\n" body "\nret;\n}\n"
 #define STORE(value) "mul.wide.u32 %i, %t, 4;\nadd.s64 %i, %o, %i;\nst.global.u32 [%i], " value ";\n"
 
@@ -17,10 +18,11 @@ static void run_block(const char *ptx, uint32_t threads, uint32_t n, uint32_t *o
 /* The Collatz length: every lane loops its own number of times, with a branch inside. */
 static void test_loops(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(
-      ".reg .b32 %x, %c, %b;\n.reg .pred %p;",
-      "add.u32 %x, %t, 1;\nmov.u32 %c, 0;\nLOOP: setp.eq.u32 %p, %x, 1;\n@%p bra DONE;\nadd.u32 %c, %c, 1;\nand.b32 %b, %x, 1;\n"
-      "setp.ne.u32 %p, %b, 0;\n@%p bra ODD;\nshr.u32 %x, %x, 1;\nbra.uni LOOP;\nODD: mad.lo.u32 %x, %x, 3, 1;\nbra LOOP;\nDONE:\n" STORE("%c"));
+  static const char ptx[] = KERNEL(".reg .b32 %x, %c, %b;\n.reg .pred %p;",
+                                   "add.u32 %x, %t, 1;\nmov.u32 %c, 0;\nLOOP: setp.eq.u32 %p, %x, 1;\n@%p bra "
+                                   "DONE;\nadd.u32 %c, %c, 1;\nand.b32 %b, %x, 1;\n"
+                                   "setp.ne.u32 %p, %b, 0;\n@%p bra ODD;\nshr.u32 %x, %x, 1;\nbra.uni LOOP;\nODD: "
+                                   "mad.lo.u32 %x, %x, 3, 1;\nbra LOOP;\nDONE:\n" STORE("%c"));
   uint32_t out[200];
   run_block(ptx, 200, 0, out, 200);
   for (uint32_t i = 0; i < 200; i++) {
@@ -33,12 +35,14 @@ static void test_loops(void **state) {
 /* Nested divergence that meets again: the lanes must be together at the shuffle. */
 static void test_reconverges(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(
-      ".reg .b32 %x, %y;\n.reg .pred %p, %q;",
-      "mov.u32 %x, 0;\nand.b32 %y, %t, 1;\nsetp.ne.u32 %p, %y, 0;\n@!%p bra EVEN;\nadd.u32 %x, %x, 10;\nsetp.gt.u32 %q, %t, 16;\n"
-      "@%q bra BIG;\nadd.u32 %x, %x, 100;\nbra JOIN1;\nBIG: add.u32 %x, %x, 200;\nJOIN1:\nadd.u32 %x, %x, 1000;\nbra JOIN;\n"
-      "EVEN: add.u32 %x, %x, %t;\nJOIN:\nactivemask.b32 %y;\nshfl.sync.bfly.b32 %x, %x, 1, 0x1f, 0xffffffff;\n"
-      "setp.eq.u32 %p, %y, 0xffffffff;\n@!%p mov.u32 %x, 0;\n" STORE("%x"));
+  static const char ptx[] =
+      KERNEL(".reg .b32 %x, %y;\n.reg .pred %p, %q;",
+             "mov.u32 %x, 0;\nand.b32 %y, %t, 1;\nsetp.ne.u32 %p, %y, 0;\n@!%p bra EVEN;\nadd.u32 %x, %x, "
+             "10;\nsetp.gt.u32 %q, %t, 16;\n"
+             "@%q bra BIG;\nadd.u32 %x, %x, 100;\nbra JOIN1;\nBIG: add.u32 %x, %x, 200;\nJOIN1:\nadd.u32 %x, %x, "
+             "1000;\nbra JOIN;\n"
+             "EVEN: add.u32 %x, %x, %t;\nJOIN:\nactivemask.b32 %y;\nshfl.sync.bfly.b32 %x, %x, 1, 0x1f, 0xffffffff;\n"
+             "setp.eq.u32 %p, %y, 0xffffffff;\n@!%p mov.u32 %x, 0;\n" STORE("%x"));
   uint32_t out[32];
   run_block(ptx, 32, 0, out, 32);
   for (uint32_t i = 0; i < 32; i++) {
@@ -50,7 +54,8 @@ static void test_reconverges(void **state) {
 /* Lanes that return early leave the others alone. */
 static void test_early_exit(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(".reg .pred %p;\n.reg .b32 %x;", "setp.ge.u32 %p, %t, %n;\n@%p ret;\nmul.lo.u32 %x, %t, %t;\n" STORE("%x"));
+  static const char ptx[] = KERNEL(".reg .pred %p;\n.reg .b32 %x;",
+                                   "setp.ge.u32 %p, %t, %n;\n@%p ret;\nmul.lo.u32 %x, %t, %t;\n" STORE("%x"));
   uint32_t out[100];
   run_block(ptx, 100, 77, out, 100);
   for (uint32_t i = 0; i < 100; i++) assert_int_equal(out[i], i < 77 ? i * i : 0xeeeeeeee);
@@ -59,11 +64,12 @@ static void test_early_exit(void **state) {
 /* One lane waits for another of its own warp: the waiting loop must let the other run. */
 static void test_lanes_wait_for_each_other(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(
-      ".shared .align 4 .b32 flag;\n.reg .pred %p, %q;\n.reg .b32 %x;",
-      "setp.eq.u32 %p, %t, 0;\n@%p st.shared.u32 [flag], 0;\nbar.sync 0;\n@!%p bra SET;\nWAIT: ld.volatile.shared.u32 %x, [flag];\n"
-      "setp.eq.u32 %q, %x, 0;\n@%q bra WAIT;\nbra DONE;\nSET: mov.u32 %x, 5;\nsetp.eq.u32 %q, %t, 1;\n"
-      "@%q st.volatile.shared.u32 [flag], 9;\nDONE:\n" STORE("%x"));
+  static const char ptx[] =
+      KERNEL(".shared .align 4 .b32 flag;\n.reg .pred %p, %q;\n.reg .b32 %x;",
+             "setp.eq.u32 %p, %t, 0;\n@%p st.shared.u32 [flag], 0;\nbar.sync 0;\n@!%p bra SET;\nWAIT: "
+             "ld.volatile.shared.u32 %x, [flag];\n"
+             "setp.eq.u32 %q, %x, 0;\n@%q bra WAIT;\nbra DONE;\nSET: mov.u32 %x, 5;\nsetp.eq.u32 %q, %t, 1;\n"
+             "@%q st.volatile.shared.u32 [flag], 9;\nDONE:\n" STORE("%x"));
   uint32_t out[2];
   run_block(ptx, 2, 0, out, 2);
   assert_int_equal(out[0], 9);
@@ -73,9 +79,10 @@ static void test_lanes_wait_for_each_other(void **state) {
 /* Labels and registers of inner scopes hide outer ones. */
 static void test_scopes(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(".reg .b32 %x, %y;\n.reg .pred %p;",
-                                   "mov.u32 %x, 1;\n{\n.reg .b32 %x;\nmov.u32 %x, 7;\nsetp.eq.u32 %p, %x, 7;\n@%p bra OUT;\nmov.u32 %x, 9;\nOUT:\n"
-                                   "mov.u32 %y, %x;\n}\n{\n@!%p bra OUT;\nadd.u32 %y, %y, 100;\nOUT:\n}\nadd.u32 %y, %y, %x;\n" STORE("%y"));
+  static const char ptx[] = KERNEL(
+      ".reg .b32 %x, %y;\n.reg .pred %p;",
+      "mov.u32 %x, 1;\n{\n.reg .b32 %x;\nmov.u32 %x, 7;\nsetp.eq.u32 %p, %x, 7;\n@%p bra OUT;\nmov.u32 %x, 9;\nOUT:\n"
+      "mov.u32 %y, %x;\n}\n{\n@!%p bra OUT;\nadd.u32 %y, %y, 100;\nOUT:\n}\nadd.u32 %y, %y, %x;\n" STORE("%y"));
   uint32_t out[1];
   run_block(ptx, 1, 0, out, 1);
   assert_int_equal(out[0], 108);
@@ -103,9 +110,16 @@ static void test_shuffles(void **state) {
         uint32_t out[32], c = mode == 0 ? bounds[k] & 0x1f00 : bounds[k];
         static TextBuffer t;
         t.used = 0;
-        text_add(&t, "%s.visible .entry k(.param .u64 po, .param .u32 n) {\n.reg .b64 %%o, %%i;\n.reg .b32 %%t, %%x, %%y;\n.reg .pred %%p;\n", PTX_HEADER);
-        text_add(&t, "ld.param.u64 %%o, [po];\nmov.u32 %%t, %%tid.x;\nmad.lo.u32 %%x, %%t, 3, 5;\nshfl.sync.%s.b32 %%y|%%p, %%x, %u, %u, -1;\n", modes[mode], b, c);
-        text_add(&t, "@%%p or.b32 %%y, %%y, 0x1000;\nmul.wide.u32 %%i, %%t, 4;\nadd.s64 %%i, %%o, %%i;\nst.global.u32 [%%i], %%y;\nret;\n}\n");
+        text_add(&t,
+                 "%s.visible .entry k(.param .u64 po, .param .u32 n) {\n.reg .b64 %%o, %%i;\n.reg .b32 %%t, %%x, "
+                 "%%y;\n.reg .pred %%p;\n",
+                 PTX_HEADER);
+        text_add(&t,
+                 "ld.param.u64 %%o, [po];\nmov.u32 %%t, %%tid.x;\nmad.lo.u32 %%x, %%t, 3, 5;\nshfl.sync.%s.b32 "
+                 "%%y|%%p, %%x, %u, %u, -1;\n",
+                 modes[mode], b, c);
+        text_add(&t, "@%%p or.b32 %%y, %%y, 0x1000;\nmul.wide.u32 %%i, %%t, 4;\nadd.s64 %%i, %%o, %%i;\nst.global.u32 "
+                     "[%%i], %%y;\nret;\n}\n");
         run_block(t.text, 32, 0, out, 32);
         for (uint32_t lane = 0; lane < 32; lane++) {
           bool inside = false;
@@ -117,25 +131,34 @@ static void test_shuffles(void **state) {
 
 static void test_votes(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(
-      ".reg .b32 %x, %y, %m;\n.reg .pred %p, %q;",
-      "and.b32 %x, %t, 3;\nsetp.eq.u32 %p, %x, 1;\nvote.sync.ballot.b32 %y, %p, -1;\nvote.sync.any.pred %q, %p, -1;\n@%q add.u32 %y, %y, 1;\n"
-      "vote.sync.all.pred %q, %p, -1;\n@%q add.u32 %y, %y, 100;\nvote.sync.all.pred %q, !%p, -1;\n@%q add.u32 %y, %y, 100;\n"
-      "vote.sync.uni.pred %q, %p, -1;\n@%q add.u32 %y, %y, 100;\nsetp.lt.u32 %q, %t, 64;\nvote.sync.uni.pred %p, %q, -1;\n@%p add.u32 %y, %y, 8;\n"
-      "elect.sync %m|%q, -1;\n@%q add.u32 %y, %y, 16;\nmatch.any.sync.b32 %m, %x, -1;\npopc.b32 %m, %m;\nshl.b32 %m, %m, 8;\nadd.u32 %y, %y, %m;\n" STORE("%y"));
+  static const char ptx[] = KERNEL(".reg .b32 %x, %y, %m;\n.reg .pred %p, %q;",
+                                   "and.b32 %x, %t, 3;\nsetp.eq.u32 %p, %x, 1;\nvote.sync.ballot.b32 %y, %p, "
+                                   "-1;\nvote.sync.any.pred %q, %p, -1;\n@%q add.u32 %y, %y, 1;\n"
+                                   "vote.sync.all.pred %q, %p, -1;\n@%q add.u32 %y, %y, 100;\nvote.sync.all.pred %q, "
+                                   "!%p, -1;\n@%q add.u32 %y, %y, 100;\n"
+                                   "vote.sync.uni.pred %q, %p, -1;\n@%q add.u32 %y, %y, 100;\nsetp.lt.u32 %q, %t, "
+                                   "64;\nvote.sync.uni.pred %p, %q, -1;\n@%p add.u32 %y, %y, 8;\n"
+                                   "elect.sync %m|%q, -1;\n@%q add.u32 %y, %y, 16;\nmatch.any.sync.b32 %m, %x, "
+                                   "-1;\npopc.b32 %m, %m;\nshl.b32 %m, %m, 8;\nadd.u32 %y, %y, %m;\n" STORE("%y"));
   uint32_t out[64];
   run_block(ptx, 64, 0, out, 64);
   for (uint32_t i = 0; i < 64; i++) assert_int_equal(out[i], 0x22222222 + 1 + 8 + (i % 32 == 0 ? 16 : 0) + (8 << 8));
 }
 
 static void test_redux(void **state) {
-  static const char *const ops[] = {"add.u32", "add.s32", "min.u32", "max.u32", "min.s32", "max.s32", "and.b32", "or.b32", "xor.b32"};
+  static const char *const ops[] = {"add.u32", "add.s32", "min.u32", "max.u32", "min.s32",
+                                    "max.s32", "and.b32", "or.b32",  "xor.b32"};
   (void)state;
   static TextBuffer t;
   t.used = 0;
-  text_add(&t, "%s.visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.reg .b64 %%o, %%i, %%p;\n.reg .b32 %%t, %%x, %%y;\n", PTX_HEADER);
-  text_add(&t, "ld.param.u64 %%p, [pi];\nld.param.u64 %%o, [po];\nmov.u32 %%t, %%tid.x;\nmul.wide.u32 %%i, %%t, 4;\nadd.s64 %%p, %%p, %%i;\nadd.s64 %%o, %%o, %%i;\nld.global.u32 %%x, [%%p];\n");
-  for (int i = 0; i < 9; i++) text_add(&t, "redux.sync.%s %%y, %%x, -1;\nst.global.u32 [%%o+%d], %%y;\n", ops[i], i * 128);
+  text_add(&t,
+           "%s.visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.reg .b64 %%o, %%i, %%p;\n.reg .b32 "
+           "%%t, %%x, %%y;\n",
+           PTX_HEADER);
+  text_add(&t, "ld.param.u64 %%p, [pi];\nld.param.u64 %%o, [po];\nmov.u32 %%t, %%tid.x;\nmul.wide.u32 %%i, %%t, "
+               "4;\nadd.s64 %%p, %%p, %%i;\nadd.s64 %%o, %%o, %%i;\nld.global.u32 %%x, [%%p];\n");
+  for (int i = 0; i < 9; i++)
+    text_add(&t, "redux.sync.%s %%y, %%x, -1;\nst.global.u32 [%%o+%d], %%y;\n", ops[i], i * 128);
   text_add(&t, "ret;\n}\n");
   uint32_t in[32], out[9][32];
   for (int i = 0; i < 32; i++) in[i] = (uint32_t)random64() | 0x100;
@@ -162,10 +185,13 @@ static void test_barriers(void **state) {
   (void)state;
   static const char ptx[] = KERNEL(
       ".shared .align 4 .b8 sm[4096];\n.reg .b32 %a, %x, %y, %h, %l;\n.reg .pred %p;",
-      "mov.u32 %a, sm;\nmad.lo.u32 %a, %t, 4, %a;\nmul.lo.u32 %x, %t, 7;\nst.shared.u32 [%a], %x;\nbar.sync 0;\nmov.u32 %l, %n;\n"
+      "mov.u32 %a, sm;\nmad.lo.u32 %a, %t, 4, %a;\nmul.lo.u32 %x, %t, 7;\nst.shared.u32 [%a], %x;\nbar.sync "
+      "0;\nmov.u32 %l, %n;\n"
       "STEP: add.u32 %h, %l, 1;\nshr.u32 %h, %h, 1;\nadd.u32 %y, %t, %h;\nsetp.ge.u32 %p, %y, %l;\n@%p bra SKIP;\n"
-      "mad.lo.u32 %y, %h, 4, %a;\nld.shared.u32 %y, [%y];\nld.shared.u32 %x, [%a];\nadd.u32 %x, %x, %y;\nst.shared.u32 [%a], %x;\n"
-      "SKIP: bar.sync 0;\nmov.u32 %l, %h;\nsetp.gt.u32 %p, %l, 1;\n@%p bra STEP;\nld.shared.u32 %x, [sm];\n" STORE("%x"));
+      "mad.lo.u32 %y, %h, 4, %a;\nld.shared.u32 %y, [%y];\nld.shared.u32 %x, [%a];\nadd.u32 %x, %x, %y;\nst.shared.u32 "
+      "[%a], %x;\n"
+      "SKIP: bar.sync 0;\nmov.u32 %l, %h;\nsetp.gt.u32 %p, %l, 1;\n@%p bra STEP;\nld.shared.u32 %x, [sm];\n" STORE(
+          "%x"));
   for (uint32_t n = 33; n < 1024; n = n * 2 + 5) {
     uint32_t out[1024];
     run_block(ptx, n, n, out, n);
@@ -176,13 +202,16 @@ static void test_barriers(void **state) {
 /* Producer warps arrive, consumer warps wait, on named barriers of 64 threads. */
 static void test_named_barriers(void **state) {
   (void)state;
-  static const char ptx[] = KERNEL(
-      ".shared .align 4 .b8 sm[128];\n.reg .b32 %a, %w, %x, %r;\n.reg .pred %p, %q;",
-      "shr.u32 %w, %t, 5;\nsetp.eq.u32 %p, %w, 0;\nand.b32 %a, %t, 31;\nshl.b32 %a, %a, 2;\nmov.u32 %x, sm;\nadd.u32 %a, %a, %x;\nmov.u32 %r, 0;\n"
-      "mov.u32 %x, 0;\n@!%p bra USE;\n"
-      "MAKE: setp.eq.u32 %q, %r, 0;\n@%q bra FIRST;\nbar.sync 2, 64;\nFIRST: add.u32 %x, %x, %t;\nst.shared.u32 [%a], %x;\nbar.arrive 1, 64;\n"
-      "add.u32 %r, %r, 1;\nsetp.lt.u32 %q, %r, %n;\n@%q bra MAKE;\nbar.sync 2, 64;\nbra END;\n"
-      "USE: bar.sync 1, 64;\nld.shared.u32 %w, [%a];\nadd.u32 %x, %x, %w;\nbar.arrive 2, 64;\nadd.u32 %r, %r, 1;\nsetp.lt.u32 %q, %r, %n;\n@%q bra USE;\nEND:\n" STORE("%x"));
+  static const char ptx[] =
+      KERNEL(".shared .align 4 .b8 sm[128];\n.reg .b32 %a, %w, %x, %r;\n.reg .pred %p, %q;",
+             "shr.u32 %w, %t, 5;\nsetp.eq.u32 %p, %w, 0;\nand.b32 %a, %t, 31;\nshl.b32 %a, %a, 2;\nmov.u32 %x, "
+             "sm;\nadd.u32 %a, %a, %x;\nmov.u32 %r, 0;\n"
+             "mov.u32 %x, 0;\n@!%p bra USE;\n"
+             "MAKE: setp.eq.u32 %q, %r, 0;\n@%q bra FIRST;\nbar.sync 2, 64;\nFIRST: add.u32 %x, %x, %t;\nst.shared.u32 "
+             "[%a], %x;\nbar.arrive 1, 64;\n"
+             "add.u32 %r, %r, 1;\nsetp.lt.u32 %q, %r, %n;\n@%q bra MAKE;\nbar.sync 2, 64;\nbra END;\n"
+             "USE: bar.sync 1, 64;\nld.shared.u32 %w, [%a];\nadd.u32 %x, %x, %w;\nbar.arrive 2, 64;\nadd.u32 %r, %r, "
+             "1;\nsetp.lt.u32 %q, %r, %n;\n@%q bra USE;\nEND:\n" STORE("%x"));
   uint32_t out[64];
   run_block(ptx, 64, 5, out, 64);
   for (uint32_t i = 0; i < 32; i++) {
@@ -195,13 +224,18 @@ static void test_named_barriers(void **state) {
 
 static void test_special_registers(void **state) {
   (void)state;
-  static const char ptx[] = PTX_HEADER
-      ".visible .entry k(.param .u64 po) {\n.reg .b64 %o, %i;\n.reg .b32 %a<9>, %n, %w;\n"
-      "ld.param.u64 %o, [po];\nmov.u32 %a0, %tid.x;\nmov.u32 %a1, %tid.y;\nmov.u32 %a2, %tid.z;\nmov.u32 %a3, %ctaid.x;\nmov.u32 %a4, %ctaid.y;\n"
-      "mov.u32 %a5, %ctaid.z;\nmov.u32 %n, %ntid.x;\nmad.lo.u32 %w, %a1, %n, %a0;\nmov.u32 %a6, %ntid.y;\nmul.lo.u32 %a7, %n, %a6;\n"
-      "mad.lo.u32 %w, %a2, %a7, %w;\nmov.u32 %a8, %ntid.z;\nmul.lo.u32 %a7, %a7, %a8;\nmov.u32 %n, %nctaid.x;\nmad.lo.u32 %a8, %a4, %n, %a3;\n"
-      "mov.u32 %a6, %nctaid.y;\nmul.lo.u32 %n, %n, %a6;\nmad.lo.u32 %a8, %a5, %n, %a8;\nmad.lo.u32 %w, %a8, %a7, %w;\nmul.wide.u32 %i, %w, 32;\nadd.s64 %o, %o, %i;\n"
-      "mov.u32 %a6, %laneid;\nmov.u32 %a7, %lanemask_lt;\nst.global.v4.u32 [%o], {%a0, %a1, %a2, %a3};\nst.global.v4.u32 [%o+16], {%a4, %a5, %a6, %a7};\nret;\n}\n";
+  static const char ptx[] =
+      PTX_HEADER ".visible .entry k(.param .u64 po) {\n.reg .b64 %o, %i;\n.reg .b32 %a<9>, %n, %w;\n"
+                 "ld.param.u64 %o, [po];\nmov.u32 %a0, %tid.x;\nmov.u32 %a1, %tid.y;\nmov.u32 %a2, %tid.z;\nmov.u32 "
+                 "%a3, %ctaid.x;\nmov.u32 %a4, %ctaid.y;\n"
+                 "mov.u32 %a5, %ctaid.z;\nmov.u32 %n, %ntid.x;\nmad.lo.u32 %w, %a1, %n, %a0;\nmov.u32 %a6, "
+                 "%ntid.y;\nmul.lo.u32 %a7, %n, %a6;\n"
+                 "mad.lo.u32 %w, %a2, %a7, %w;\nmov.u32 %a8, %ntid.z;\nmul.lo.u32 %a7, %a7, %a8;\nmov.u32 %n, "
+                 "%nctaid.x;\nmad.lo.u32 %a8, %a4, %n, %a3;\n"
+                 "mov.u32 %a6, %nctaid.y;\nmul.lo.u32 %n, %n, %a6;\nmad.lo.u32 %a8, %a5, %n, %a8;\nmad.lo.u32 %w, %a8, "
+                 "%a7, %w;\nmul.wide.u32 %i, %w, 32;\nadd.s64 %o, %o, %i;\n"
+                 "mov.u32 %a6, %laneid;\nmov.u32 %a7, %lanemask_lt;\nst.global.v4.u32 [%o], {%a0, %a1, %a2, "
+                 "%a3};\nst.global.v4.u32 [%o+16], {%a4, %a5, %a6, %a7};\nret;\n}\n";
   const uint32_t block[3] = {5, 4, 3}, grid[3] = {3, 2, 2};
   enum { TOTAL = 60 * 12 };
   static uint32_t out[TOTAL][8];
@@ -223,10 +257,16 @@ static void test_special_registers(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_loops),    cmocka_unit_test(test_reconverges), cmocka_unit_test(test_early_exit),
-      cmocka_unit_test(test_lanes_wait_for_each_other), cmocka_unit_test(test_scopes), cmocka_unit_test(test_shuffles),
-      cmocka_unit_test(test_votes),    cmocka_unit_test(test_redux),       cmocka_unit_test(test_barriers),
-      cmocka_unit_test(test_named_barriers), cmocka_unit_test(test_special_registers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_loops),
+                                     cmocka_unit_test(test_reconverges),
+                                     cmocka_unit_test(test_early_exit),
+                                     cmocka_unit_test(test_lanes_wait_for_each_other),
+                                     cmocka_unit_test(test_scopes),
+                                     cmocka_unit_test(test_shuffles),
+                                     cmocka_unit_test(test_votes),
+                                     cmocka_unit_test(test_redux),
+                                     cmocka_unit_test(test_barriers),
+                                     cmocka_unit_test(test_named_barriers),
+                                     cmocka_unit_test(test_special_registers)};
   return cmocka_run_group_tests(tests, device_open, device_close);
 }

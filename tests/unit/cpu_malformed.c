@@ -13,10 +13,13 @@ static const char sample[] =
     "  mov.u32 %r3, sm;\n  mad.lo.s32 %r3, %r2, 16, %r3;\n  cp.async.cg.shared.global [%r3], [%rd3], 16;\n"
     "  cp.async.commit_group;\n  cp.async.wait_group 0;\n  bar.sync 0;\n"
     "  ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r8, %r9}, [%r3];\n"
-    "  mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%r10, %r11, %r12, %r13}, {%r4, %r5, %r6, %r7}, {%r8, %r9}, "
+    "  mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%r10, %r11, %r12, %r13}, {%r4, %r5, %r6, %r7}, {%r8, "
+    "%r9}, "
     "{%r4, %r5, %r6, %r7};\n"
-    "  setp.lt.and.s32 %p1|%p2, %r10, %r11, %p0;\n  cvt.rn.f32.s32 %f0, %r12;\n  fma.rn.f32 %f1, %f0, 0f3F000000, %f0;\n"
-    "  cvt.rni.s32.f32 %r14, %f1;\n  selp.b32 %r15, %r14, %r13, %p1;\n  shfl.sync.bfly.b32 %r15|%p2, %r15, 1, 0x1f, -1;\n"
+    "  setp.lt.and.s32 %p1|%p2, %r10, %r11, %p0;\n  cvt.rn.f32.s32 %f0, %r12;\n  fma.rn.f32 %f1, %f0, 0f3F000000, "
+    "%f0;\n"
+    "  cvt.rni.s32.f32 %r14, %f1;\n  selp.b32 %r15, %r14, %r13, %p1;\n  shfl.sync.bfly.b32 %r15|%p2, %r15, 1, 0x1f, "
+    "-1;\n"
     "LOOP:\n  add.u32 %r1, %r1, 1;\n  setp.lt.u32 %p0, %r1, 5;\n  @%p0 bra LOOP;\n  ld.const.b32 %r0, [table+4];\n"
     "  lop3.b32 %r15, %r15, %r0, %r1, 0x96;\n  {\n    .reg .b32 %q;\n    mov.b64 {%q, %r0}, %rd2;\n"
     "    atom.global.add.u32 %q, [%rd1], %q;\n  }\n  cvt.u16.u32 %h0, %r15;\n  st.global.u16 [%rd3+2], %h0;\n"
@@ -62,7 +65,9 @@ static void test_truncated(void **state) {
   }
 }
 
-static size_t below(size_t n) { return (size_t)(random64() % n); }
+static size_t below(size_t n) {
+  return (size_t)(random64() % n);
+}
 
 /* Bytes flipped, pieces doubled, moved or cut, words swapped for others of the text. */
 static void mutate(char *text, size_t room) {
@@ -70,15 +75,24 @@ static void mutate(char *text, size_t room) {
   static const char marks[] = "{}[]()<>;:,.@!%|+-0123456789abcdefrx \"/*";
   if (at + n > length) n = length - at;
   switch (below(6)) {
-  case 0: text[at] = marks[below(sizeof marks - 1)]; break;
-  case 1: text[at] = (char)(1 + below(255)); break;
-  case 2: memmove(text + at, text + at + n, length - at - n + 1); break;
+  case 0:
+    text[at] = marks[below(sizeof marks - 1)];
+    break;
+  case 1:
+    text[at] = (char)(1 + below(255));
+    break;
+  case 2:
+    memmove(text + at, text + at + n, length - at - n + 1);
+    break;
   case 3:
     if (length + n < room) memmove(text + at + n, text + at, length - at + 1);
     break;
-  case 4: memmove(text + at, text + below(length - n + 1), n); break;
+  case 4:
+    memmove(text + at, text + below(length - n + 1), n);
+    break;
   default: {
-    static const char *const words[] = {"%r1", "%rd1", "%p0", "%f0", "99999999999", "0x", "-1", "[sm]", "{%r1}", "%tid.x", "u64", "LOOP", "_"};
+    static const char *const words[] = {"%r1",  "%rd1",  "%p0",    "%f0", "99999999999", "0x", "-1",
+                                        "[sm]", "{%r1}", "%tid.x", "u64", "LOOP",        "_"};
     const char *word = words[below(sizeof words / sizeof *words)];
     if (at + strlen(word) < length) memcpy(text + at, word, strlen(word));
   }
@@ -100,12 +114,26 @@ static void test_mutations(void **state) {
 static void test_extremes(void **state) {
   static TextBuffer t;
   (void)state;
-  static const char *const bodies[] = {
-      ".reg .b32 %r<4294967297>;", ".reg .b32 %r<0>;", ".shared .b8 a[999999999999];", ".shared .b8 a[300000]; mov.u32 x, a;",
-      "mov.u32 %q, 1/0;", "bra NOWHERE;", ".reg .b32 %r; mov.b32 %r, {%r, %r, %r};", ".reg .b32 %r; add.u32 %r, %r;",
-      ".reg .b64 %r; add.u32 %r, %r, 1;", ".reg .b32 %r; ld.global.u64 %r, [0];", ".reg .b32 %r; mov.u32 %r, [%r];",
-      "L: L: ret;", ".reg .b32 %r; @%r ret;", ".reg .b32 %r; mov.u32 %r, k;", ".local .b8 depot[16];", "call (x), f, (y);",
-      ".reg .b32 %r; mov.u32 %r, %envreg3;", ".reg .b32 %r; mov.u32 %r, %tid.w;", ".reg .b128 %q;", ".reg .b32 %r; ld.param.u32 %r, [nothing];"};
+  static const char *const bodies[] = {".reg .b32 %r<4294967297>;",
+                                       ".reg .b32 %r<0>;",
+                                       ".shared .b8 a[999999999999];",
+                                       ".shared .b8 a[300000]; mov.u32 x, a;",
+                                       "mov.u32 %q, 1/0;",
+                                       "bra NOWHERE;",
+                                       ".reg .b32 %r; mov.b32 %r, {%r, %r, %r};",
+                                       ".reg .b32 %r; add.u32 %r, %r;",
+                                       ".reg .b64 %r; add.u32 %r, %r, 1;",
+                                       ".reg .b32 %r; ld.global.u64 %r, [0];",
+                                       ".reg .b32 %r; mov.u32 %r, [%r];",
+                                       "L: L: ret;",
+                                       ".reg .b32 %r; @%r ret;",
+                                       ".reg .b32 %r; mov.u32 %r, k;",
+                                       ".local .b8 depot[16];",
+                                       "call (x), f, (y);",
+                                       ".reg .b32 %r; mov.u32 %r, %envreg3;",
+                                       ".reg .b32 %r; mov.u32 %r, %tid.w;",
+                                       ".reg .b128 %q;",
+                                       ".reg .b32 %r; ld.param.u32 %r, [nothing];"};
   for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
     CUmodule module;
     t.used = 0;
@@ -130,7 +158,7 @@ static int open_cpu(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sample_is_right), cmocka_unit_test(test_truncated), cmocka_unit_test(test_mutations),
-                                     cmocka_unit_test(test_extremes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sample_is_right), cmocka_unit_test(test_truncated),
+                                     cmocka_unit_test(test_mutations), cmocka_unit_test(test_extremes)};
   return cmocka_run_group_tests(tests, open_cpu, device_close);
 }

@@ -1,5 +1,5 @@
-/* Memory instructions of the CPU device: every width and vector, sign extension, all spaces, generic addresses, constants,
- * atomics, and asynchronous copies with zero fill. */
+/* Memory instructions of the CPU device: every width and vector, sign extension, all spaces, generic addresses,
+ * constants, atomics, and asynchronous copies with zero fill. */
 #include "cpu_device.h"
 
 enum { THREADS = 96 };
@@ -11,7 +11,7 @@ typedef struct Width {
   int bytes;
 } Width;
 
-static const Width widths[] = {{"u8", "b16", 1}, {"s8", "b32", 1}, {"u8", "b64", 1},  {"b8", "b32", 1},
+static const Width widths[] = {{"u8", "b16", 1},  {"s8", "b32", 1},  {"u8", "b64", 1},  {"b8", "b32", 1},
                                {"s16", "b16", 2}, {"s16", "b64", 2}, {"u16", "b32", 2}, {"u32", "b32", 4},
                                {"s32", "b64", 4}, {"f32", "f32", 4}, {"u64", "b64", 8}, {"f64", "f64", 8}};
 
@@ -23,15 +23,17 @@ static void copy_kernel(TextBuffer *t, const Width *w, int count, const char *sp
   for (int i = 0; i < count; i++) n += sprintf(list + n, "%s%%x%d", i ? ", " : count > 1 ? "{" : "", i);
   if (count > 1) strcat(list, "}");
   t->used = 0;
-  text_add(t, "%s.visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 16 .b8 sm[%d];\n"
-              ".reg .%s %%x<4>;\n.reg .b64 %%i, %%p, %%o, %%g;\n.reg .b32 %%t, %%s;\n",
+  text_add(t,
+           "%s.visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 16 .b8 sm[%d];\n"
+           ".reg .%s %%x<4>;\n.reg .b64 %%i, %%p, %%o, %%g;\n.reg .b32 %%t, %%s;\n",
            PTX_HEADER, THREADS * bytes, w->reg);
-  text_add(t, "mov.u32 %%t, %%tid.x;\nmul.wide.u32 %%i, %%t, %d;\nld.param.u64 %%p, [pi];\nld.param.u64 %%o, [po];\n"
-              "add.s64 %%p, %%p, %%i;\nadd.s64 %%o, %%o, %%i;\nmov.u32 %%s, sm;\nmad.lo.u32 %%s, %%t, %d, %%s;\n"
-              "cvt.u64.u32 %%g, %%s;\ncvta.shared.u64 %%g, %%g;\n",
+  text_add(t,
+           "mov.u32 %%t, %%tid.x;\nmul.wide.u32 %%i, %%t, %d;\nld.param.u64 %%p, [pi];\nld.param.u64 %%o, [po];\n"
+           "add.s64 %%p, %%p, %%i;\nadd.s64 %%o, %%o, %%i;\nmov.u32 %%s, sm;\nmad.lo.u32 %%s, %%t, %d, %%s;\n"
+           "cvt.u64.u32 %%g, %%s;\ncvta.shared.u64 %%g, %%g;\n",
            bytes, bytes);
-  text_add(t, "ld%s%s.%s %s, [%%p];\nst.shared%s.%s [%%s], %s;\nld%s.%s %s, [%%g];\nst%s%s.%s [%%o], %s;\nret;\n}\n", space,
-           vector, w->type, list, vector, w->type, list, vector, w->type, list, space, vector, w->type, list);
+  text_add(t, "ld%s%s.%s %s, [%%p];\nst.shared%s.%s [%%s], %s;\nld%s.%s %s, [%%g];\nst%s%s.%s [%%o], %s;\nret;\n}\n",
+           space, vector, w->type, list, vector, w->type, list, vector, w->type, list, space, vector, w->type, list);
 }
 
 static void test_widths(void **state) {
@@ -53,7 +55,8 @@ static void test_widths(void **state) {
 static void test_extension(void **state) {
   (void)state;
   static const char ptx[] = PTX_HEADER
-      ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.reg .b64 %p, %o, %d;\n.reg .b32 %a;\n.reg .b16 %h;\n"
+      ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.reg .b64 %p, %o, %d;\n.reg .b32 %a;\n.reg "
+      ".b16 %h;\n"
       "ld.param.u64 %p, [pi];\nld.param.u64 %o, [po];\n"
       "ld.global.s8 %a, [%p];\nst.global.u32 [%o], %a;\nld.global.u8 %a, [%p];\nst.global.u32 [%o+4], %a;\n"
       "ld.global.s16 %d, [%p];\nst.global.u64 [%o+8], %d;\nld.global.u16 %d, [%p];\nst.global.u64 [%o+16], %d;\n"
@@ -74,7 +77,8 @@ static void test_extension(void **state) {
 static void test_scattered(void **state) {
   (void)state;
   static const char ptx[] = PTX_HEADER
-      ".visible .entry k(.param .u64 pa, .param .u64 pb, .param .u64 po, .param .u32 n) {\n.shared .align 4 .b8 sm[128];\n"
+      ".visible .entry k(.param .u64 pa, .param .u64 pb, .param .u64 po, .param .u32 n) {\n.shared .align 4 .b8 "
+      "sm[128];\n"
       ".reg .b64 %a, %b, %s, %i, %p, %o;\n.reg .b32 %t, %x, %m;\n.reg .pred %q, %r;\n"
       "ld.param.u64 %a, [pa];\nld.param.u64 %b, [pb];\nld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\n"
       "mul.wide.u32 %i, %t, 4;\nmov.u32 %x, sm;\nshl.b32 %m, %t, 2;\nadd.u32 %m, %x, %m;\nmul.lo.u32 %x, %t, 1000;\n"
@@ -84,7 +88,8 @@ static void test_scattered(void **state) {
       "add.s64 %o, %o, %i;\nst.global.u32 [%o], %x;\nret;\n}\n";
   uint32_t a[32], b[32], out[32] = {0};
   for (uint32_t i = 0; i < 32; i++) a[i] = 100 + i, b[i] = 200 + i;
-  Run run = {.entry = "k", .grid = 1, .block = 32, .arrays = {{a, sizeof a, 0}, {b, sizeof b, 0}, {out, sizeof out, 0}}};
+  Run run = {
+      .entry = "k", .grid = 1, .block = 32, .arrays = {{a, sizeof a, 0}, {b, sizeof b, 0}, {out, sizeof out, 0}}};
   device_run(ptx, &run);
   for (uint32_t i = 0; i < 32; i++) {
     assert_int_equal(out[i], i % 3 == 0 ? i * 1000 : i % 3 == 1 ? 100 + i : 200 + i);
@@ -127,13 +132,16 @@ static void test_variables(void **state) {
 /* Static arrays, then the dynamic one behind them. */
 static void test_dynamic_shared(void **state) {
   (void)state;
-  static const char ptx[] = PTX_HEADER
-      ".extern .shared .align 16 .b8 dyn[];\n.shared .align 4 .b32 outer[3];\n"
-      ".visible .entry k(.param .u64 po, .param .u32 n) {\n.shared .align 8 .b64 inner;\n.reg .b64 %o, %l;\n.reg .b32 %a<6>;\n"
-      "ld.param.u64 %o, [po];\nmov.u32 %a0, dyn;\nmov.u32 %a1, outer;\nmov.u32 %a2, inner;\nst.shared.u32 [dyn+65532], 1;\n"
-      "st.shared.u32 [outer+8], 2;\nst.shared.u64 [inner], 3;\nst.shared.u32 [dyn], 4;\n"
-      "ld.shared.u32 %a3, [%a0+65532];\nld.shared.u32 %a4, [%a1+8];\nld.shared.u64 %l, [%a2];\nld.shared.u32 %a5, [%a0];\n"
-      "st.global.v4.u32 [%o], {%a0, %a3, %a4, %a5};\nst.global.u64 [%o+16], %l;\nret;\n}\n";
+  static const char ptx[] =
+      PTX_HEADER ".extern .shared .align 16 .b8 dyn[];\n.shared .align 4 .b32 outer[3];\n"
+                 ".visible .entry k(.param .u64 po, .param .u32 n) {\n.shared .align 8 .b64 inner;\n.reg .b64 %o, "
+                 "%l;\n.reg .b32 %a<6>;\n"
+                 "ld.param.u64 %o, [po];\nmov.u32 %a0, dyn;\nmov.u32 %a1, outer;\nmov.u32 %a2, inner;\nst.shared.u32 "
+                 "[dyn+65532], 1;\n"
+                 "st.shared.u32 [outer+8], 2;\nst.shared.u64 [inner], 3;\nst.shared.u32 [dyn], 4;\n"
+                 "ld.shared.u32 %a3, [%a0+65532];\nld.shared.u32 %a4, [%a1+8];\nld.shared.u64 %l, "
+                 "[%a2];\nld.shared.u32 %a5, [%a0];\n"
+                 "st.global.v4.u32 [%o], {%a0, %a3, %a4, %a5};\nst.global.u64 [%o+16], %l;\nret;\n}\n";
   uint32_t out[6] = {0};
   Run run = {.entry = "k", .grid = 1, .block = 1, .shared_bytes = 65536, .arrays = {{out, sizeof out, 0}}};
   device_run(ptx, &run);
@@ -149,7 +157,8 @@ static void test_atomics(void **state) {
       ".visible .entry k(.param .u64 po, .param .u32 n) {\n.shared .align 4 .b32 sum;\n.reg .b64 %o, %w;\n"
       ".reg .b32 %t, %x, %old, %b;\n.reg .pred %p;\n"
       "ld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\nmov.u32 %b, %ctaid.x;\nmad.lo.u32 %x, %b, 128, %t;\n"
-      "setp.eq.u32 %p, %t, 0;\n@%p st.shared.u32 [sum], 0;\nbar.sync 0;\natom.shared.add.u32 %old, [sum], %x;\nbar.sync 0;\n"
+      "setp.eq.u32 %p, %t, 0;\n@%p st.shared.u32 [sum], 0;\nbar.sync 0;\natom.shared.add.u32 %old, [sum], "
+      "%x;\nbar.sync 0;\n"
       "@%p ld.shared.u32 %old, [sum];\n@%p red.global.add.u32 [%o], %old;\n"
       "red.global.max.s32 [%o+4], %x;\nred.global.min.u32 [%o+8], %x;\natom.global.or.b32 %old, [%o+12], %x;\n"
       "atom.global.and.b32 %old, [%o+16], %x;\natom.global.xor.b32 %old, [%o+20], %x;\n"
@@ -173,7 +182,8 @@ static void test_async(void **state) {
   static const char ptx[] = PTX_HEADER
       ".visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 16 .b8 a[2048];\n"
       ".shared .align 16 .b8 b[512];\n.reg .b64 %p, %o, %i;\n.reg .b32 %t, %s, %u, %z, %x<4>;\n.reg .pred %q;\n"
-      "ld.param.u64 %p, [pi];\nld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\nmul.wide.u32 %i, %t, 16;\nadd.s64 %p, %p, %i;\n"
+      "ld.param.u64 %p, [pi];\nld.param.u64 %o, [po];\nmov.u32 %t, %tid.x;\nmul.wide.u32 %i, %t, 16;\nadd.s64 %p, %p, "
+      "%i;\n"
       "add.s64 %o, %o, %i;\nmov.u32 %s, a;\nmad.lo.u32 %s, %t, 16, %s;\nmov.u32 %u, b;\nmad.lo.u32 %u, %t, 4, %u;\n"
       "and.b32 %z, %t, 15;\nmin.u32 %z, %z, 16;\n"
       "cp.async.cg.shared.global [%s], [%p], 16, %z;\ncp.async.commit_group;\n"
@@ -201,8 +211,10 @@ static void test_parameters(void **state) {
   (void)state;
   static const char ptx[] = PTX_HEADER
       ".visible .entry k(.param .u8 a, .param .u64 po, .param .align 8 .b8 s[24], .param .f32 f, .param .u16 h) {\n"
-      ".reg .b64 %o, %x, %y;\n.reg .b32 %a, %f, %h;\nld.param.u64 %o, [po];\nld.param.u8 %a, [a];\nld.param.v2.u64 {%x, %y}, [s];\n"
-      "ld.param.f32 %f, [f];\nld.param.s16 %h, [h];\nst.global.u32 [%o], %a;\nst.global.u32 [%o+4], %f;\nst.global.u64 [%o+8], %y;\n"
+      ".reg .b64 %o, %x, %y;\n.reg .b32 %a, %f, %h;\nld.param.u64 %o, [po];\nld.param.u8 %a, [a];\nld.param.v2.u64 "
+      "{%x, %y}, [s];\n"
+      "ld.param.f32 %f, [f];\nld.param.s16 %h, [h];\nst.global.u32 [%o], %a;\nst.global.u32 [%o+4], %f;\nst.global.u64 "
+      "[%o+8], %y;\n"
       "st.global.u32 [%o+16], %h;\nld.param.u32 %a, [s+16];\nst.global.u32 [%o+20], %a;\nret;\n}\n";
   uint8_t a = 200;
   uint64_t s[3] = {1, 0x1122334455667788, 77};
@@ -224,9 +236,9 @@ static void test_parameters(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_widths),         cmocka_unit_test(test_extension), cmocka_unit_test(test_scattered),
-      cmocka_unit_test(test_variables),      cmocka_unit_test(test_dynamic_shared), cmocka_unit_test(test_atomics),
-      cmocka_unit_test(test_async),          cmocka_unit_test(test_parameters)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_widths),         cmocka_unit_test(test_extension),
+                                     cmocka_unit_test(test_scattered),      cmocka_unit_test(test_variables),
+                                     cmocka_unit_test(test_dynamic_shared), cmocka_unit_test(test_atomics),
+                                     cmocka_unit_test(test_async),          cmocka_unit_test(test_parameters)};
   return cmocka_run_group_tests(tests, device_open, device_close);
 }

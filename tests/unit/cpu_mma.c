@@ -7,8 +7,8 @@ enum { LANES = 32, MAX_REGISTERS = 4 };
 
 typedef struct Shape {
   const char *mnemonic;
-  int rows, k_words;      /* k in units of 32 bits (4 bytes) */
-  int a, b, c;            /* registers of each fragment */
+  int rows, k_words; /* k in units of 32 bits (4 bytes) */
+  int a, b, c;       /* registers of each fragment */
   bool bits, exclusive;
   bool a_signed, b_signed, saturate;
 } Shape;
@@ -62,7 +62,9 @@ static uint32_t a_word(const Shape *s, Fragment a, int row, int word) {
   int half = row / 8, blocks = s->rows / 8;
   return a[4 * (row % 8) + word % 4][half + blocks * (word / 4)];
 }
-static uint32_t b_word(Fragment b, int column, int word) { return b[4 * column + word % 4][word / 4]; }
+static uint32_t b_word(Fragment b, int column, int word) {
+  return b[4 * column + word % 4][word / 4];
+}
 
 static int64_t product_of_words(const Shape *s, uint32_t x, uint32_t y) {
   int64_t sum = 0;
@@ -86,14 +88,17 @@ static void check_shape(const Shape *s, int round) {
     }
   t.used = 0;
   write_kernel(&t, s);
-  Run run = {.entry = "k", .grid = 1, .block = LANES,
+  Run run = {.entry = "k",
+             .grid = 1,
+             .block = LANES,
              .arrays = {{a, sizeof a, 0}, {b, sizeof b, 0}, {c, sizeof c, 0}, {d, sizeof d, 0}}};
   device_run(t.text, &run);
   for (int lane = 0; lane < LANES; lane++)
     for (int i = 0; i < s->c; i++) {
       int row = lane / 4 + 8 * (i >> 1), column = 2 * (lane % 4) + (i & 1);
       int64_t sum = (int32_t)c[lane][i];
-      for (int word = 0; word < s->k_words; word++) sum += product_of_words(s, a_word(s, a, row, word), b_word(b, column, word));
+      for (int word = 0; word < s->k_words; word++)
+        sum += product_of_words(s, a_word(s, a, row, word), b_word(b, column, word));
       if (s->saturate) sum = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : sum;
       if (d[lane][i] != (uint32_t)sum) {
         fail_msg("%s: row %d, column %d: %d, expected %d", s->mnemonic, row, column, (int32_t)d[lane][i], (int32_t)sum);
@@ -116,13 +121,16 @@ static void check_ldmatrix(int count, bool transposed) {
   for (int row = 0; row < 32; row++)
     for (int i = 0; i < 8; i++) in[row][i] = (uint16_t)random64();
   t.used = 0;
-  text_add(&t, "%s.visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 16 .b8 tile[512];\n"
-               ".reg .b64 %%p, %%i;\n.reg .b32 %%t, %%s, %%x<4>, %%y<4>;\n",
+  text_add(&t,
+           "%s.visible .entry k(.param .u64 pi, .param .u64 po, .param .u32 n) {\n.shared .align 16 .b8 tile[512];\n"
+           ".reg .b64 %%p, %%i;\n.reg .b32 %%t, %%s, %%x<4>, %%y<4>;\n",
            PTX_HEADER);
   /* Rows are stored in reverse order of addresses, so the addresses of the lanes count. */
-  text_add(&t, "mov.u32 %%t, %%tid.x;\nmul.wide.u32 %%i, %%t, 16;\nld.param.u64 %%p, [pi];\nadd.s64 %%p, %%p, %%i;\n"
-               "ld.global.v4.u32 {%%x0, %%x1, %%x2, %%x3}, [%%p];\nsub.u32 %%s, 31, %%t;\nshl.b32 %%s, %%s, 4;\n"
-               "mov.u32 %%t, tile;\nadd.u32 %%s, %%s, %%t;\nst.shared.v4.u32 [%%s], {%%x0, %%x1, %%x2, %%x3};\nbar.sync 0;\n");
+  text_add(
+      &t,
+      "mov.u32 %%t, %%tid.x;\nmul.wide.u32 %%i, %%t, 16;\nld.param.u64 %%p, [pi];\nadd.s64 %%p, %%p, %%i;\n"
+      "ld.global.v4.u32 {%%x0, %%x1, %%x2, %%x3}, [%%p];\nsub.u32 %%s, 31, %%t;\nshl.b32 %%s, %%s, 4;\n"
+      "mov.u32 %%t, tile;\nadd.u32 %%s, %%s, %%t;\nst.shared.v4.u32 [%%s], {%%x0, %%x1, %%x2, %%x3};\nbar.sync 0;\n");
   text_add(&t, "ldmatrix.sync.aligned.m8n8.x%d%s.shared.b16 ", count, transposed ? ".trans" : "");
   write_list(&t, "y", count);
   text_add(&t, ", [%%s];\nld.param.u64 %%p, [po];\nadd.s64 %%p, %%p, %%i;\n");

@@ -1,0 +1,72 @@
+/* The tables of targets and tensor-core instructions agree with each other. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../backend/mma.h"
+#include "../../ir/target.h"
+
+static void targets_are_found_by_name(void **state) {
+  static const char *const names[] = {"sm_80", "sm_86", "sm_89", "sm_90a"};
+  (void)state;
+  for (uint32_t i = 0; i < 4; i++) {
+    const Target *t = target_find(names[i]);
+    assert_non_null(t);
+    assert_ptr_equal(t, target_at(i));
+    assert_int_equal(t->arch, atoi(names[i] + 3));
+  }
+  assert_null(target_at(4));
+  assert_null(target_find("sm_90"));
+  assert_null(target_find(""));
+}
+
+/* A rate names an instruction of the same engine, and PTX knows that instruction at the target's version. */
+static void every_rate_names_an_instruction(void **state) {
+  (void)state;
+  for (uint32_t i = 0; target_at(i); i++) {
+    const Target *t = target_at(i);
+    assert_true(t->mma_count > 0 && t->sm_count > 0 && t->shared_bytes > 48 * 1024);
+    for (uint32_t j = 0; j < t->mma_count; j++) {
+      const MmaInstruction *mma = mma_find(t->mma[j].name);
+      assert_non_null(mma);
+      assert_int_equal(mma->engine, t->mma[j].engine);
+      assert_true(t->mma[j].tera_ops > 0);
+    }
+  }
+}
+
+static void instructions_are_found_by_operands(void **state) {
+  static const MmaOperand operands[] = {MMA_OPERAND_U8, MMA_OPERAND_S8};
+  (void)state;
+  for (int a = 0; a < 2; a++)
+    for (int b = 0; b < 2; b++) {
+      const MmaInstruction *bytes = mma_for(ENGINE_MMA_S8, a, b), *bits = mma_for(ENGINE_MMA_B1, a, b);
+      assert_non_null(bytes);
+      assert_int_equal(bytes->a, operands[a]);
+      assert_int_equal(bytes->b, operands[b]);
+      assert_string_equal(bits->name, "m16n8k256_b1");
+    }
+  assert_null(mma_for(ENGINE_DIRECT, false, false));
+}
+
+static void fragments_cover_their_tiles(void **state) {
+  (void)state;
+  const MmaInstruction *mma = mma_find("m16n8k256_b1");
+  assert_int_equal(mma_a_registers(mma), 4);
+  assert_int_equal(mma_b_registers(mma), 2);
+  assert_int_equal(mma_d_registers(mma), 4);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(targets_are_found_by_name),
+      cmocka_unit_test(every_rate_names_an_instruction),
+      cmocka_unit_test(instructions_are_found_by_operands),
+      cmocka_unit_test(fragments_cover_their_tiles),
+  };
+  return cmocka_run_group_tests_name("backend_targets", tests, NULL, NULL);
+}
