@@ -41,10 +41,13 @@ static bool write_in_place(Context *c, const char *path, const void *data, size_
   return true;
 }
 
-/* Creates a new file beside `path`; its name comes back in `name`. */
+/* Creates a new file in the folder of `path`; its name comes back in `name`. It is short, as `path` with a suffix might be
+ * longer than a name may be. */
 static int create_beside(Context *c, const char *path, char **name) {
+  const char *slash = strrchr(path, '/');
+  const char *folder = slash ? arena_strndup(c, path, (size_t)(slash - path) + 1) : "";
   for (unsigned attempt = 0; attempt < 1000; attempt++) {
-    *name = arena_printf(c, "%s.%ld-%u.tmp", path, (long)getpid(), attempt);
+    *name = arena_printf(c, "%s.apnnc-%ld-%u.tmp", folder, (long)getpid(), attempt);
     int file = open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file >= 0 || errno != EEXIST) return file;
   }

@@ -79,10 +79,17 @@ static bool run(void *user) {
   return !staged || use_graph(job);
 }
 
+static bool standard_output_written(void) {
+  if (!fflush(stdout) && !ferror(stdout)) return true;
+  fputs("apnnc: standard output cannot be written\n", stderr);
+  return false;
+}
+
 int main(int count, char **words) {
   Options options;
   OptionsResult result = options_read(count, words, &options);
-  if (result != OPTIONS_RUN) return result == OPTIONS_DONE ? 0 : 2;
+  if (result == OPTIONS_WRONG) return 2;
+  if (result == OPTIONS_DONE) return standard_output_written() ? 0 : 1;
   Context *c = context_new(NULL);
   if (!c) {
     fputs("apnnc: out of memory\n", stderr);
@@ -92,9 +99,5 @@ int main(int count, char **words) {
   bool good = context_try(c, run, &job);
   diag_flush(c, stderr);
   context_free(c);
-  if (fflush(stdout) || ferror(stdout)) {
-    fputs("apnnc: standard output cannot be written\n", stderr);
-    return 1;
-  }
-  return good ? 0 : 1;
+  return standard_output_written() && good ? 0 : 1;
 }

@@ -101,6 +101,7 @@ static bool set_engine(Options *o, const char *name) {
   return wrong("unknown engine '%s'; known are mma_b1 mma_s8 wgmma_b1 wgmma_s8 direct%s", name, "");
 }
 
+/* Names between commas, none at all included. */
 static bool check_pass_names(const char *option, const char *names, bool all) {
   while (*names) {
     size_t n = strcspn(names, ",");
@@ -114,6 +115,13 @@ static bool check_pass_names(const char *option, const char *names, bool all) {
     names += n + (names[n] == ',');
   }
   return true;
+}
+
+static bool check_pass_name(const char *option, const char *name) {
+  for (uint32_t i = 0; pass_at(i); i++)
+    if (!strcmp(pass_at(i)->name, name)) return true;
+  fprintf(stderr, "apnnc: %s: no pass is called '%s'; --list-passes lists them\n", option, name);
+  return false;
 }
 
 static bool set_network(Options *o, const char *v) { return (o->frontend.network = v) != NULL; }
@@ -225,7 +233,7 @@ static bool check_together(const Options *o) {
                  "");
   /* A plug-in's pass has a name of its own, which is known only when it has been loaded. */
   if (p->plugin_count) return true;
-  return (!p->stop_after || check_pass_names("--stop-after", p->stop_after, false)) &&
+  return (!p->stop_after || check_pass_name("--stop-after", p->stop_after)) &&
          (!p->pipeline || check_pass_names("--passes", p->pipeline, false)) &&
          (!p->print_after || check_pass_names("--print-after", p->print_after, true));
 }

@@ -27,9 +27,10 @@ static bool shape_matches(const Npy *npy, const ApnnTensorInfo *info) {
   return true;
 }
 
-/* The array's dtype and shape for messages: "f8 [3, 8, 8]". */
+/* The array's dtype and shape for messages, in numpy's words: "float64 [3, 8, 8]". */
 static void describe(const Npy *npy, char *text, size_t bytes) {
-  int used = snprintf(text, bytes, "%c%d [", npy->kind, npy->item_bytes);
+  const char *kind = npy->kind == 'u' ? "uint" : npy->kind == 'i' ? "int" : npy->kind == 'f' ? "float" : NULL;
+  int used = kind ? snprintf(text, bytes, "%s%d [", kind, 8 * npy->item_bytes) : snprintf(text, bytes, "bool [");
   for (int i = 0; i < npy->rank; i++)
     used += snprintf(text + used, bytes - (size_t)used, "%s%lld", i ? ", " : "", (long long)npy->dims[i]);
   snprintf(text + used, bytes - (size_t)used, "]");

@@ -189,16 +189,18 @@ static int run_pieces(ApnnNetwork *network, Arrays *arrays, long batch_size) {
   return status == APNN_OK ? EXIT_GOOD : EXIT_BAD_INPUT;
 }
 
-static int write_and_compare(const ApnnNetwork *network, const Options *o, const Arrays *arrays,
+/* Labels that do not serve are told before anything is written. */
+static int compare_and_write(const ApnnNetwork *network, const Options *o, const Arrays *arrays,
                              const char *const *paths) {
   char text[1024];
   ErrorText error = apnn_error_text(text, sizeof text);
   int64_t right = 0;
+  if (o->labels && arrays_compare(arrays, o->labels, &right, &error) != APNN_OK)
+    return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   for (int i = 0; i < arrays->output_count; i++)
     if (paths[i] && arrays_write(arrays, i, paths[i], &error) != APNN_OK)
       return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   if (!o->labels) return EXIT_GOOD;
-  if (arrays_compare(arrays, o->labels, &right, &error) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   printf("accuracy: %.1f%% (%lld of %lld) on %s\n", 100.0 * (double)right / (double)arrays->images, (long long)right,
          (long long)arrays->images, apnn_device_name(network));
   return EXIT_GOOD;
@@ -213,7 +215,7 @@ static int run_bound(ApnnNetwork *network, const Options *o, const char **inputs
     return EXIT_BAD_INPUT;
   if (arrays_open(network, inputs, &arrays, &error) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
   int code = run_pieces(network, &arrays, o->batch_size);
-  if (code == EXIT_GOOD) code = write_and_compare(network, o, &arrays, outputs);
+  if (code == EXIT_GOOD) code = compare_and_write(network, o, &arrays, outputs);
   arrays_free(&arrays);
   return code;
 }

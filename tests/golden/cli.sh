@@ -114,7 +114,18 @@ check bad_seed 2 "$apnnc" net.apnn --random-params -1
 check eval_without_arrays 2 "$apnnc" net.apnn --eval -o y.npy
 check arrays_without_eval 2 "$apnnc" net.apnn x.npy
 check twice 2 "$apnnc" net.apnn -o a.ptx -o a.ptx
-check leftovers 1 sh -c 'ls | grep -q -e part -e tmp'
+check stop_after_several 2 "$apnnc" net.apnn --stop-after fold,fuse
+check stop_after_nothing 2 "$apnnc" net.apnn --stop-after=
+check stop_after_unknown 2 "$apnnc" net.apnn --stop-after all
+if [ -e /dev/full ]; then
+  for option in --help --version --list-passes; do
+    check "full$option" 1 sh -c '"$1" "$2" >/dev/full' sh "$apnnc" "$option"
+  done
+fi
+long=$(printf '%0250d' 0).ptx
+check long_name 0 "$apnnc" net.apnn -o "$long"
+check long_name_written 0 test -s "$long"
+check leftovers 1 sh -c 'ls -A | grep -q -e part -e tmp'
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -80,6 +80,26 @@ static void test_names(void **state) {
   for (ValueId v = 0; v < g->value_count; v++) assert_int_equal(graph_find(g, graph_value(g, v)->name), v);
 }
 
+/* Numbers behind a name count up without gaps, and a name that very many values share stays quick. */
+static void test_names_of_many(void **state) {
+  enum { MANY = 50000 };
+  Context *c = *state;
+  Graph *g = graph_new(c, "g");
+  Type t = type_make(ELEM_F32, 32, true, 1, DIMS(1));
+  graph_add_input(g, "n", t);
+  for (int i = 2; i < MANY; i++) {
+    ValueId v = graph_add_result(g, "n", t);
+    assert_string_equal(graph_value(g, v)->name, arena_printf(c, "n.%d", i));
+  }
+  /* Gaps where doubling looks: still a free name. */
+  for (uint64_t i = 2; i < UINT32_MAX; i = 2 * i + 1) graph_add_result(g, arena_printf(c, "m.%u", (unsigned)i), t);
+  graph_add_result(g, "m", t);
+  for (int i = 0; i < 100; i++) {
+    ValueId v = graph_add_result(g, "m", t);
+    assert_int_equal(graph_find(g, graph_value(g, v)->name), v);
+  }
+}
+
 static void test_steps_follow_the_type(void **state) {
   Context *c = *state;
   Graph *g = graph_new(c, "g");

@@ -80,7 +80,8 @@ static void estimates_grow_with_work_and_say_why_not(void **state) {
   const char *why = NULL;
   assert_true(cost_of_node(large.g, l, ENGINE_ROW, &test_target, 1, &why) < 0);
   assert_non_null(why);
-  static const MmaRate emulated[] = {{"b1", ENGINE_MMA_B1, 10000, false}, {"s8", ENGINE_MMA_S8, 1250, true}};
+  static const MmaRate emulated[] = {{"b1", ENGINE_MMA_B1, 10000, .native = false},
+                                     {"s8", ENGINE_MMA_S8, 1250, .native = true}};
   Target target = test_target;
   target.mma = emulated;
   assert_true(cost_of_node(large.g, l, ENGINE_MMA_B1, &target, 1, &why) < 0);

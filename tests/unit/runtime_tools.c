@@ -148,7 +148,7 @@ static void test_run_bad_input(void **state) {
   expect(1, "cut.ptx: the \"//!apnn \" lines are not whole", "apnn-run cut.ptx -i x.npy -o y.npy");
   expect(1, "cut.ptx: the \"//!apnn \" lines are not whole", "apnn-run cut.ptx --list");
   expect(1, "x.npy: neither a cubin nor PTX", "apnn-run x.npy -i x.npy -o y.npy");
-  expect(1, "signed.npy: input x is u4[6](scale=0.5, zero=3/2) and takes uint8 with the batch in front, got i1 [13, 6]",
+  expect(1, "signed.npy: input x is u4[6](scale=0.5, zero=3/2) and takes uint8 with the batch in front, got int8 [13, 6]",
          "apnn-run net.cubin -i signed.npy -o y.npy");
   expect(1, "range.npy: element 3 of image 7 is 16, input x takes 0 to 15", "apnn-run net.cubin -i range.npy -o y.npy");
   expect(1, "none.npy: no images", "apnn-run net.cubin -i none.npy -o y.npy");

@@ -1,0 +1,196 @@
+/* Plans that no kernel carries out are refused with an error that names the layer, whatever was planned wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "../../frontend/frontend.h"
+
+static const char source[] = "network n {\n"
+                             "  input image : u4[6, 6, 8]\n"
+                             "  conv = conv2d(image, 16, kernel=3, pad=1, w=i2) | batchnorm | relu | quantize(u2)\n"
+                             "  deep = depthwise_conv2d(conv, kernel=3, pad=1, w=i3) | batchnorm | quantize(u3)\n"
+                             "  top = maxpool(deep, kernel=2)\n"
+                             "  logits = linear(flatten(top), 5, w=bipolar)\n"
+                             "  output best = argmax(logits)\n"
+                             "}\n";
+
+typedef struct Plan {
+  Context *context;
+  Graph *g;
+  const Target *target;
+} Plan;
+
+static Plan plan(const char *text, Engine engine, uint32_t batch) {
+  Plan p = {.context = context_new(NULL), .target = target_find("sm_90a")};
+  FrontendOptions options = {.random_params = true, .seed = 5};
+  p.g = frontend_load(p.context, "n.apnn", text, strlen(text), &options);
+  assert_non_null(p.g);
+  PassOptions passes = {.target = p.target, .max_batch = batch, .force_engine = engine};
+  assert_true(passes_run(p.g, &passes, NULL));
+  return p;
+}
+
+static Node *node_of(Plan *p, Op op) {
+  for (NodeId n = 0; n < p->g->node_count; n++)
+    if (p->g->nodes[n].op == op) return &p->g->nodes[n];
+  fail_msg("the plan has no %s", op_info[op].name);
+  return NULL;
+}
+
+static char *said(Plan *p) {
+  static char text[4096];
+  memset(text, 0, sizeof text);
+  FILE *out = fmemopen(text, sizeof text - 1, "w");
+  assert_non_null(out);
+  diag_flush(p->context, out);
+  fclose(out);
+  return text;
+}
+
+/* The plan is refused in these words, and not as an internal error. */
+static void refused(Plan *p, const char *words) {
+  Module module;
+  assert_false(backend_emit(p->g, p->target, &module));
+  const char *text = said(p);
+  if (!strstr(text, words) || strstr(text, "internal")) fail_msg("'%s' is not in: %s", words, text);
+  context_free(p->context);
+}
+
+static void good_plans_pass(void **state) {
+  (void)state;
+  for (int e = 0; e < ENGINE_COUNT; e++) {
+    if (e == ENGINE_ROW || e == ENGINE_VIEW) continue;
+    Plan p = plan(source, (Engine)e, 4);
+    Module module;
+    assert_true(backend_emit(p.g, p.target, &module));
+    assert_int_equal(diag_error_count(p.context), 0);
+    context_free(p.context);
+  }
+}
+
+/* Tiles: each edit makes one that the engine's code cannot compute. */
+static void bad_tiles(void **state) {
+  (void)state;
+  static const Tile tiles[] = {{16, 32, 8, 1, 1, 3, 1},  {16, 32, 8, 1, 1, 2, 2},  {16, 32, 12, 1, 1, 2, 1},
+                               {48, 32, 8, 1, 1, 2, 1},  {16, 96, 8, 1, 1, 2, 1},  {24, 32, 8, 1, 1, 2, 1},
+                               {16, 32, 64, 1, 1, 2, 1}, {16, 256, 8, 1, 1, 2, 1}, {17, 32, 8, 1, 1, 2, 1},
+                               {16, 32, 24, 1, 1, 2, 1}, {16, 4, 8, 1, 1, 2, 1}};
+  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+    Plan p = plan(source, ENGINE_MMA_B1, 4);
+    Node *node = node_of(&p, OP_CONV2D);
+    const Tile *t = &tiles[i];
+    node->tile = *t;
+    node->launch =
+        (Launch){36, t->m, (16u + t->n - 1) / t->n, 32u * t->warps_m * t->warps_n, tile_shared_bytes(t, node->engine)};
+    refused(&p, "E0702");
+  }
+  Plan p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_CONV2D)->tile = (Tile){0};
+  refused(&p, "it has no tile");
+}
+
+static void bad_launches(void **state) {
+  (void)state;
+  for (int field = 0; field < 5; field++) {
+    Plan p = plan(source, ENGINE_MMA_S8, 4);
+    Launch *l = &node_of(&p, OP_CONV2D)->launch;
+    uint32_t *fields[] = {&l->x_mul, &l->x_div, &l->y, &l->threads, &l->shared_bytes};
+    ++*fields[field];
+    refused(&p, "layer 'conv' does not serve: its kernel needs another launch");
+  }
+  Plan p = plan(source, ENGINE_DIRECT, 4);
+  node_of(&p, OP_MAXPOOL)->launch.threads = 2048;
+  refused(&p, "layer 'top' does not serve: its launch has 2048 threads");
+  p = plan(source, ENGINE_DIRECT, 4);
+  node_of(&p, OP_ARGMAX)->launch.x_div = 0;
+  refused(&p, "another launch");
+}
+
+static void bad_engines(void **state) {
+  (void)state;
+  Plan p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_MAXPOOL)->engine = ENGINE_MMA_B1;
+  refused(&p, "tensor cores compute linear");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_MAXPOOL)->engine = ENGINE_ROW;
+  refused(&p, "the row engine computes argmax and softmax");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_ARGMAX)->engine = ENGINE_DIRECT;
+  refused(&p, "the direct engine has no form of argmax");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_MAXPOOL)->engine = ENGINE_VIEW;
+  refused(&p, "a view is a reshape");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_CONV2D)->engine = ENGINE_NONE;
+  refused(&p, "it has no engine");
+  p = plan(source, ENGINE_WGMMA_B1, 4);
+  p.target = target_find("sm_80");
+  refused(&p, "sm_80 has no m64k256_b1");
+}
+
+static void bad_layouts_and_places(void **state) {
+  (void)state;
+  Plan p = plan(source, ENGINE_MMA_B1, 4);
+  Node *conv = node_of(&p, OP_CONV2D);
+  graph_type(p.g, conv->inputs[0])->layout = layout_bytes(graph_type(p.g, conv->inputs[0]), 4);
+  refused(&p, "its input must lie in bit planes");
+  p = plan(source, ENGINE_MMA_S8, 4);
+  graph_type(p.g, node_of(&p, OP_CONV2D)->result)->layout = (Layout){0};
+  refused(&p, "'conv' has no layout");
+  p = plan(source, ENGINE_MMA_S8, 4);
+  graph_value(p.g, node_of(&p, OP_CONV2D)->result)->arena_offset += 64;
+  refused(&p, "its result has no place in the arena");
+  p = plan(source, ENGINE_MMA_S8, 4);
+  graph_type(p.g, p.g->inputs[0])->layout.pitch = 16;
+  refused(&p, "a network input is not dense");
+  p = plan(source, ENGINE_MMA_S8, 4);
+  p.g->max_batch = 0;
+  refused(&p, "it has no largest batch");
+}
+
+/* Indices past 32 bits are errors of the network and its batch, not wrong results. */
+static void limits(void **state) {
+  (void)state;
+  Plan p = plan("network n { input x : f32[1024, 1024, 64] output y = relu(x) }", ENGINE_NONE, 64);
+  refused(&p, "E0701]: layer 'y' passes a limit of the kernels: threads in a batch");
+  p = plan("network n { input x : u1[2048, 2048, 1] output y = upsample(x, 1) | relu }", ENGINE_NONE, 1024);
+  refused(&p, "pixels in a batch");
+  p = plan(
+      "network n { input x : u2[3, 3, 4] y = conv2d(x, 4, kernel=3, stride=[999999999, 1], pad=[2000000000, 1], w=i2)\n"
+      "output z = y | relu }",
+      ENGINE_NONE, 1);
+  refused(&p, "rows with padding");
+}
+
+static bool emits(const char *text) {
+  Plan p = plan(text, ENGINE_NONE, 1);
+  Module module;
+  bool good = backend_emit(p.g, p.target, &module);
+  if (!good) fputs(said(&p), stderr);
+  context_free(p.context);
+  return good;
+}
+
+/* A dequantize that heads a layer of 16 steps makes 17. */
+static void many_steps(void **state) {
+  (void)state;
+  char text[1024] = "network n { input x : u5[4] output y = x";
+  for (int i = 0; i < 20; i++) strcat(text, i % 2 ? " | sign" : " | leaky_relu(alpha=1/2)");
+  assert_true(emits(strcat(text, " | quantize(i8) }")));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(good_plans_pass),
+      cmocka_unit_test(bad_tiles),
+      cmocka_unit_test(bad_launches),
+      cmocka_unit_test(bad_engines),
+      cmocka_unit_test(bad_layouts_and_places),
+      cmocka_unit_test(limits),
+      cmocka_unit_test(many_steps),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
