@@ -206,7 +206,7 @@ static void run_group(Warp *w, Group g, uint64_t *budget) {
       pc = in->target;
       continue;
     }
-    save_group(w, mask, pc + 1);
+    save_group(w, in->kind == INST_BRANCH ? mask & ~active : mask, pc + 1);
     if (in->kind == INST_BRANCH)
       save_group(w, active, in->target);
     else if (active)

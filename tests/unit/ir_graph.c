@@ -267,6 +267,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_uses_and_definitions, setup, teardown),
       cmocka_unit_test_setup_teardown(test_insert_in_the_middle, setup, teardown),
       cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_names_of_many, setup, teardown),
       cmocka_unit_test_setup_teardown(test_steps_follow_the_type, setup, teardown),
       cmocka_unit_test_setup_teardown(test_verifier_sees, setup, teardown),
       cmocka_unit_test_setup_teardown(test_elements_must_fit, setup, teardown),

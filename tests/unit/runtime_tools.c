@@ -158,6 +158,8 @@ static void test_run_bad_input(void **state) {
   expect(1, "input 0 is given twice", "apnn-run net.cubin -i x.npy -i x=x.npy -o y.npy");
   expect(1, "no output named z", "apnn-run net.cubin -i x.npy -o z=y.npy");
   expect(1, "label 0 is 6, output y has classes 0 to 5", "apnn-run net.cubin -i x.npy --labels bad_label.npy");
+  expect(1, "label 0 is 6", "apnn-run net.cubin -i x.npy -o unwritten.npy --labels bad_label.npy");
+  expect(1, "unwritten.npy: No such file", "apnn-run net.cubin -i unwritten.npy -o y.npy");
   expect(1, "expected integers of shape [13]", "apnn-run net.cubin -i x.npy --labels few_labels.npy");
   expect(1, "/nowhere/y.npy: No such file", "apnn-run net.cubin -i x.npy -o /nowhere/y.npy");
   expect(1, "there is no cuda:7", "apnn-run net.cubin -i x.npy -o y.npy --device cuda:7");
