@@ -1,7 +1,7 @@
 /* What kernels take for granted of a planned graph, checked before any of them is emitted: every layer has an engine
  * that computes it, layouts, memory and the launch that its kernel expects, and every index stays within 32 bits.
  *
- * The passes give such plans, but a graph can also be read as text at any stage, so a plan may be anybody's. Shapes of
+ * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes of
  * tiles are checked in kernel_mma.c, which knows what it can compute.
  */
 #include "emit.h"

@@ -60,7 +60,8 @@ static void run_input(Lower *l, const Place *place, const Statement *s) {
   scope_bind(l->context, place->scope, s->names.items[0], item);
 }
 
-/* The name of an output is the name of its value. Inputs, constants and values that are outputs already are copied. */
+/* The name of an output is the name of its value. Inputs, constants and values that are outputs already are copied; the
+ * copy of input x is x.output. */
 static void add_output(Lower *l, Name name, ValueId value) {
   Graph *g = l->graph;
   ValueId holder = graph_find(g, name.text);
@@ -70,8 +71,10 @@ static void add_output(Lower *l, Name name, ValueId value) {
     if (copy.kind == ITEM_NONE) return;
     value = copy.value;
   }
-  if (holder != NO_VALUE && holder != value) graph_rename(g, holder, arena_printf(l->context, "%s.value", name.text));
-  graph_rename(g, value, name.text);
+  bool names_input = holder != NO_VALUE && graph_value(g, holder)->kind == VALUE_INPUT;
+  if (holder != NO_VALUE && holder != value && !names_input)
+    graph_rename(g, holder, arena_printf(l->context, "%s.value", name.text));
+  graph_rename(g, value, names_input ? arena_printf(l->context, "%s.output", name.text) : name.text);
   graph_add_output(g, value);
 }
 

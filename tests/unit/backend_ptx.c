@@ -51,6 +51,17 @@ static void powers_of_two_shift(void **state) {
   assert_string_equal(p.body.data, "\tshl.b32 %r1, %r0, 3;\n\tshr.u32 %r2, %r0, 4;\n\tand.b32 %r3, %r0, 31;\n");
 }
 
+/* Offsets in instructions have 32 bits; one past them is added before. */
+static void far_offsets(void **state) {
+  Ptx p;
+  ptx_begin(&p, *state);
+  PtxValue base = ptx_new(&p, CLASS_B64);
+  ptx_load(&p, "global.b32", CLASS_B32, base, INT32_MAX);
+  ptx_load(&p, "global.b32", CLASS_B32, base, INT64_C(1) << 31);
+  assert_string_equal(p.body.data, "\tld.global.b32 %r0, [%d0+2147483647];\n"
+                                   "\tadd.s64 %d1, %d0, 2147483648;\n\tld.global.b32 %r1, [%d1];\n");
+}
+
 static void kernel_text(void **state) {
   Ptx p;
   Text module = {.context = *state};
@@ -102,6 +113,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(immediates_fold, setup, teardown),
       cmocka_unit_test_setup_teardown(neutral_elements_vanish, setup, teardown),
       cmocka_unit_test_setup_teardown(powers_of_two_shift, setup, teardown),
+      cmocka_unit_test_setup_teardown(far_offsets, setup, teardown),
       cmocka_unit_test_setup_teardown(kernel_text, setup, teardown),
       cmocka_unit_test_setup_teardown(misuse_is_reported, setup, teardown),
   };

@@ -78,6 +78,10 @@ REFERENCE(r_shf_l_wrap, (((uint64_t)B32 << 32 | A32) << (C32 & 31)) >> 32)
 REFERENCE(r_shf_r_wrap, ((uint64_t)B32 << 32 | A32) >> (C32 & 31))
 REFERENCE(r_shf_l_clamp, C32 >= 32 ? A32 : (((uint64_t)B32 << 32 | A32) << C32) >> 32)
 REFERENCE(r_shf_r_clamp, C32 >= 32 ? B32 : ((uint64_t)B32 << 32 | A32) >> C32)
+REFERENCE(r_mul24, (A32 & 0xffffff) * (B32 & 0xffffff))
+REFERENCE(r_wide_u16, (uint32_t)HA *HB)
+REFERENCE(r_wide_s16, HSA *HSB)
+REFERENCE(r_madwide_s16, (uint32_t)(HSA *HSB) + C32)
 REFERENCE(r_immediate, A32 + 0xfffffff0u)
 REFERENCE(r_selp, c & 1 ? A32 : B32)
 REFERENCE(r_slct, SC >= 0 ? A32 : B32)
@@ -133,6 +137,8 @@ REFERENCE(r_brev, reversed(A32, 32))
 REFERENCE(r_bfind_u, A32 ? 31 - zeros_above(A32, 32) : UINT32_MAX)
 REFERENCE(r_bfind_s, (SA < 0 ? ~A32 : A32) ? 31 - zeros_above(SA < 0 ? ~A32 : A32, 32) : UINT32_MAX)
 REFERENCE(r_bfind_shift, A32 ? zeros_above(A32, 32) : UINT32_MAX)
+REFERENCE(r_bfind_shift_s, (SA < 0 ? ~A32 : A32) ? zeros_above(SA < 0 ? ~A32 : A32, 32) : UINT32_MAX)
+REFERENCE(r_bfind_s64, (LA < 0 ? ~a : a) ? 63 - zeros_above(LA < 0 ? ~a : a, 64) : UINT32_MAX)
 REFERENCE(r_popc64, count_bits(a))
 REFERENCE(r_clz64, zeros_above(a, 64))
 REFERENCE(r_bfind64, a ? 63 - zeros_above(a, 64) : UINT32_MAX)
@@ -235,6 +241,12 @@ static const Case cases32[] = {
     {"dp2a.hi.u32.u32 %rd, %ra, %rb, %rc;", r_dp2a_hi_uu},
     {"dp2a.lo.s32.u32 %rd, %ra, %rb, %rc;", r_dp2a_lo_su},
     {"selp.b32 %rd, %ra, %rb, %p;", r_selp},
+    {"mul24.lo.u32 %rd, %ra, %rb;", r_mul24},
+    {"bfind.shiftamt.s32 %rd, %ra;", r_bfind_shift_s},
+    {"bfind.s64 %rd, %a;", r_bfind_s64},
+    {"mul.wide.u16 %rd, %ha, %hb;", r_wide_u16},
+    {"mul.wide.s16 %rd, %ha, %hb;", r_wide_s16},
+    {"mad.wide.s16 %rd, %ha, %hb, %rc;", r_madwide_s16},
     {"slct.u32.s32 %rd, %ra, %rb, %rc;", r_slct},
 };
 
@@ -280,6 +292,12 @@ REFERENCE(r_sub128_high, ((((U128)c << 64) | a) - (((U128)a << 64) | b)) >> 64)
 REFERENCE(r_add64_parts, a + b)
 REFERENCE(r_sub64_parts, a - b)
 REFERENCE(r_sign_32, (int64_t)SA)
+REFERENCE(r_mad_parts, (uint64_t)A32 *B32 + C32 + ((uint64_t)7 << 32))
+static uint64_t carry_chain(uint32_t a, uint32_t b, uint32_t c) {
+  uint64_t low = (uint64_t)a + b, high = (uint64_t)b + c + (low >> 32);
+  return (uint64_t)(uint32_t)high << 32 | (uint32_t)((uint32_t)low + (uint32_t)(high >> 32));
+}
+REFERENCE(r_chain, carry_chain(A32, B32, C32))
 
 static const Case cases64[] = {
     {"add.s64 %d, %a, %b;", r_add64},
@@ -323,6 +341,11 @@ static const Case cases64[] = {
      "subc.u32 %h, %h, %n;\nmov.b64 %d, {%l, %h}; }",
      r_sub64_parts},
     {"cvt.s64.s32 %d, %ra;", r_sign_32},
+    {"{ .reg .b32 %l, %h;\nmad.lo.cc.u32 %l, %ra, %rb, %rc;\nmadc.hi.u32 %h, %ra, %rb, 7;\nmov.b64 %d, {%l, %h}; }",
+     r_mad_parts},
+    {"{ .reg .b32 %l, %h, %m;\nadd.cc.u32 %l, %ra, %rb;\naddc.cc.u32 %h, %rb, %rc;\naddc.u32 %m, 0, 0;\n"
+     "add.u32 %l, %l, %m;\nmov.b64 %d, {%l, %h}; }",
+     r_chain},
 };
 
 /* ---- 16 bits ---- */

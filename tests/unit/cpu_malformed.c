@@ -25,6 +25,26 @@ static const char sample[] =
     "    atom.global.add.u32 %q, [%rd1], %q;\n  }\n  cvt.u16.u32 %h0, %r15;\n  st.global.u16 [%rd3+2], %h0;\n"
     "  st.shared.u32 [dyn+4], %r15;\n  @!%p0 ret;\n  exit;\n}\n";
 
+/* The same for what sm_90a adds. */
+static const char hopper[] =
+    ".version 8.4\n.target sm_90a\n.address_size 64\n"
+    ".visible .entry k(.param .u64 pa, .param .align 64 .b8 map[128])\n{\n"
+    "  .reg .b64 %rd<8>;\n  .reg .b32 %r<16>;\n  .reg .pred %p<3>;\n  .shared .align 1024 .b8 sm[8192];\n"
+    "  .shared .align 8 .b64 bar[2];\n"
+    "  ld.param.u64 %rd1, [pa];\n  mov.u32 %r1, %tid.x;\n  setp.eq.u32 %p0, %r1, 0;\n"
+    "  @%p0 mbarrier.init.shared.b64 [bar], 64;\n  fence.proxy.async;\n  bar.sync 0;\n"
+    "  @%p0 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 1024;\n"
+    "  @%p0 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [sm], [%rd1], 1024, [bar];\n"
+    "  mbarrier.arrive.shared.b64 %rd2, [bar];\nW:\n  mbarrier.try_wait.shared.b64 %p1, [bar], %rd2;\n  @!%p1 bra W;\n"
+    "  mov.b64 %rd3, map;\n  cvta.param.u64 %rd3, %rd3;\n"
+    "  @%p2 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [sm], [%rd3, {%r1, %r1}], "
+    "[bar+8];\n"
+    "  mov.u64 %rd4, 0x4000004000010000;\n  wgmma.fence.sync.aligned;\n"
+    "  wgmma.mma_async.sync.aligned.m64n8k256.s32.b1.b1.and.popc {%r4, %r5, %r6, %r7}, %rd4, %rd4, %p0;\n"
+    "  wgmma.commit_group.sync.aligned;\n  wgmma.wait_group.sync.aligned 0;\n  add.u32 %r8, %r4, %r7;\n"
+    "  barrier.cluster.arrive.aligned;\n  barrier.cluster.wait.aligned;\n  elect.sync %r9|%p1, -1;\n"
+    "  @%p1 cp.async.bulk.global.shared::cta.bulk_group [%rd1], [sm], 16;\n  ret;\n}\n";
+
 /* Loads, and launches every entry named k; both may fail. */
 static void try_text(const char *text) {
   CUmodule module;
@@ -53,16 +73,23 @@ static void test_sample_is_right(void **state) {
   (void)state;
   CUmodule module = device_module(sample);
   CHECK_CU(cu.cuModuleUnload(module));
+  module = device_module(hopper);
+  CHECK_CU(cu.cuModuleUnload(module));
 }
 
-static void test_truncated(void **state) {
-  char text[sizeof sample];
-  (void)state;
-  for (size_t n = 0; n < sizeof sample; n++) {
-    memcpy(text, sample, n);
+static void check_truncated(const char *whole) {
+  char text[sizeof sample + sizeof hopper];
+  for (size_t n = 0; n <= strlen(whole); n++) {
+    memcpy(text, whole, n);
     text[n] = 0;
     try_text(text);
   }
+}
+
+static void test_truncated(void **state) {
+  (void)state;
+  check_truncated(sample);
+  check_truncated(hopper);
 }
 
 static size_t below(size_t n) {
@@ -100,11 +127,11 @@ static void mutate(char *text, size_t room) {
 }
 
 static void test_mutations(void **state) {
-  char text[2 * sizeof sample];
+  char text[2 * (sizeof sample + sizeof hopper)];
   (void)state;
   random_state = 20240229;
   for (int i = 0; i < 20000; i++) {
-    strcpy(text, sample);
+    strcpy(text, i % 2 ? sample : hopper);
     for (size_t n = 1 + below(4); n; n--) mutate(text, sizeof text);
     try_text(text);
   }
