@@ -1,4 +1,4 @@
-/* Tensor-core layers, first part of three: chunks of input pixels and of weights on their way to shared memory.
+/* Tensor-core layers, the copies: chunks of input pixels and of weights on their way to shared memory.
  *
  * A chunk is tile.k words of the reduction, which runs over (tap, channel word) of one plane. Which input pixel a word
  * belongs to is worked out where it is copied, so no im2col stands in memory. Words of pixels outside the image and

@@ -1,4 +1,4 @@
-/* Tensor-core layers, last part of three: from accumulators to the stored result.
+/* Tensor-core layers, the end: from accumulators to the stored result.
  *
  * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8. They become
  * exact sums of level products (weights.h), go through the epilogue and are stored. Results in bit planes are packed

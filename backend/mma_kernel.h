@@ -1,4 +1,4 @@
-/* A tensor-core layer's kernel under construction: what kernel_mma.c, mma_copy.c and mma_finish.c share. The picture of
+/* A tensor-core layer's kernel under construction: what kernel_mma.c and the mma_*.c files share. The picture of
  * the whole stands in README.md.
  *
  * Each function emits code where it is called; PtxValues of this struct are registers of the kernel, ints are known
