@@ -89,6 +89,7 @@ bool block_prepare(Block *block, Launch *launch) {
   if (layout.total > block->storage_bytes) {
     void *fresh;
     if (posix_memalign(&fresh, 256, layout.total)) return false;
+    memset(fresh, 0, layout.total); /* registers of lanes that never run are computed with, and then dropped */
     free(block->storage);
     block->storage = fresh;
     block->storage_bytes = layout.total;
