@@ -43,7 +43,8 @@ sanitized() {
   local tool
   "$bin/apnnc" "$root/examples/digits/digits.apnn" -o "$work/digits.ptx" --batch 8 || return 1
   for tool in memcheck racecheck initcheck synccheck; do
-    compute-sanitizer --tool "$tool" --error-exitcode 9 "$bin/apnn-bench" "$work/digits.ptx" --batch 3,8 \
+    # the runtime asks the driver whether a pointer is the host's, and a "no" of the driver is no error of ours
+    compute-sanitizer --tool "$tool" $([ "$tool" != memcheck ] || echo --report-api-errors no) --error-exitcode 9 "$bin/apnn-bench" "$work/digits.ptx" --batch 3,8 \
       --device "$device" || return 1
   done
 }
