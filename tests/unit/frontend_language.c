@@ -120,7 +120,8 @@ static void test_output_of_input(void **state) {
   Graph *g = load_good(context, "network n {\n  input x : u4[4]\n  output y = x\n  output x\n}\n");
   assert_int_equal(g->node_count, 2);
   assert_string_equal(graph_value(g, g->outputs[0])->name, "y");
-  assert_string_equal(graph_value(g, g->outputs[1])->name, "x");
+  assert_string_equal(graph_value(g, g->outputs[1])->name, "x.output");
+  assert_string_equal(graph_value(g, g->inputs[0])->name, "x");
   assert_int_equal(g->nodes[0].op, OP_COPY);
 }
 
