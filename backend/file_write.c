@@ -41,8 +41,8 @@ static bool write_in_place(Context *c, const char *path, const void *data, size_
   return true;
 }
 
-/* Creates a new file in the folder of `path`; its name comes back in `name`. It is short, as `path` with a suffix might be
- * longer than a name may be. */
+/* Creates a new file in the folder of `path`; its name comes back in `name`. It is short, as `path` with a suffix might
+ * be longer than a name may be. */
 static int create_beside(Context *c, const char *path, char **name) {
   const char *slash = strrchr(path, '/');
   const char *folder = slash ? arena_strndup(c, path, (size_t)(slash - path) + 1) : "";

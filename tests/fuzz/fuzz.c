@@ -81,11 +81,8 @@ static void work(void *user, uint32_t index, CheckResult *result) {
 /* Runs blocks in child processes; results of each. */
 static bool run_blocks(Run *run, Workers *w, uint32_t block, uint32_t seconds) {
   run->block = block;
-  *w = (Workers){.work = work,
-                 .user = run,
-                 .count = (run->count + block - 1) / block,
-                 .processes = run->jobs,
-                 .seconds = seconds};
+  *w = (Workers){
+      .work = work, .user = run, .count = (run->count + block - 1) / block, .processes = run->jobs, .seconds = seconds};
   return workers_run(w);
 }
 
@@ -104,8 +101,7 @@ static void print_block(const Run *whole, uint32_t block) {
     printf("FAILED %s: %s %s\nagain: fuzz %s --seed %llu --from %u --count 1\n", run.target->name, r->stage, r->words,
            run.target->name, (unsigned long long)run.seed, run.from + i);
   }
-  if (!found)
-    printf("FAILED %s: inputs %u to %u together\n", run.target->name, run.from, run.from + run.count - 1);
+  if (!found) printf("FAILED %s: inputs %u to %u together\n", run.target->name, run.from, run.from + run.count - 1);
   workers_free(&w);
 }
 
@@ -166,8 +162,10 @@ int main(int argument_count, char **arguments) {
   const char *save = NULL;
   for (arguments += argument_count > 0; *arguments; arguments++) {
     int target = find_target(*arguments);
-    if (target >= 0) chosen[target] = any = true;
-    else if (strcmp(*arguments, "--save") == 0 && arguments[1]) save = *++arguments;
+    if (target >= 0)
+      chosen[target] = any = true;
+    else if (strcmp(*arguments, "--save") == 0 && arguments[1])
+      save = *++arguments;
     else if (!number_option(&arguments, "--seed", &seed) && !number_option(&arguments, "--from", &from) &&
              !number_option(&arguments, "--count", &count) && !number_option(&arguments, "--jobs", &jobs))
       return fprintf(stderr, "usage: fuzz [NAME...] [--seed S] [--from I] [--count N] [--jobs J] [--save FILE]\n"), 2;
@@ -175,11 +173,13 @@ int main(int argument_count, char **arguments) {
   uint32_t passed = 0, failed = 0;
   for (int i = 0; i < TARGET_COUNT; i++) {
     if (any && !chosen[i]) continue;
-    Run run = {.target = &targets[i], .seed = seed, .from = (uint32_t)from, .count = (uint32_t)count,
-               .jobs = (uint32_t)jobs};
+    Run run = {
+        .target = &targets[i], .seed = seed, .from = (uint32_t)from, .count = (uint32_t)count, .jobs = (uint32_t)jobs};
     if (save) return save_input(&run, save);
-    if (run_target(&run)) failed++;
-    else passed++;
+    if (run_target(&run))
+      failed++;
+    else
+      passed++;
   }
   printf("%u passed, %u failed\n", passed, failed);
   return failed > 0;

@@ -65,7 +65,9 @@ static const char *read_with(bool (*body)(void *user), const uint8_t *data, size
   return reading.wrong ? reading.wrong : left;
 }
 
-const char *fuzz_read_language(const uint8_t *data, size_t size) { return read_with(load, data, size); }
+const char *fuzz_read_language(const uint8_t *data, size_t size) {
+  return read_with(load, data, size);
+}
 
 /* --- the IR's text form --- */
 
@@ -105,9 +107,13 @@ static bool parse(void *user) {
   if (!graph_verify(g)) return true;
   const char *printed = graph_print_string(g, PRINT_FULL);
   Graph *again = graph_parse(r->context, "again.ir", printed, NULL);
-  if (!again) r->wrong = "what was printed does not read back";
-  else if (strcmp(printed, graph_print_string(again, PRINT_FULL)) != 0) r->wrong = "it prints otherwise the second time";
+  if (!again)
+    r->wrong = "what was printed does not read back";
+  else if (strcmp(printed, graph_print_string(again, PRINT_FULL)) != 0)
+    r->wrong = "it prints otherwise the second time";
   return true;
 }
 
-const char *fuzz_read_ir(const uint8_t *data, size_t size) { return read_with(parse, data, size); }
+const char *fuzz_read_ir(const uint8_t *data, size_t size) {
+  return read_with(parse, data, size);
+}

@@ -109,8 +109,10 @@ static size_t put_local(uint8_t *out, ZipMember *m, const uint8_t *npy, size_t s
   m->crc = (uint32_t)crc32(0, npy, (uInt)size);
   m->size = m->packed = (uint32_t)size;
   m->offset = offset;
-  if (m->method == 8) m->packed = (uint32_t)deflate_raw(npy, size, packed, sizeof packed);
-  else memcpy(packed, npy, size);
+  if (m->method == 8)
+    m->packed = (uint32_t)deflate_raw(npy, size, packed, sizeof packed);
+  else
+    memcpy(packed, npy, size);
   size_t n = put(out, 0x04034b50, 4);
   n += put_member(out + n, m);
   memcpy(out + n, m->name, strlen(m->name));

@@ -37,8 +37,11 @@ static bool compile(void *user) {
 
 static bool prepare(Corpus *corpus, bool want_ptx, uint64_t networks) {
   for (uint64_t seed = 1; seed <= networks; seed++) {
-    Compiling k = {.context = context_new(NULL), .corpus = corpus, .text = generate_network(seed),
-                   .want_ptx = want_ptx, .target = target_find(seed % 2 ? "sm_90a" : "sm_80")};
+    Compiling k = {.context = context_new(NULL),
+                   .corpus = corpus,
+                   .text = generate_network(seed),
+                   .want_ptx = want_ptx,
+                   .target = target_find(seed % 2 ? "sm_90a" : "sm_80")};
     context_try(k.context, compile, &k);
     diag_flush(k.context, stderr);
     context_free(k.context);
@@ -48,8 +51,12 @@ static bool prepare(Corpus *corpus, bool want_ptx, uint64_t networks) {
   return corpus->count > 0;
 }
 
-bool fuzz_prepare_file(Corpus *corpus) { return prepare(corpus, false, 3); }
-bool fuzz_prepare_ptx(Corpus *corpus) { return prepare(corpus, true, 8); }
+bool fuzz_prepare_file(Corpus *corpus) {
+  return prepare(corpus, false, 3);
+}
+bool fuzz_prepare_ptx(Corpus *corpus) {
+  return prepare(corpus, true, 8);
+}
 
 /* --- compiled networks --- */
 

@@ -13,7 +13,9 @@ Bytes bytes_copy(const void *data, size_t size) {
   return b;
 }
 
-static size_t random_place(RandomSource *r, size_t size) { return size == 0 ? 0 : random_bits(r) % size; }
+static size_t random_place(RandomSource *r, size_t size) {
+  return size == 0 ? 0 : random_bits(r) % size;
+}
 
 /* Replaces `removed` bytes at `at`. */
 static void splice(Bytes *b, size_t at, size_t removed, const void *piece, size_t length) {
@@ -34,7 +36,8 @@ static void flip_bit(Bytes *b, const Bytes *other, RandomSource *r) {
 }
 
 static void set_byte(Bytes *b, const Bytes *other, RandomSource *r) {
-  static const uint8_t telling[] = {0, 1, 0x7f, 0x80, 0xff, ' ', '\n', '"', '(', ')', '[', ']', '{', '}', ',', '=', '-', '0'};
+  static const uint8_t telling[] = {0,   1,   0x7f, 0x80, 0xff, ' ', '\n', '"', '(',
+                                    ')', '[', ']',  '{',  '}',  ',', '=',  '-', '0'};
   (void)other;
   if (b->size > 0) b->data[random_place(r, b->size)] = RANDOM_OF(r, telling);
 }
@@ -74,9 +77,27 @@ static void set_number(Bytes *b, const Bytes *other, RandomSource *r) {
 
 /* A number written in digits becomes another. */
 static void set_digits(Bytes *b, const Bytes *other, RandomSource *r) {
-  static const char *const telling[] = {"0", "1", "-1", "2", "7", "8", "9", "33", "255", "256", "65536", "2147483647",
-                                        "2147483648", "4294967296", "9223372036854775807", "99999999999999999999", "1e38",
-                                        "1e-45", "0.5", "1e999", "0x"};
+  static const char *const telling[] = {"0",
+                                        "1",
+                                        "-1",
+                                        "2",
+                                        "7",
+                                        "8",
+                                        "9",
+                                        "33",
+                                        "255",
+                                        "256",
+                                        "65536",
+                                        "2147483647",
+                                        "2147483648",
+                                        "4294967296",
+                                        "9223372036854775807",
+                                        "99999999999999999999",
+                                        "1e38",
+                                        "1e-45",
+                                        "0.5",
+                                        "1e999",
+                                        "0x"};
   (void)other;
   size_t at = random_place(r, b->size), length = 0;
   while (at < b->size && !isdigit(b->data[at])) at++;

@@ -19,8 +19,10 @@ int main(void) {
   ApnnStatus status = apnn_load_memory(digits_data, digits_size, "cpu", &network, error, sizeof error);
   if (status == APNN_OK) status = apnn_session_new(network, NULL, &session, error, sizeof error);
   if (status == APNN_OK) status = apnn_run(session, DIGITS_MAX_BATCH, inputs, outputs);
-  if (session && status != APNN_OK) fprintf(stderr, "%s\n", apnn_session_error(session));
-  else if (status != APNN_OK) fprintf(stderr, "%s\n", error);
+  if (session && status != APNN_OK)
+    fprintf(stderr, "%s\n", apnn_session_error(session));
+  else if (status != APNN_OK)
+    fprintf(stderr, "%s\n", error);
   apnn_session_free(session);
   apnn_network_free(network);
   return status != APNN_OK || memcmp(logits[0], logits[1], sizeof logits[0]) != 0;

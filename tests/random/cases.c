@@ -6,8 +6,8 @@
 enum { UNWRITTEN = 0xcd };
 
 static float random_float(RandomSource *r, Pattern pattern) {
-  static const float edges[] = {0.0f, -0.0f, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, FLT_MIN, FLT_TRUE_MIN, 1.0f, -1.0f,
-                                0.5f, -0.5f, 1.5f, 2.5f, 127.5f, 1e-30f, 16777217.0f};
+  static const float edges[] = {0.0f,  -0.0f, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, FLT_MIN, FLT_TRUE_MIN, 1.0f,
+                                -1.0f, 0.5f,  -0.5f,    1.5f,      2.5f,    127.5f,   1e-30f,  16777217.0f};
   if (pattern == PATTERN_LEAST) return -FLT_MAX;
   if (pattern == PATTERN_GREATEST) return FLT_MAX;
   if (pattern == PATTERN_EDGES && random_chance(r, 50)) return RANDOM_OF(r, edges);
@@ -23,9 +23,12 @@ static int32_t random_integer(RandomSource *r, Pattern pattern, int32_t least, i
 
 static void fill(const Type *t, size_t elements, Pattern pattern, RandomSource *r, void *out) {
   for (size_t i = 0; i < elements; i++) {
-    if (t->kind == ELEM_F32) ((float *)out)[i] = random_float(r, pattern);
-    else if (t->kind == ELEM_I32) ((int32_t *)out)[i] = random_integer(r, pattern, -1000, 1000);
-    else ((uint8_t *)out)[i] = (uint8_t)random_integer(r, pattern, type_q_min(t), type_q_max(t));
+    if (t->kind == ELEM_F32)
+      ((float *)out)[i] = random_float(r, pattern);
+    else if (t->kind == ELEM_I32)
+      ((int32_t *)out)[i] = random_integer(r, pattern, -1000, 1000);
+    else
+      ((uint8_t *)out)[i] = (uint8_t)random_integer(r, pattern, type_q_min(t), type_q_max(t));
   }
 }
 
@@ -58,7 +61,8 @@ static const char *element_words(Context *c, const Type *t, const void *data, si
     return arena_printf(c, "%a (%08x)", (double)((const float *)data)[index], bits);
   }
   if (t->kind == ELEM_I32) return arena_printf(c, "%d", ((const int32_t *)data)[index]);
-  return arena_printf(c, "q = %d", t->kind == ELEM_UINT ? ((const uint8_t *)data)[index] : ((const int8_t *)data)[index]);
+  return arena_printf(c, "q = %d",
+                      t->kind == ELEM_UINT ? ((const uint8_t *)data)[index] : ((const int8_t *)data)[index]);
 }
 
 static const char *output_difference(const Graph *g, uint32_t output, uint32_t batch, const void *expected,
@@ -72,10 +76,10 @@ static const char *output_difference(const Graph *g, uint32_t output, uint32_t b
     count++;
   }
   if (count == 0) return NULL;
-  return arena_printf(g->context, "output %u (%s): %zu of %zu elements differ; image %zu, element %zu: expected %s, got %s",
-                      output, v->name, count, batch * elements, first / elements, first % elements,
-                      element_words(g->context, &v->type, expected, first),
-                      element_words(g->context, &v->type, seen, first));
+  return arena_printf(
+      g->context, "output %u (%s): %zu of %zu elements differ; image %zu, element %zu: expected %s, got %s", output,
+      v->name, count, batch * elements, first / elements, first % elements,
+      element_words(g->context, &v->type, expected, first), element_words(g->context, &v->type, seen, first));
 }
 
 const char *case_difference(const Graph *g, const Case *the_case, void *const *outputs) {

@@ -25,7 +25,7 @@ typedef struct Check {
 } Check;
 
 CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
-  static const Engine engines[] = {ENGINE_NONE, ENGINE_NONE, ENGINE_MMA_B1, ENGINE_MMA_S8,
+  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1, ENGINE_MMA_S8,
                                    ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
   RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
   uint32_t target_count = 0;
@@ -176,7 +176,8 @@ void check_network(const char *text, const CheckOptions *options, CheckResult *r
   *result = (CheckResult){.verdict = VERDICT_NONE};
   Check k = {.context = context_new(NULL), .text = text, .options = options, .result = result};
   bool good = k.context && context_try(k.context, check, &k);
-  if (good) result->verdict = VERDICT_SAME;
+  if (good)
+    result->verdict = VERDICT_SAME;
   else if (result->verdict == VERDICT_NONE) {
     result->verdict = VERDICT_FAILED;
     snprintf(result->stage, sizeof result->stage, "memory");

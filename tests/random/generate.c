@@ -1,8 +1,8 @@
 /* Writes a random network, statement by statement.
  *
- * The generator knows the kind and shape of every value, so that each statement follows the rules of the language; what it
- * cannot foresee is only whether sums stay within 32 bits, which the compiler then refuses. Sizes are small and mostly
- * odd: the work of one image is bounded by MOST_WORK multiply-adds.
+ * The generator knows the kind and shape of every value, so that each statement follows the rules of the language; what
+ * it cannot foresee is only whether sums stay within 32 bits, which the compiler then refuses. Sizes are small and
+ * mostly odd: the work of one image is bounded by MOST_WORK multiply-adds.
  */
 #include "generate.h"
 #include "element.h"
@@ -41,12 +41,24 @@ typedef struct Generator {
 
 /* --- values --- */
 
-static bool is_image(const Tensor *t) { return t->rank == 3; }
-static bool is_quantized(const Tensor *t) { return t->kind == KIND_QUANTIZED; }
-static bool can_multiply(const Tensor *t) { return is_quantized(t) && t->one_scale; }
-static bool is_multiplied_image(const Tensor *t) { return can_multiply(t) && is_image(t); }
-static bool is_block_operand(const Tensor *t) { return is_multiplied_image(t) && element_has_zero(&t->element); }
-static bool is_anything(const Tensor *t) { return t->rank > 0; }
+static bool is_image(const Tensor *t) {
+  return t->rank == 3;
+}
+static bool is_quantized(const Tensor *t) {
+  return t->kind == KIND_QUANTIZED;
+}
+static bool can_multiply(const Tensor *t) {
+  return is_quantized(t) && t->one_scale;
+}
+static bool is_multiplied_image(const Tensor *t) {
+  return can_multiply(t) && is_image(t);
+}
+static bool is_block_operand(const Tensor *t) {
+  return is_multiplied_image(t) && element_has_zero(&t->element);
+}
+static bool is_anything(const Tensor *t) {
+  return t->rank > 0;
+}
 
 static int element_count(const Tensor *t) {
   int n = 1;
@@ -63,7 +75,8 @@ static Tensor *pick(Generator *g, bool (*fits)(const Tensor *)) {
   Tensor *chosen = NULL;
   for (int i = 0; i < g->tensor_count; i++) {
     Tensor *t = &g->tensors[i];
-    if (fits(t) && (!chosen || random_chance(&g->random, chosen->used && !t->used ? 90 : t->used ? 25 : 60))) chosen = t;
+    if (fits(t) && (!chosen || random_chance(&g->random, chosen->used && !t->used ? 90 : t->used ? 25 : 60)))
+      chosen = t;
   }
   return chosen;
 }
@@ -76,9 +89,13 @@ static Tensor derive(Generator *g, const Tensor *t) {
   return n;
 }
 
-static void keep(Generator *g, const Tensor *t) { g->tensors[g->tensor_count++] = *t; }
+static void keep(Generator *g, const Tensor *t) {
+  g->tensors[g->tensor_count++] = *t;
+}
 
-static void make_real(Tensor *t) { t->kind = KIND_F32; }
+static void make_real(Tensor *t) {
+  t->kind = KIND_F32;
+}
 
 static void make_sums(Tensor *t) {
   t->kind = KIND_I32;
@@ -123,8 +140,10 @@ static void add_input(Generator *g) {
   for (int i = 0; i < t.rank; i++) fprintf(g->body, "%s%d", i > 0 ? ", " : "", t.dim[i]);
   fprintf(g->body, "]");
   bool shifted = !is_real && t.element.zero2 != t.element.element->zero2;
-  if (shifted) fprintf(g->body, "(zero=%d/2, scale=%s)", t.element.zero2, number(g));
-  else if (!is_real && random_chance(&g->random, 40)) fprintf(g->body, "(scale=%s)", number(g));
+  if (shifted)
+    fprintf(g->body, "(zero=%d/2, scale=%s)", t.element.zero2, number(g));
+  else if (!is_real && random_chance(&g->random, 40))
+    fprintf(g->body, "(scale=%s)", number(g));
   fprintf(g->body, "\n");
   keep(g, &t);
 }
@@ -133,8 +152,10 @@ static void add_input(Generator *g) {
 
 /* name="..." where the assignment's name would serve two operations, and at will elsewhere. */
 static void write_name(Generator *g, bool *default_taken, const char *before, const char *after) {
-  if (!*default_taken && random_chance(&g->random, 60)) *default_taken = true;
-  else fprintf(g->body, "%sname=\"n%d\"%s", before, g->names++, after);
+  if (!*default_taken && random_chance(&g->random, 60))
+    *default_taken = true;
+  else
+    fprintf(g->body, "%sname=\"n%d\"%s", before, g->names++, after);
 }
 
 static void write_parametrised(Generator *g, const char *op, bool *default_taken) {
@@ -161,7 +182,8 @@ static void write_quantize(Generator *g, Tensor *t, bool *default_taken) {
 /* One operation on the value that stands before the pipe sign. */
 static void write_step(Generator *g, Tensor *t, bool *default_taken) {
   static const char *const parametrised[] = {"batchnorm", "affine", "bias", "prelu"};
-  static const char *const plain[] = {"relu", "relu6", "sign", "dequantize", "leaky_relu", "hardtanh(lo=-0.75, hi=1.25)"};
+  static const char *const plain[] = {"relu",       "relu6",      "sign",
+                                      "dequantize", "leaky_relu", "hardtanh(lo=-0.75, hi=1.25)"};
   int choice = random_in(&g->random, 1, 100);
   if (choice <= 40) {
     write_parametrised(g, RANDOM_OF(&g->random, parametrised), default_taken);
@@ -203,8 +225,10 @@ static void write_usual_steps(Generator *g, Tensor *t, bool default_taken) {
 }
 
 static void write_tail(Generator *g, Tensor *t, bool default_taken) {
-  if (random_chance(&g->random, 45)) write_usual_steps(g, t, default_taken);
-  else if (random_chance(&g->random, 40)) write_steps(g, t, random_in(&g->random, 1, 4), default_taken);
+  if (random_chance(&g->random, 45))
+    write_usual_steps(g, t, default_taken);
+  else if (random_chance(&g->random, 40))
+    write_steps(g, t, random_in(&g->random, 1, 4), default_taken);
   fputc('\n', g->body);
   keep(g, t);
 }
@@ -267,16 +291,21 @@ static Window random_window(Generator *g, const Tensor *x, bool is_pool) {
 
 static void write_pair(Generator *g, const char *name, const int pair[2], int absent) {
   if (pair[0] == pair[1] && pair[0] == absent) return;
-  if (pair[0] == pair[1]) fprintf(g->body, ", %s=%d", name, pair[0]);
-  else fprintf(g->body, ", %s=[%d, %d]", name, pair[0], pair[1]);
+  if (pair[0] == pair[1])
+    fprintf(g->body, ", %s=%d", name, pair[0]);
+  else
+    fprintf(g->body, ", %s=[%d, %d]", name, pair[0], pair[1]);
 }
 
 static void write_pad(Generator *g, const int pad[4]) {
   bool symmetric = pad[0] == pad[2] && pad[1] == pad[3];
   if (!(pad[0] | pad[1] | pad[2] | pad[3])) return;
-  if (symmetric && pad[0] == pad[1]) fprintf(g->body, ", pad=%d", pad[0]);
-  else if (symmetric) fprintf(g->body, ", pad=[%d, %d]", pad[0], pad[1]);
-  else fprintf(g->body, ", pad=[%d, %d, %d, %d]", pad[0], pad[1], pad[2], pad[3]);
+  if (symmetric && pad[0] == pad[1])
+    fprintf(g->body, ", pad=%d", pad[0]);
+  else if (symmetric)
+    fprintf(g->body, ", pad=[%d, %d]", pad[0], pad[1]);
+  else
+    fprintf(g->body, ", pad=[%d, %d, %d, %d]", pad[0], pad[1], pad[2], pad[3]);
 }
 
 static void slide(Tensor *t, const Window *w) {
@@ -349,8 +378,10 @@ static bool make_linear(Generator *g) {
   if (!afford(g, (long)t.dim[0] * element_count(x), &t)) return false;
   x->used = true;
   const char *order = is_image(x) && random_chance(&g->random, 30) ? ", order=\"chw\"" : "";
-  if (x->rank == 1) fprintf(g->body, "  %s = linear(%s", t.name, x->name);
-  else fprintf(g->body, "  %s = linear(flatten(%s%s)", t.name, x->name, order);
+  if (x->rank == 1)
+    fprintf(g->body, "  %s = linear(%s", t.name, x->name);
+  else
+    fprintf(g->body, "  %s = linear(flatten(%s%s)", t.name, x->name, order);
   fprintf(g->body, ", %d, w=%s", t.dim[0], element_choose(&g->random).text);
   return finish_layer(g, &t);
 }
@@ -380,8 +411,10 @@ static bool make_block_call(Generator *g) {
   x->used = true;
   t.element = g->blocks[block].result;
   t.type_id = 0;
-  if (random_chance(&g->random, 50)) fprintf(g->body, "  %s = unit%d(%s, %d)", t.name, block, x->name, t.dim[2]);
-  else fprintf(g->body, "  %s = unit%d(%s, channels=%d, name=\"b%d\")", t.name, block, x->name, t.dim[2], g->names++);
+  if (random_chance(&g->random, 50))
+    fprintf(g->body, "  %s = unit%d(%s, %d)", t.name, block, x->name, t.dim[2]);
+  else
+    fprintf(g->body, "  %s = unit%d(%s, channels=%d, name=\"b%d\")", t.name, block, x->name, t.dim[2], g->names++);
   fputc('\n', g->body);
   keep(g, &t);
   return true;
@@ -500,8 +533,10 @@ static bool make_upsample(Generator *g) {
   for (int i = 0; i < 2; i++) t.dim[i] *= factor[i];
   if (!afford(g, 0, &t)) return false;
   x->used = true;
-  if (factor[0] == factor[1]) fprintf(g->body, "  %s = upsample(%s, %d)\n", t.name, x->name, factor[0]);
-  else fprintf(g->body, "  %s = upsample(%s, factor=[%d, %d])\n", t.name, x->name, factor[0], factor[1]);
+  if (factor[0] == factor[1])
+    fprintf(g->body, "  %s = upsample(%s, %d)\n", t.name, x->name, factor[0]);
+  else
+    fprintf(g->body, "  %s = upsample(%s, factor=[%d, %d])\n", t.name, x->name, factor[0], factor[1]);
   keep(g, &t);
   return true;
 }
@@ -517,8 +552,10 @@ static bool make_row(Generator *g) {
     fprintf(g->body, "  %s = argmax(%s)\n", t.name, x->name);
     t.kind = KIND_I32;
     t.one_scale = true;
-    if (t.rank == 1) t.dim[0] = 1;
-    else t.rank--;
+    if (t.rank == 1)
+      t.dim[0] = 1;
+    else
+      t.rank--;
   }
   keep(g, &t);
   return true;
@@ -530,9 +567,9 @@ static const struct Maker {
   int weight;
   bool (*make)(Generator *g);
 } makers[] = {
-    {30, make_conv2d}, {14, make_linear}, {8, make_residual},    {6, make_block_call}, {10, make_pool},
-    {4, make_global_pool}, {9, make_add}, {6, make_concat},      {7, make_flatten},    {4, make_reshape},
-    {4, make_upsample},    {3, make_row}, {14, make_steps},      {16, make_quantize},
+    {30, make_conv2d},     {14, make_linear}, {8, make_residual}, {6, make_block_call}, {10, make_pool},
+    {4, make_global_pool}, {9, make_add},     {6, make_concat},   {7, make_flatten},    {4, make_reshape},
+    {4, make_upsample},    {3, make_row},     {14, make_steps},   {16, make_quantize},
 };
 enum { MAKER_COUNT = sizeof makers / sizeof makers[0] };
 
@@ -551,8 +588,7 @@ static void add_block(Generator *g) {
   do block->result = element_choose(&g->random);
   while (!element_has_zero(&block->result));
   fprintf(g->head, "block unit%d(x, channels, size=3) {\n", g->block_count++);
-  fprintf(g->head, "  first = conv2d(x, channels, kernel=size, pad=\"same\", w=%s)\n",
-          element_choose(&g->random).text);
+  fprintf(g->head, "  first = conv2d(x, channels, kernel=size, pad=\"same\", w=%s)\n", element_choose(&g->random).text);
   fprintf(g->head, "  mid = first | batchnorm(name=\"bn\") | relu | quantize(%s, name=\"act\")\n", block->result.text);
   if (random_chance(&g->random, 50)) {
     fprintf(g->head, "  second = conv2d(mid, channels, kernel=1, w=%s)\n", element_choose(&g->random).text);

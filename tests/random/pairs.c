@@ -44,8 +44,10 @@ char *generate_pair(uint32_t index) {
   size_t size;
   FILE *out = open_memstream(&text, &size);
   fprintf(out, "network pair {\n");
-  if (index % FORMS == 0) write_conv2d(out, &x, &w, turn);
-  else write_linear(out, &x, &w, turn);
+  if (index % FORMS == 0)
+    write_conv2d(out, &x, &w, turn);
+  else
+    write_linear(out, &x, &w, turn);
   fprintf(out, "  output sums = y\n  output z = y | batchnorm | relu | quantize(u3)\n}\n");
   fclose(out);
   return text;

@@ -25,8 +25,7 @@ typedef struct Plan {
   bool pairs, print, no_passes;
 } Plan;
 
-static const Engine pair_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8,
-                                      ENGINE_DIRECT};
+static const Engine pair_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
 enum { PAIR_ENGINES = 5 };
 
 /* --- what check number `index` is --- */
@@ -139,16 +138,26 @@ static bool parse_options(Plan *p, char **arguments) {
     const char *name = *arguments, *value = arguments[1];
     uint64_t number = 0;
     bool is_number = parse_number(value, &number), takes_value = true;
-    if (strcmp(name, "--pairs") == 0) p->pairs = true, takes_value = false;
-    else if (strcmp(name, "--print") == 0) p->print = true, takes_value = false;
-    else if (strcmp(name, "--no-passes") == 0) p->no_passes = true, takes_value = false;
-    else if (strcmp(name, "--device") == 0 && value) p->device = value;
-    else if (strcmp(name, "--network") == 0 && value) p->network = value;
-    else if (strcmp(name, "--seed") == 0 && is_number) p->seed = number;
-    else if (strcmp(name, "--count") == 0 && is_number) p->count = (uint32_t)number;
-    else if (strcmp(name, "--jobs") == 0 && is_number) p->jobs = (uint32_t)number;
-    else if (strcmp(name, "--assemble") == 0 && is_number) p->assemble_every = (uint32_t)number;
-    else return false;
+    if (strcmp(name, "--pairs") == 0)
+      p->pairs = true, takes_value = false;
+    else if (strcmp(name, "--print") == 0)
+      p->print = true, takes_value = false;
+    else if (strcmp(name, "--no-passes") == 0)
+      p->no_passes = true, takes_value = false;
+    else if (strcmp(name, "--device") == 0 && value)
+      p->device = value;
+    else if (strcmp(name, "--network") == 0 && value)
+      p->network = value;
+    else if (strcmp(name, "--seed") == 0 && is_number)
+      p->seed = number;
+    else if (strcmp(name, "--count") == 0 && is_number)
+      p->count = (uint32_t)number;
+    else if (strcmp(name, "--jobs") == 0 && is_number)
+      p->jobs = (uint32_t)number;
+    else if (strcmp(name, "--assemble") == 0 && is_number)
+      p->assemble_every = (uint32_t)number;
+    else
+      return false;
     arguments += takes_value;
   }
   return p->count > 0 && p->jobs > 0;

@@ -21,7 +21,9 @@ static inline int random_in(RandomSource *r, int low, int high) {
   return low + (int)(random_bits(r) % (uint64_t)((int64_t)high - low + 1));
 }
 
-static inline bool random_chance(RandomSource *r, int percent) { return random_in(r, 1, 100) <= percent; }
+static inline bool random_chance(RandomSource *r, int percent) {
+  return random_in(r, 1, 100) <= percent;
+}
 
 #define RANDOM_OF(r, table) ((table)[random_in((r), 0, (int)(sizeof(table) / sizeof *(table)) - 1)])
 

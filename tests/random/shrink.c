@@ -1,5 +1,5 @@
-/* Shrinks a network as text: whatever the edit, the caller's test says whether the result still shows the failure, so an
- * edit may well give a text that does not compile. */
+/* Shrinks a network as text: whatever the edit, the caller's test says whether the result still shows the failure, so
+ * an edit may well give a text that does not compile. */
 #define _GNU_SOURCE
 #include "shrink.h"
 #include <ctype.h>
@@ -33,7 +33,9 @@ static char *spliced(const char *text, size_t at, size_t removed, const char *re
   return out;
 }
 
-static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.'; }
+static bool is_word(char c) {
+  return isalnum((unsigned char)c) || c == '_' || c == '.';
+}
 
 static size_t word_length(const char *s) {
   size_t n = 0;
@@ -48,8 +50,10 @@ static char *renamed(const char *text, const char *name, const char *other) {
   FILE *f = open_memstream(&out, &size);
   for (const char *p = text; *p;) {
     size_t n = word_length(p);
-    if (n == strlen(name) && strncmp(p, name, n) == 0) fputs(other, f);
-    else fprintf(f, "%.*s", (int)(n > 0 ? n : 1), p);
+    if (n == strlen(name) && strncmp(p, name, n) == 0)
+      fputs(other, f);
+    else
+      fprintf(f, "%.*s", (int)(n > 0 ? n : 1), p);
     p += n > 0 ? n : 1;
   }
   fclose(f);
@@ -68,7 +72,8 @@ static bool drop_line(Shrink *s, size_t line) {
     size_t n = word_length(p);
     if (n == 0) continue;
     char *other = strndup(p, n);
-    if (isalpha((unsigned char)p[0]) && p[n] != '(' && p[n] != '=') accepted = try_text(s, renamed(without, name, other));
+    if (isalpha((unsigned char)p[0]) && p[n] != '(' && p[n] != '=')
+      accepted = try_text(s, renamed(without, name, other));
     free(other);
     p += n - 1;
   }
@@ -88,8 +93,10 @@ static bool drop_braces(Shrink *s, size_t line) {
 static bool drop_lines(Shrink *s) {
   bool changed = false;
   for (size_t line = 0; s->text[line];) {
-    if (drop_braces(s, line) || drop_line(s, line)) changed = true;
-    else line += strcspn(s->text + line, "\n") + 1;
+    if (drop_braces(s, line) || drop_line(s, line))
+      changed = true;
+    else
+      line += strcspn(s->text + line, "\n") + 1;
     if (line > strlen(s->text)) break;
   }
   return changed;
@@ -141,7 +148,8 @@ static bool shrink_numbers(Shrink *s) {
   return changed;
 }
 
-char *shrink_network(const char *text, bool (*still_fails)(void *user, const char *text), void *user, int most_attempts) {
+char *shrink_network(const char *text, bool (*still_fails)(void *user, const char *text), void *user,
+                     int most_attempts) {
   Shrink s = {.text = strdup(text), .still_fails = still_fails, .user = user, .attempts_left = most_attempts};
   bool changed = true;
   while (changed && s.attempts_left > 0) {

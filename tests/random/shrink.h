@@ -4,8 +4,9 @@
 
 #include <stdbool.h>
 
-/* Smaller texts (fewer lines, steps and arguments, smaller numbers) that `still_fails` accepts, until none of them does or
- * `most_attempts` were made. From malloc. */
-char *shrink_network(const char *text, bool (*still_fails)(void *user, const char *text), void *user, int most_attempts);
+/* Smaller texts (fewer lines, steps and arguments, smaller numbers) that `still_fails` accepts, until none of them does
+ * or `most_attempts` were made. From malloc. */
+char *shrink_network(const char *text, bool (*still_fails)(void *user, const char *text), void *user,
+                     int most_attempts);
 
 #endif

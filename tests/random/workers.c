@@ -17,9 +17,13 @@ typedef struct Shared {
   CheckResult results[];
 } Shared;
 
-static size_t shared_bytes(const Workers *w) { return sizeof(Shared) + w->count * sizeof(CheckResult); }
+static size_t shared_bytes(const Workers *w) {
+  return sizeof(Shared) + w->count * sizeof(CheckResult);
+}
 
-static Shared *shared_of(const Workers *w) { return (Shared *)((char *)w->results - offsetof(Shared, results)); }
+static Shared *shared_of(const Workers *w) {
+  return (Shared *)((char *)w->results - offsetof(Shared, results));
+}
 
 static void run_worker(const Workers *w, Shared *shared, int process) {
   for (;;) {
@@ -49,9 +53,12 @@ static void note_crash(Shared *shared, int process, int status) {
   CheckResult *r = &shared->results[index];
   r->verdict = VERDICT_FAILED;
   snprintf(r->stage, sizeof r->stage, "crash");
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) snprintf(r->words, sizeof r->words, "it took too long");
-  else if (WIFSIGNALED(status)) snprintf(r->words, sizeof r->words, "%s", strsignal(WTERMSIG(status)));
-  else snprintf(r->words, sizeof r->words, "the process ended with status %d", WEXITSTATUS(status));
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+    snprintf(r->words, sizeof r->words, "it took too long");
+  else if (WIFSIGNALED(status))
+    snprintf(r->words, sizeof r->words, "%s", strsignal(WTERMSIG(status)));
+  else
+    snprintf(r->words, sizeof r->words, "the process ended with status %d", WEXITSTATUS(status));
 }
 
 /* Waits for a child of this pool; its number, or -1 where there is none left. */
@@ -78,8 +85,10 @@ bool workers_run(Workers *w) {
     children[ended] = 0;
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     bool crashed = !good && atomic_load(&shared->current[ended]) != NO_INDEX;
-    if (crashed) note_crash(shared, ended, status);
-    else if (!good) w->damaged_workers++;
+    if (crashed)
+      note_crash(shared, ended, status);
+    else if (!good)
+      w->damaged_workers++;
     bool more = atomic_load(&shared->next) < w->count;
     if (crashed && more && (children[ended] = start(w, shared, ended)) < 0) return false;
   }

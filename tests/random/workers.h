@@ -1,4 +1,5 @@
-/* Runs checks in child processes, so that a crash, an endless loop or a damaged heap is one failed check and no more. */
+/* Runs checks in child processes, so that a crash, an endless loop or a damaged heap is one failed check and no more.
+ */
 #ifndef TESTS_RANDOM_WORKERS_H
 #define TESTS_RANDOM_WORKERS_H
 

@@ -1,5 +1,5 @@
-/* The output file in all its forms: what the backend writes is what libapnn's reader accepts, byte for byte the same every
- * time; embedded forms compile, link together and hold the same bytes; files are whole or untouched. */
+/* The output file in all its forms: what the backend writes is what libapnn's reader accepts, byte for byte the same
+ * every time; embedded forms compile, link together and hold the same bytes; files are whole or untouched. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,18 +32,35 @@ static uint32_t add_string(Module *m, const char *s) {
 
 static void add_tables(Context *c, Module *m) {
   m->tensors = ARENA_NEW(c, ApnnFileTensor, 2);
-  m->tensors[0] = (ApnnFileTensor){.name = add_string(m, "image"), .role = APNN_TENSOR_INPUT, .elem = APNN_ELEM_UINT,
-                                   .bits = 4, .rank = 3, .dim = {8, 6, 3, 1}, .zero2 = 3, .scale = 0.5f, .q_max = 15,
+  m->tensors[0] = (ApnnFileTensor){.name = add_string(m, "image"),
+                                   .role = APNN_TENSOR_INPUT,
+                                   .elem = APNN_ELEM_UINT,
+                                   .bits = 4,
+                                   .rank = 3,
+                                   .dim = {8, 6, 3, 1},
+                                   .zero2 = 3,
+                                   .scale = 0.5f,
+                                   .q_max = 15,
                                    .image_bytes = 144};
-  m->tensors[1] = (ApnnFileTensor){.name = add_string(m, "best"), .role = APNN_TENSOR_OUTPUT, .elem = APNN_ELEM_I32,
-                                   .bits = 32, .rank = 1, .dim = {1, 1, 1, 1}, .scale = 1, .image_bytes = 4};
+  m->tensors[1] = (ApnnFileTensor){.name = add_string(m, "best"),
+                                   .role = APNN_TENSOR_OUTPUT,
+                                   .elem = APNN_ELEM_I32,
+                                   .bits = 32,
+                                   .rank = 1,
+                                   .dim = {1, 1, 1, 1},
+                                   .scale = 1,
+                                   .image_bytes = 4};
   m->tensor_count = 2;
   m->kernels = ARENA_NEW(c, ApnnFileKernel, 1);
   m->kernels[0] = (ApnnFileKernel){.name = add_string(m, "nothing"), .threads = 32};
   m->kernel_count = 1;
   m->launches = ARENA_NEW(c, ApnnFileLaunch, 1);
-  m->launches[0] = (ApnnFileLaunch){.layer_name = add_string(m, "layer"), .engine_name = add_string(m, "direct"),
-                                    .x_mul = 1, .x_div = 1, .y = 1, .param_count = 2};
+  m->launches[0] = (ApnnFileLaunch){.layer_name = add_string(m, "layer"),
+                                    .engine_name = add_string(m, "direct"),
+                                    .x_mul = 1,
+                                    .x_div = 1,
+                                    .y = 1,
+                                    .param_count = 2};
   m->launch_count = 1;
   m->params = ARENA_NEW(c, ApnnFileParam, 2);
   m->params[0] = (ApnnFileParam){.kind = APNN_PARAM_CONSTANT, .value = 16};
@@ -95,7 +112,9 @@ static int teardown(void **state) {
   return 0;
 }
 
-static char *in_folder(Fixture *f, const char *name) { return arena_printf(f->context, "%s/%s", f->folder, name); }
+static char *in_folder(Fixture *f, const char *name) {
+  return arena_printf(f->context, "%s/%s", f->folder, name);
+}
 
 static Text read_back(Context *c, const char *path) {
   Text t = {.context = c};
@@ -142,8 +161,10 @@ static void parse_checked(const Text *bytes, const Module *m, bool is_ptx) {
   assert_int_equal(status, APNN_OK);
   assert_int_equal(file.is_ptx, is_ptx);
   check_contents(&file, m);
-  if (is_ptx) assert_memory_equal(file.image, m->ptx.data, m->ptx.length);
-  else assert_string_equal(file.ptx, m->ptx.data);
+  if (is_ptx)
+    assert_memory_equal(file.image, m->ptx.data, m->ptx.length);
+  else
+    assert_string_equal(file.ptx, m->ptx.data);
   apnn_file_free(&file);
 }
 
@@ -300,9 +321,9 @@ static void files_are_whole_or_untouched(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(ptx_form_reads_back),        TEST(cubin_form_reads_back),        TEST(every_altered_byte_is_noticed),
-      TEST(refused_ptx_is_reported),    TEST(a_missing_folder_is_reported), TEST(embedded_networks_link_together),
-      TEST(prefix_is_an_identifier),    TEST(files_are_whole_or_untouched),
+      TEST(ptx_form_reads_back),     TEST(cubin_form_reads_back),        TEST(every_altered_byte_is_noticed),
+      TEST(refused_ptx_is_reported), TEST(a_missing_folder_is_reported), TEST(embedded_networks_link_together),
+      TEST(prefix_is_an_identifier), TEST(files_are_whole_or_untouched),
   };
   return cmocka_run_group_tests_name("backend_file", tests, NULL, NULL);
 }
