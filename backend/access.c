@@ -28,6 +28,60 @@ PtxValue inside_image(Ptx *p, Image image, PtxValue row, PtxValue column) {
   return ptx_pred_and(p, row_inside, column_inside);
 }
 
+/* --- positions --- */
+
+Grid grid_of(const Type *t) {
+  Grid g = {.image = type_image(t)};
+  bool pieces = layout_is_pieces(t->layout);
+  g.row_pitch = pieces ? (int32_t)t->layout.row_pitch : g.image.width;
+  g.image_pitch = pieces ? (int32_t)t->layout.image_pitch : g.image.width * g.image.height;
+  return g;
+}
+
+bool grid_has_gaps(const Grid *g) {
+  return g->image_pitch != g->image.width * g->image.height;
+}
+
+Place place_of_position(Ptx *p, const Grid *g, PtxValue position) {
+  Place at;
+  at.image = ptx_div(p, position, ptx_int(g->image_pitch));
+  PtxValue local = ptx_rem(p, position, ptx_int(g->image_pitch));
+  at.y = ptx_div(p, local, ptx_int(g->row_pitch));
+  at.x = ptx_rem(p, local, ptx_int(g->row_pitch));
+  at.is_pixel = grid_has_gaps(g) ? inside_image(p, g->image, at.y, at.x) : ptx_int(1);
+  at.pixel = position;
+  if (!grid_has_gaps(g)) return at;
+  PtxValue row = ptx_mad(p, at.image, ptx_int(g->image.height), at.y);
+  at.pixel = ptx_mad(p, row, ptx_int(g->image.width), at.x);
+  return at;
+}
+
+PtxValue position_of(Ptx *p, const Grid *g, PtxValue image, PtxValue y, PtxValue x) {
+  PtxValue row = ptx_mad(p, y, ptx_int(g->row_pitch), x);
+  return ptx_mad(p, image, ptx_int(g->image_pitch), row);
+}
+
+PtxValue position_of_pixel(Ptx *p, const Grid *g, PtxValue pixel) {
+  if (!grid_has_gaps(g)) return pixel;
+  int32_t pixels = g->image.height * g->image.width;
+  PtxValue image = ptx_div(p, pixel, ptx_int(pixels)), local = ptx_rem(p, pixel, ptx_int(pixels));
+  PtxValue y = ptx_div(p, local, ptx_int(g->image.width)), x = ptx_rem(p, local, ptx_int(g->image.width));
+  return position_of(p, g, image, y, x);
+}
+
+PtxValue block_address(Ptx *p, const Tensor *t, PtxValue position, PtxValue block) {
+  Strides s = layout_strides(&t->type);
+  PtxValue at = ptx_address(p, t->base, position, (int64_t)s.position);
+  return ptx_address(p, at, block, (int64_t)s.block);
+}
+
+PtxValue unit_address(Ptx *p, const Tensor *t, PtxValue position, PtxValue unit, int bytes) {
+  if (!layout_is_pieces(t->type.layout)) return ptx_address(p, block_address(p, t, position, ptx_int(0)), unit, bytes);
+  PtxValue units = ptx_int(16 / bytes);
+  PtxValue block = ptx_div(p, unit, units), in_block = ptx_rem(p, unit, units);
+  return ptx_address(p, block_address(p, t, position, block), in_block, bytes);
+}
+
 /* --- the order of channels in bit planes: a block of 8J channels stands in four runs of 2J bits --- */
 
 /* log2 of 2J. */
@@ -58,15 +112,15 @@ PtxValue channel_of_bit(Ptx *p, Layout layout, PtxValue bit) {
 
 /* --- loads --- */
 
-static Flow load_planes(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
+static Flow load_planes(Ptx *p, const Tensor *t, PtxValue position, PtxValue channel) {
   Layout layout = t->type.layout;
+  int64_t plane_bytes = (int64_t)layout_strides(&t->type).plane;
   PtxValue bit = bit_of_channel(p, layout, channel);
-  PtxValue row = ptx_address(p, t->base, pixel, (int64_t)layout_pixel_bytes(&t->type));
-  PtxValue word = ptx_address(p, row, ptx_shr(p, bit, 5), 4);
+  PtxValue word = unit_address(p, t, position, ptx_shr(p, bit, 5), 4);
   PtxValue shift = ptx_and(p, bit, ptx_int(31));
   PtxValue q = ptx_int(0);
   for (int plane = 0; plane < t->type.bits; plane++) {
-    PtxValue bits = ptx_load(p, "global.nc.b32", CLASS_B32, word, (int64_t)plane * layout.pitch / 8);
+    PtxValue bits = ptx_load(p, "global.nc.b32", CLASS_B32, word, plane * plane_bytes);
     PtxValue one = ptx_and(p, ptx_2(p, "shr.b32", bits, shift), ptx_int(1));
     q = ptx_or(p, q, ptx_shl(p, one, plane));
   }
@@ -74,14 +128,15 @@ static Flow load_planes(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channe
 }
 
 Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
-  if (t->type.layout.kind == LAYOUT_PLANES) return load_planes(p, t, pixel, channel);
-  PtxValue row = ptx_address(p, t->base, pixel, (int64_t)layout_pixel_bytes(&t->type));
+  Grid grid = grid_of(&t->type);
+  PtxValue position = position_of_pixel(p, &grid, pixel);
+  if (t->type.layout.kind == LAYOUT_PLANES) return load_planes(p, t, position, channel);
   if (t->type.layout.kind == LAYOUT_BYTES) {
-    PtxValue at = ptx_address(p, row, channel, 1);
+    PtxValue at = unit_address(p, t, position, channel, 1);
     const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
     return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, 0), 0};
   }
-  PtxValue at = ptx_address(p, row, channel, 4);
+  PtxValue at = unit_address(p, t, position, channel, 4);
   bool is_float = t->type.kind == ELEM_F32;
   PtxValue reg = ptx_load(p, is_float ? "global.nc.f32" : "global.nc.b32", is_float ? CLASS_F32 : CLASS_B32, at, 0);
   return (Flow){t->type, reg, 0};

@@ -4,6 +4,7 @@
  * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes of
  * tiles are checked in kernel_mma.c, which knows what it can compute.
  */
+#include "../ir/staging.h"
 #include "emit.h"
 
 #include <inttypes.h>
@@ -43,12 +44,16 @@ static uint64_t pixels_of(const Type *t) {
   return (uint64_t)image.height * (uint64_t)image.width;
 }
 
-static bool same_layout(Layout a, Layout b) {
-  return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch;
+/* The greatest strides in bytes are those of pieces. */
+static bool check_pieces(const Check *c, const Type *t) {
+  if (!layout_is_pieces(t->layout)) return true;
+  if (t->layout.positions / t->layout.image_pitch != c->g->max_batch)
+    return bad_plan(c->g, c->node, "it has pieces of %u images", t->layout.positions / t->layout.image_pitch);
+  return within(c, "bytes in a block of pieces", layout_strides(t).block, INT32_MAX);
 }
 
 static bool is_dense(const Type *t) {
-  return same_layout(t->layout, layout_dense(t));
+  return layout_equal(t->layout, layout_dense(t));
 }
 
 static bool check_tensor(const Check *c, ValueId v) {
@@ -58,7 +63,8 @@ static bool check_tensor(const Check *c, ValueId v) {
     return bad_plan(c->g, c->node, "it reads constant '%.64s' as activations", value->name);
   if (t->layout.kind == LAYOUT_NONE) return bad_plan(c->g, c->node, "'%.64s' has no layout", value->name);
   return within(c, "bytes in a pixel", layout_pixel_bytes(t), INT32_MAX) &&
-         within(c, "pixels in a batch", pixels_of(t) * c->g->max_batch, INT32_MAX);
+         within(c, "positions in a batch", layout_image_positions(t) * c->g->max_batch, INT32_MAX) &&
+         check_pieces(c, t);
 }
 
 static bool check_tensors(const Check *c) {
@@ -102,7 +108,7 @@ static bool check_no_engine(const Check *c) {
 
 static bool check_view(const Check *c) {
   const Type *from = graph_type(c->g, c->node->inputs[0]), *to = graph_type(c->g, c->node->result);
-  bool same_pixels = type_channels(from) == type_channels(to) && same_layout(from->layout, to->layout);
+  bool same_pixels = type_channels(from) == type_channels(to) && layout_equal(from->layout, to->layout);
   if (c->node->op == OP_RESHAPE && !c->node->step_count && (same_pixels || (is_dense(from) && is_dense(to))))
     return true;
   return bad_plan(c->g, c->node, "a view is a reshape whose result has the bytes of its operand");
@@ -136,6 +142,22 @@ static bool check_mma(const Check *c) {
   return within(c, "words in a sum", taps * (in.pitch / (planes ? 32 : 4)), MOST_SUM_WORDS);
 }
 
+/* wgmma reads pieces; a tap is one offset for all positions where the stride is 1 and gaps hold the padding. */
+static bool check_wgmma(const Check *c) {
+  const Node *node = c->node;
+  const Attrs *a = &node->attrs;
+  const Type *t = graph_type(c->g, node->inputs[0]);
+  if (!check_mma(c)) return false;
+  if (!layout_is_pieces(t->layout)) return bad_plan(c->g, node, "its input must lie in pieces");
+  if (node->op != OP_CONV2D) return true;
+  if (a->stride[0] != 1 || a->stride[1] != 1) return bad_plan(c->g, node, "wgmma computes convolutions of stride 1");
+  Image in = type_image(t), out = type_image(&node->main_type);
+  int32_t rows = (int32_t)(t->layout.image_pitch / t->layout.row_pitch), width = (int32_t)t->layout.row_pitch;
+  bool gaps = rows >= in.height + a->pad[0] && rows >= in.height + a->pad[2] && rows >= out.height &&
+              width >= in.width + a->pad[1] && width >= in.width + a->pad[3] && width >= out.width;
+  return gaps || bad_plan(c->g, node, "its input has too few positions between rows or images for the padding");
+}
+
 static bool check_steps(const Check *c) {
   for (uint32_t s = 0; s < c->node->step_count; s++)
     if (!epilogue_has(c->node->steps[s].op))
@@ -155,40 +177,69 @@ uint32_t pixel_units(const Type *t) {
 static bool check_threads(const Check *c, uint64_t threads_an_image, Launch *wanted) {
   uint32_t threads = c->node->launch.threads;
   uint64_t whole_grid = threads_an_image * c->g->max_batch + MOST_THREADS;
-  *wanted = (Launch){(uint32_t)threads_an_image, threads, 1, threads, 0};
+  *wanted = (Launch){.x_mul = (uint32_t)threads_an_image, .x_div = threads, .y = 1, .threads = threads};
   return ((threads >= 1 && threads <= MOST_THREADS) || bad_plan(c->g, c->node, "its launch has %u threads", threads)) &&
          within(c, "threads in a batch", whole_grid, UINT32_MAX);
 }
 
 static bool launch_direct(const Check *c, Launch *wanted) {
   const Type *result = graph_type(c->g, c->node->result);
-  return check_threads(c, pixels_of(result) * pixel_units(result), wanted);
+  return check_threads(c, layout_image_positions(result) * pixel_units(result), wanted);
 }
 
 static bool launch_row(const Check *c, Launch *wanted) {
   return check_threads(c, pixels_of(graph_type(c->g, c->node->inputs[0])), wanted);
 }
 
+static bool check_block(const Check *c, uint64_t shared_bytes, const Launch *wanted) {
+  return within(c, "bytes of shared memory", shared_bytes, c->target->shared_bytes) &&
+         within(c, "threads in a block", wanted->threads, MOST_THREADS) &&
+         within(c, "blocks of channels", wanted->y, MOST_BLOCKS_Y);
+}
+
+static uint32_t column_tiles(const Check *c) {
+  uint32_t n = c->node->tile.n;
+  return (layout_covered_channels(graph_type(c->g, c->node->result)) + n - 1) / n;
+}
+
 static bool launch_mma(const Check *c, Launch *wanted) {
   const Type *result = graph_type(c->g, c->node->result);
   const Tile *t = &c->node->tile;
-  uint32_t channels = (uint32_t)type_channels(result);
-  *wanted = (Launch){(uint32_t)pixels_of(result), t->m, (channels + t->n - 1) / t->n, 32u * t->warps_m * t->warps_n,
-                     tile_shared_bytes(t, c->node->engine)};
-  return within(c, "bytes of shared memory", wanted->shared_bytes, c->target->shared_bytes) &&
-         within(c, "threads in a block", wanted->threads, MOST_THREADS) &&
-         within(c, "blocks of channels", wanted->y, MOST_BLOCKS_Y);
+  *wanted = (Launch){.x_mul = (uint32_t)layout_image_positions(result),
+                     .x_div = t->m,
+                     .y = column_tiles(c),
+                     .threads = 32u * t->warps_m * t->warps_n,
+                     .shared_bytes = tile_shared_bytes(t)};
+  return check_block(c, wanted->shared_bytes, wanted);
+}
+
+/* Blocks walk over tiles, so that any number of them along x serves. Streamed weights: over those of all channels. */
+static bool launch_wgmma(const Check *c, Launch *wanted) {
+  const Type *x = graph_type(c->g, c->node->inputs[0]);
+  const Tile *t = &c->node->tile;
+  uint64_t shared_bytes = staging_of(c->g, c->node, t).shared_bytes;
+  uint64_t positions = layout_image_positions(x) * (t->resident ? 1 : column_tiles(c));
+  *wanted = (Launch){.x_mul = (uint32_t)positions,
+                     .x_div = t->m,
+                     .y = t->resident ? column_tiles(c) : 1,
+                     .threads = 32u * t->warps_m + 32,
+                     .shared_bytes = (uint32_t)shared_bytes,
+                     .x_most = c->node->launch.x_most};
+  return within(c, "positions of an image in tiles of channels", positions, UINT32_MAX) &&
+         check_block(c, shared_bytes, wanted);
 }
 
 /* The launch must be the one that the kernel is written for. */
 static bool same_launch(const Check *c, const Launch *w) {
   const Launch *l = &c->node->launch;
   if (l->x_mul == w->x_mul && l->x_div == w->x_div && l->y == w->y && l->threads == w->threads &&
-      l->shared_bytes == w->shared_bytes)
+      l->shared_bytes == w->shared_bytes && l->x_most == w->x_most)
     return true;
   bad_plan(c->g, c->node, "its kernel needs another launch");
-  diag_expected(c->g->context, "%u,%u,%u,%u,%u", w->x_mul, w->x_div, w->y, w->threads, w->shared_bytes);
-  diag_seen(c->g->context, "%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes);
+  diag_expected(c->g->context, "%u,%u,%u,%u,%u,%u", w->x_mul, w->x_div, w->y, w->threads,
+                w->shared_bytes, w->x_most);
+  diag_seen(c->g->context, "%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes,
+            l->x_most);
   return false;
 }
 
@@ -201,8 +252,8 @@ typedef struct EngineRules {
 
 static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_NONE] = {check_no_engine, NULL},     [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma},   [ENGINE_WGMMA_B1] = {check_mma, launch_mma},
-    [ENGINE_WGMMA_S8] = {check_mma, launch_mma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},   [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
     [ENGINE_ROW] = {check_row, launch_row},      [ENGINE_VIEW] = {check_view, NULL},
 };
 

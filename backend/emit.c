@@ -86,8 +86,8 @@ typedef bool (*KernelOf)(Kernel *k);
 static const KernelOf kernel_of[ENGINE_COUNT] = {
     [ENGINE_MMA_B1] = kernel_mma,
     [ENGINE_MMA_S8] = kernel_mma,
-    [ENGINE_WGMMA_B1] = kernel_mma,
-    [ENGINE_WGMMA_S8] = kernel_mma,
+    [ENGINE_WGMMA_B1] = kernel_wgmma,
+    [ENGINE_WGMMA_S8] = kernel_wgmma,
     [ENGINE_DIRECT] = kernel_direct,
     [ENGINE_ROW] = kernel_row,
 };
@@ -172,6 +172,7 @@ static void add_launch(Emitter *e, const Kernel *k, uint32_t kernel) {
       .x_mul = k->node->launch.x_mul,
       .x_div = k->node->launch.x_div,
       .y = k->node->launch.y,
+      .x_most = k->node->launch.x_most,
       .first_param = m->param_count,
       .param_count = k->param_count,
   };

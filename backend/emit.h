@@ -56,6 +56,27 @@ typedef struct Tensor {
 } Tensor;
 Tensor tensor_of(Kernel *k, ValueId value);
 
+/* The positions (ir/type.h) that hold the pixels of an image. */
+typedef struct Grid {
+  Image image;
+  int32_t row_pitch, image_pitch;
+} Grid;
+Grid grid_of(const Type *t);
+bool grid_has_gaps(const Grid *g); /* positions that are no pixel */
+
+/* A position taken apart. `pixel` is its number over the batch, unsaid where is_pixel (a predicate, or the immediate 1)
+ * is false. */
+typedef struct Place {
+  PtxValue image, y, x, pixel, is_pixel;
+} Place;
+Place place_of_position(Ptx *p, const Grid *g, PtxValue position);
+PtxValue position_of(Ptx *p, const Grid *g, PtxValue image, PtxValue y, PtxValue x);
+PtxValue position_of_pixel(Ptx *p, const Grid *g, PtxValue pixel);
+/* Address of plane 0 of a block of channels: of `block` (a number) at a position. */
+PtxValue block_address(Ptx *p, const Tensor *t, PtxValue position, PtxValue block);
+/* Address of the unit of `bytes` bytes, counted within the position over its blocks. */
+PtxValue unit_address(Ptx *p, const Tensor *t, PtxValue position, PtxValue unit, int bytes);
+
 /* A number on its way through a kernel. Quantized types: q = reg + bias; I32 and F32: reg. */
 typedef struct Flow {
   Type type;
@@ -110,6 +131,7 @@ enum { CHANNEL_PADDING = 128 };
 
 /* The kernels, one an engine. False after reporting a plan that the kernel cannot carry out. */
 bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
+bool kernel_wgmma(Kernel *k);  /* kernel_wgmma.c: WGMMA_B1, WGMMA_S8 */
 bool kernel_direct(Kernel *k); /* kernel_direct.c */
 bool kernel_row(Kernel *k);    /* kernel_row.c */
 bool direct_has(Op op);        /* whether kernel_direct has a main operation */

@@ -13,7 +13,8 @@ typedef struct Direct {
   Tensor out;
   Tensor *in;
   PtxValue weights;                   /* conv2d: i16 levels [O][KH][KW][I/groups] */
-  PtxValue pixel;                     /* of the result, over the batch */
+  PtxValue position;                  /* of the result */
+  PtxValue pixel;                     /* its number over the batch */
   PtxValue image, local, row, column; /* image in the batch, pixel in the image, its row and column */
   Epilogue epilogue;
 } Direct;
@@ -192,9 +193,9 @@ static void store_planes(Direct *d, PtxValue unit) {
   }
   ptx_end_if(p);
   ptx_end_for(p);
-  PtxValue at = ptx_address(p, d->out.base, d->pixel, (int64_t)layout_pixel_bytes(t));
-  at = ptx_address(p, at, unit, 4);
-  for (int i = 0; i < t->bits; i++) ptx_store(p, "global.b32", at, (int64_t)i * t->layout.pitch / 8, words[i]);
+  PtxValue at = unit_address(p, &d->out, d->position, unit, 4);
+  int64_t plane_bytes = (int64_t)layout_strides(t).plane;
+  for (int i = 0; i < t->bits; i++) ptx_store(p, "global.b32", at, i * plane_bytes, words[i]);
 }
 
 static void store_four_bytes(Direct *d, PtxValue unit) {
@@ -208,16 +209,14 @@ static void store_four_bytes(Direct *d, PtxValue unit) {
   ptx_assign(p, word, ptx_or(p, word, ptx_2(p, "shl.b32", stored, ptx_shl(p, byte, 3))));
   ptx_end_if(p);
   ptx_end_for(p);
-  PtxValue at = ptx_address(p, d->out.base, d->pixel, t->layout.pitch);
-  ptx_store(p, "global.b32", ptx_address(p, at, unit, 4), 0, word);
+  ptx_store(p, "global.b32", unit_address(p, &d->out, d->position, unit, 4), 0, word);
 }
 
 static void store_one(Direct *d, PtxValue channel) {
   Ptx *p = &d->k->ptx;
   const Type *t = &d->out.type;
   bool bytes = t->layout.kind == LAYOUT_BYTES;
-  PtxValue at = ptx_address(p, d->out.base, d->pixel, (int64_t)layout_pixel_bytes(t));
-  at = ptx_address(p, at, channel, bytes ? 1 : 4);
+  PtxValue at = unit_address(p, &d->out, d->position, channel, bytes ? 1 : 4);
   PtxValue padding = ptx_setp(p, "ge.u32", channel, ptx_int(d->out.image.channels));
   if (bytes) ptx_store_if(p, padding, "global.u8", at, 0, ptx_int(0));
   PtxValue real = ptx_new(p, CLASS_PRED);
@@ -265,14 +264,30 @@ static PtxValue bind_weights(Kernel *k, const Node *node) {
   return kernel_constant(k, levels, (size_t)count * sizeof *levels);
 }
 
-/* Where the thread's pixel lies. */
-static void locate(Direct *d) {
+/* Where the thread's position lies. */
+static Place locate(Direct *d) {
   Ptx *p = &d->k->ptx;
-  Image out = d->out.image;
-  d->image = ptx_div(p, d->pixel, ptx_int(out.height * out.width));
-  d->local = ptx_rem(p, d->pixel, ptx_int(out.height * out.width));
-  d->row = ptx_div(p, d->local, ptx_int(out.width));
-  d->column = ptx_rem(p, d->local, ptx_int(out.width));
+  Grid grid = grid_of(&d->out.type);
+  Place at = place_of_position(p, &grid, d->position);
+  d->pixel = at.pixel;
+  d->image = at.image;
+  d->row = at.y;
+  d->column = at.x;
+  d->local = ptx_mad(p, at.y, ptx_int(grid.image.width), at.x);
+  return at;
+}
+
+/* A position between pixels (of pieces, whose units are words) holds zeros; its thread is done. */
+static void fill_gap(Direct *d, PtxValue is_pixel, PtxValue unit) {
+  Ptx *p = &d->k->ptx;
+  if (is_pixel.kind == OPERAND_IMMEDIATE) return;
+  int64_t plane_bytes = (int64_t)layout_strides(&d->out.type).plane;
+  PtxValue gap = ptx_new(p, CLASS_PRED);
+  ptx_raw(p, "not.pred %s, %s;", ptx_text(p, gap), ptx_text(p, is_pixel));
+  PtxValue at = unit_address(p, &d->out, d->position, unit, 4);
+  for (int i = 0; i < layout_plane_count(&d->out.type); i++)
+    ptx_store_if(p, gap, "global.b32", at, i * plane_bytes, ptx_int(0));
+  ptx_return_unless(p, is_pixel);
 }
 
 bool kernel_direct(Kernel *k) {
@@ -286,9 +301,10 @@ bool kernel_direct(Kernel *k) {
   if (tensors < d.node.input_count) d.weights = bind_weights(k, &d.node);
   epilogue_begin(&d.epilogue, k);
   uint32_t units = pixel_units(&d.out.type);
-  PtxValue thread = kernel_thread(k, (int64_t)d.out.image.height * d.out.image.width * units);
-  d.pixel = ptx_div(p, thread, ptx_int(units));
-  locate(&d);
-  store_of(d.out.type.layout)(&d, ptx_rem(p, thread, ptx_int(units)));
+  PtxValue thread = kernel_thread(k, (int64_t)layout_image_positions(&d.out.type) * units);
+  d.position = ptx_div(p, thread, ptx_int(units));
+  PtxValue unit = ptx_rem(p, thread, ptx_int(units));
+  fill_gap(&d, locate(&d).is_pixel, unit);
+  store_of(d.out.type.layout)(&d, unit);
   return true;
 }

@@ -1,12 +1,11 @@
-/* The engines on tensor cores: convolution and matrix product, without im2col in memory.
+/* The engines on mma.sync: convolution and matrix product, without im2col in memory.
  *
  * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and an
  * input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is one
  * set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch of
  * planes whose combination stays in registers). Bytes are the case of one plane each. Chunks are copied to stages of
- * shared memory (mma_stage.c, mma_copy.c) while earlier ones are multiplied, on mma.sync (mma_sync.c) or on wgmma
- * (mma_async.c); accumulators lie in registers alike. What the sums lack to be sums of levels, and the layer's epilogue,
- * follow at the end (mma_finish.c).
+ * shared memory (mma_stage.c, mma_copy.c) while earlier ones are multiplied (mma_sync.c). What the sums lack to be sums
+ * of levels, and the layer's epilogue, follow at the end (mma_finish.c).
  */
 #include "mma_kernel.h"
 
@@ -34,11 +33,10 @@ static uint32_t *plane_pairs(Mma *m) {
   return pairs;
 }
 
-static void bind(Mma *m) {
+void mma_bind(Mma *m) {
   Emitter *e = m->k->emitter;
   if (strcmp(m->instruction->ptx_version, e->ptx_version) > 0) e->ptx_version = m->instruction->ptx_version;
   Kernel *k = m->k;
-  m->chunks = m->w.row_words / m->tile.k;
   m->weights = kernel_constant(k, m->w.data, m->w.bytes);
   uint32_t *pairs = plane_pairs(m);
   if (m->pair_count > 1) m->pairs = kernel_constant(k, pairs, (size_t)m->pair_count * 4);
@@ -53,22 +51,27 @@ static void bind(Mma *m) {
   epilogue_begin(&m->epilogue, k);
 }
 
-static void place_thread(Mma *m) {
+void mma_place_lane(Mma *m) {
   Ptx *p = &m->k->ptx;
-  const Tile *t = &m->tile;
   m->thread = ptx_special(p, "%tid.x");
   m->lane = ptx_and(p, m->thread, ptx_int(31));
   m->group = ptx_shr(p, m->lane, 2);
   m->quad = ptx_and(p, m->lane, ptx_int(3));
-  m->first_pixel = ptx_mul(p, ptx_special(p, "%ctaid.x"), ptx_int(t->m));
+  m->shared = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, m->shared));
+}
+
+static void place_thread(Mma *m) {
+  Ptx *p = &m->k->ptx;
+  const Tile *t = &m->tile;
+  mma_place_lane(m);
+  m->first_position = ptx_mul(p, ptx_special(p, "%ctaid.x"), ptx_int(t->m));
   m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(t->n));
-  Image out = m->out.image;
-  m->total_pixels = ptx_mul(p, m->k->batch, ptx_int(out.height * out.width));
+  m->grid = grid_of(&m->out.type);
+  m->total_positions = ptx_mul(p, m->k->batch, ptx_int(m->grid.image_pitch));
   PtxValue warp = ptx_shr(p, m->thread, 5);
   m->warp_row = ptx_mul(p, ptx_rem(p, warp, ptx_int(t->warps_m)), ptx_int(t->m / t->warps_m));
   m->warp_column = ptx_mul(p, ptx_div(p, warp, ptx_int(t->warps_m)), ptx_int(t->n / t->warps_n));
-  m->shared = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, m->shared));
 }
 
 /* --- accumulators --- */
@@ -96,7 +99,7 @@ static void shift_left(Ptx *p, PtxValue r) {
   ptx_raw(p, "shl.b32 %s, %s, 1;", ptx_text(p, r), ptx_text(p, r));
 }
 
-static void make_accumulators(Mma *m) {
+void mma_make_accumulators(Mma *m) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
     for (int j = 0; j < accumulator_tiles(m); j++)
@@ -144,10 +147,10 @@ void mma_position_next(Mma *m, Position at) {
 
 /* --- the kernel --- */
 
-/* Four warps of a wgmma compute 64 rows, and all columns. */
-static bool tile_fits_wgmma(const Tile *t) {
-  bool columns = t->n == 8 || t->n == 24 || t->n % 16 == 0;
-  return t->m == 16 * t->warps_m && t->warps_m % 4 == 0 && t->warps_n == 1 && columns && t->stages >= 2;
+bool mma_bad_tile(const Mma *m) {
+  const Tile *t = &m->tile;
+  return bad_plan(m->k->graph, m->node, "no kernel has a tile of %u x %u x %u in %u x %u warps, %u stages, split %u",
+                  t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k);
 }
 
 /* A tile that the code of this engine computes: whole warps of instruction tiles, whole blocks of packed results, and
@@ -158,16 +161,15 @@ static bool tile_fits(const Mma *m) {
   int block = m->out.type.layout.kind == LAYOUT_PLANES ? m->out.type.layout.block : 8;
   bool warps = t->m == 16 * m->row_tiles * t->warps_m && t->n == 8 * m->column_tiles * t->warps_n &&
                m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES;
-  bool whole = t->n / t->warps_n % block == 0 && CHANNEL_PADDING % t->n == 0;
+  int warp_n = t->n / t->warps_n;
+  bool whole = (warp_n % block == 0 || (warp_n % 32 == 0 && block % warp_n == 0)) && CHANNEL_PADDING % t->n == 0;
   bool copies = t->k % 8 == 0 && threads % t->k == 0 && t->split_k == 1;
-  bool unit = engine_uses_wgmma(m->node->engine) ? tile_fits_wgmma(t) : t->stages == 2;
-  if (m->row_tiles && m->column_tiles && warps && whole && copies && unit) return true;
-  return bad_plan(m->k->graph, m->node, "no kernel has a tile of %u x %u x %u in %u x %u warps, %u stages, split %u",
-                  t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k);
+  bool staged = t->stages == 2 && !t->resident;
+  return (m->row_tiles && m->column_tiles && warps && whole && copies && staged) || mma_bad_tile(m);
 }
 
 /* The instruction is one that the target has, of the shape that fragments are laid out for. */
-static bool find_instruction(Mma *m) {
+bool mma_find_instruction(Mma *m) {
   const Target *target = m->k->emitter->target;
   const MmaInstruction *i = mma_for(m->node->engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
   uint32_t rows = engine_uses_wgmma(m->node->engine) ? 64 : 16;
@@ -180,7 +182,7 @@ static bool find_instruction(Mma *m) {
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Mma m = {.k = k, .node = k->node, .tile = *t};
+  Mma m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16};
   m.row_bytes = mma_row_bytes(&m);
   m.row_tiles = t->m / t->warps_m / 16;
   m.column_tiles = t->n / t->warps_n / 8;
@@ -188,12 +190,13 @@ bool kernel_mma(Kernel *k) {
   m.out = tensor_of(k, k->node->result);
   if (!tile_fits(&m)) return false;
   m.w = weights_pack(k->graph, k->node);
-  if (!find_instruction(&m)) return false;
-  bind(&m);
+  if (!mma_find_instruction(&m)) return false;
+  m.chunks = m.w.row_words / m.tile.k;
+  mma_bind(&m);
   place_thread(&m);
   mma_place_copies(&m);
-  make_accumulators(&m);
-  (engine_uses_wgmma(m.node->engine) ? mma_reduce_async : mma_reduce_sync)(&m);
+  mma_make_accumulators(&m);
+  mma_reduce_sync(&m);
   mma_finish(&m);
   return true;
 }

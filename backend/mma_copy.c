@@ -14,17 +14,15 @@ static int block_threads(const Mma *m) {
 static CopyRow place_row(Mma *m, int i) {
   Ptx *p = &m->k->ptx;
   const Attrs *a = &m->node->attrs;
-  Image in = m->in.image, out = m->out.image;
+  Grid in = grid_of(&m->in.type);
   CopyRow row;
-  PtxValue pixel = ptx_add(p, m->first_pixel, ptx_add(p, m->copy.first_row, ptx_int(i * m->copy.rows_apart)));
-  PtxValue image = ptx_div(p, pixel, ptx_int(out.height * out.width));
-  PtxValue local = ptx_rem(p, pixel, ptx_int(out.height * out.width));
-  PtxValue y = ptx_div(p, local, ptx_int(out.width)), x = ptx_rem(p, local, ptx_int(out.width));
-  PtxValue exists = ptx_setp(p, "lt.u32", pixel, m->total_pixels);
-  y = ptx_add(p, ptx_mul(p, y, ptx_int(a->stride[0])), ptx_int(-a->pad[0]));
+  PtxValue position = ptx_add(p, m->first_position, ptx_add(p, m->copy.first_row, ptx_int(i * m->copy.rows_apart)));
+  Place at = place_of_position(p, &m->grid, position);
+  PtxValue exists = ptx_pred_and(p, ptx_setp(p, "lt.u32", position, m->total_positions), at.is_pixel);
+  PtxValue y = ptx_add(p, ptx_mul(p, at.y, ptx_int(a->stride[0])), ptx_int(-a->pad[0]));
   row.y = ptx_select(p, exists, y, ptx_int(-(1 << 30)));
-  row.x = ptx_add(p, ptx_mul(p, x, ptx_int(a->stride[1])), ptx_int(-a->pad[1]));
-  row.image = ptx_mul(p, image, ptx_int(in.height * in.width));
+  row.x = ptx_add(p, ptx_mul(p, at.x, ptx_int(a->stride[1])), ptx_int(-a->pad[1]));
+  row.image = ptx_mul(p, at.image, ptx_int(in.image_pitch));
   return row;
 }
 
@@ -47,18 +45,18 @@ static const char *guard_rows(Ptx *p, bool needed, PtxValue row, int limit) {
   return arena_printf(p->context, "@%s ", ptx_text(p, ptx_setp(p, "lt.u32", row, ptx_int(limit))));
 }
 
-/* One input pixel of a tap at dy, dx from the window's first; `words` is that place in the tensor's first pixel. */
+/* One input pixel of a tap at dy, dx from the window's first; `words` is that place at the tensor's first position. */
 static void copy_row(Mma *m, int i, PtxValue dy, PtxValue dx, PtxValue in_filter, PtxValue words, PtxValue stage) {
   Ptx *p = &m->k->ptx;
   const InputCopy *c = &m->copy;
-  Image in = m->in.image;
+  Grid in = grid_of(&m->in.type);
   PtxValue row = ptx_add(p, c->first_row, ptx_int(i * c->rows_apart));
   PtxValue y = ptx_add(p, c->rows[i].y, dy), x = ptx_add(p, c->rows[i].x, dx);
-  PtxValue inside = ptx_pred_and(p, inside_image(p, in, y, x), in_filter);
-  PtxValue pixel = ptx_add(p, c->rows[i].image, ptx_mad(p, y, ptx_int(in.width), x));
-  pixel = ptx_select(p, inside, pixel, ptx_int(0));
+  PtxValue inside = ptx_pred_and(p, inside_image(p, in.image, y, x), in_filter);
+  PtxValue position = ptx_add(p, c->rows[i].image, ptx_mad(p, y, ptx_int(in.row_pitch), x));
+  position = ptx_select(p, inside, position, ptx_int(0));
   PtxValue bytes = ptx_select(p, inside, ptx_int(4 * c->vector), ptx_int(0));
-  PtxValue from = ptx_address(p, words, pixel, (int64_t)layout_pixel_bytes(&m->in.type));
+  PtxValue from = ptx_address(p, words, position, (int64_t)layout_strides(&m->in.type).position);
   PtxValue to = ptx_add(p, stage, mma_input_offset(m, row, c->word));
   const char *guard = guard_rows(p, c->row_count * c->rows_apart > m->tile.m, row, m->tile.m);
   ptx_raw(p, "%scp.async.%s.shared.global [%s], [%s], %d, %s;", guard, c->vector == 4 ? "cg" : "ca", ptx_text(p, to),
@@ -73,8 +71,8 @@ static void copy_input(Mma *m, PtxValue chunk, PtxValue plane, PtxValue stage) {
   PtxValue kh = ptx_div(p, tap, ptx_int(a->kernel[1])), kw = ptx_rem(p, tap, ptx_int(a->kernel[1]));
   PtxValue dy = ptx_mul(p, kh, ptx_int(a->dilation[0])), dx = ptx_mul(p, kw, ptx_int(a->dilation[1]));
   PtxValue in_filter = ptx_setp(p, "lt.u32", tap, ptx_int(m->w.taps));
-  PtxValue in_pixel = ptx_mad(p, plane, ptx_int(m->w.words), rest);
-  PtxValue words = ptx_address(p, m->in.base, in_pixel, 4);
+  PtxValue words = unit_address(p, &m->in, ptx_int(0), rest, 4);
+  words = ptx_address(p, words, plane, (int64_t)layout_strides(&m->in.type).plane);
   for (int i = 0; i < m->copy.row_count; i++) copy_row(m, i, dy, dx, in_filter, words, stage);
 }
 

@@ -7,11 +7,12 @@
  */
 #include "mma_kernel.h"
 
-/* One row of the warp's results: a pixel. Past the last pixel: pixel 0, read but not stored. */
+/* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored. Past
+ * the last position (exists) nothing is. */
 typedef struct Row {
-  PtxValue pixel, exists;
-  PtxValue border; /* address of the correction of the lane's first channel */
-  PtxValue out;    /* address of the pixel's result */
+  PtxValue pixel, is_pixel;
+  PtxValue position, exists; /* of the result */
+  PtxValue border;           /* address of the correction of the lane's first channel */
 } Row;
 
 /* The second operand of an addition, as a lane sees it. Neither: load_element reads it. */
@@ -19,7 +20,7 @@ typedef struct Other {
   bool is_run;                   /* the runs of a block's bits in planes */
   bool is_row;                   /* elements at fixed distances from an address */
   int first_tile;                /* is_run: of the block that `words` holds, or -1 */
-  PtxValue at[MAX_ROW_TILES][2]; /* address of the pixel (is_run), of its lane_channel (is_row) */
+  PtxValue at[MAX_ROW_TILES][2]; /* position (is_run); address of the pixel's lane_channel (is_row) */
   PtxValue words[MAX_ROW_TILES][2][8];
 } Other;
 
@@ -48,12 +49,9 @@ static void finish_sums(Mma *m) {
     }
 }
 
-static PtxValue border_class(Mma *m, PtxValue pixel) {
+static PtxValue border_class(Mma *m, PtxValue y, PtxValue x) {
   Ptx *p = &m->k->ptx;
-  Image image = m->out.image;
   if (m->w.class_count == 1) return ptx_int(0);
-  PtxValue local = ptx_rem(p, pixel, ptx_int(image.height * image.width));
-  PtxValue y = ptx_div(p, local, ptx_int(image.width)), x = ptx_rem(p, local, ptx_int(image.width));
   PtxValue row_class = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->row_class, y, 4), 0);
   PtxValue column_class = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->column_class, x, 4), 0);
   return ptx_mad(p, row_class, ptx_int(m->w.column_classes), column_class);
@@ -62,15 +60,25 @@ static PtxValue border_class(Mma *m, PtxValue pixel) {
 static Row place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
   Ptx *p = &m->k->ptx;
   Row row = {.border = ptx_int(0)};
-  PtxValue first = ptx_add(p, m->first_pixel, m->warp_row); /* of the warp */
-  row.pixel = ptx_add(p, first, ptx_add(p, m->group, ptx_int(16 * tile + 8 * half)));
-  row.exists = ptx_setp(p, "lt.u32", row.pixel, m->total_pixels);
-  row.pixel = ptx_select(p, row.exists, row.pixel, ptx_int(0));
+  Grid out = grid_of(&m->out.type);
+  PtxValue first = ptx_add(p, m->first_position, m->warp_row); /* of the warp */
+  PtxValue position = ptx_add(p, first, ptx_add(p, m->group, ptx_int(m->row_tile_rows * tile + 8 * half)));
+  row.exists = ptx_setp(p, "lt.u32", position, m->total_positions);
+  Place at = place_of_position(p, &m->grid, position);
+  row.is_pixel = at.is_pixel;
+  PtxValue real = ptx_pred_and(p, row.exists, at.is_pixel);
+  row.pixel = ptx_select(p, real, at.pixel, ptx_int(0));
+  row.position = position;
+  if (!grid_has_gaps(&out)) { /* every pixel is a position of its own, and no other is stored */
+    row.position = row.pixel;
+    row.exists = real;
+    row.is_pixel = ptx_int(1);
+  }
   if (m->w.border) {
-    PtxValue class = border_class(m, row.pixel);
+    PtxValue y = ptx_select(p, real, at.y, ptx_int(0)), x = ptx_select(p, real, at.x, ptx_int(0));
+    PtxValue class = border_class(m, y, x);
     row.border = ptx_address(p, m->border, ptx_mad(p, class, ptx_int(m->w.rows), lane_channel), 4);
   }
-  row.out = ptx_address(p, m->out.base, row.pixel, (int64_t)layout_pixel_bytes(&m->out.type));
   return row;
 }
 
@@ -102,36 +110,56 @@ static void place_others(Results *r) {
     Layout l = t->type.layout;
     Other *o = &r->others[s];
     if (t->image.channels % m->tile.n) continue;
-    o->is_run = l.kind == LAYOUT_PLANES && warp_n % l.block == 0;
-    o->is_row = l.kind != LAYOUT_PLANES;
+    o->is_run = l.kind == LAYOUT_PLANES && (warp_n % l.block == 0 || l.block % warp_n == 0) && warp_n % 32 == 0;
+    o->is_row = l.kind != LAYOUT_PLANES && !layout_is_pieces(l);
+    Grid grid = grid_of(&t->type);
     o->first_tile = -1;
     for (int i = 0; i < m->row_tiles; i++)
       for (int h = 0; h < 2; h++) {
-        o->at[i][h] = ptx_address(p, t->base, r->rows[i][h].pixel, (int64_t)layout_pixel_bytes(&t->type));
-        if (o->is_row) o->at[i][h] = ptx_address(p, o->at[i][h], r->lane_channel, l.kind == LAYOUT_BYTES ? 1 : 4);
+        PtxValue pixel = r->rows[i][h].pixel;
+        if (o->is_run) o->at[i][h] = position_of_pixel(p, &grid, pixel);
+        if (o->is_row) o->at[i][h] = unit_address(p, t, pixel, r->lane_channel, l.kind == LAYOUT_BYTES ? 1 : 4);
       }
   }
+}
+
+/* A block of 8J channels in planes gives a lane a run of 2J bits. A warp with fewer columns than a block has a part of
+ * it, of whole bytes: instruction tiles whose bits a lane moves at once. */
+static int run_tiles(const Mma *m, Layout l) {
+  int warp_tiles = m->column_tiles, block_tiles = l.block / 8;
+  return warp_tiles < block_tiles ? warp_tiles : block_tiles;
+}
+
+/* Offset of the run, or of its part that begins at a channel, in the lane's block. */
+static PtxValue run_offset(Mma *m, Layout l, PtxValue channel) {
+  Ptx *p = &m->k->ptx;
+  PtxValue run = ptx_mul(p, m->quad, ptx_int(l.block / 32));
+  if (run_tiles(m, l) == l.block / 8) return run;
+  return ptx_add(p, run, ptx_shr(p, ptx_rem(p, channel, ptx_int(l.block)), 5));
 }
 
 /* The lane's runs of a block of channels: one load a row and plane. */
 static void load_runs(Results *r, Other *o, const Tensor *t, int first_tile) {
   Mma *m = r->m;
   Ptx *p = &m->k->ptx;
-  int run_bytes = t->type.layout.block / 32;
+  Layout l = t->type.layout;
+  int run_bytes = run_tiles(m, l) / 4;
   const char *load = run_bytes == 4 ? "global.nc.b32" : run_bytes == 2 ? "global.nc.u16" : "global.nc.u8";
-  PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, tile_channel(m, first_tile), 3));
+  PtxValue first = tile_channel(m, first_tile), offset = run_offset(m, l, first);
+  PtxValue block = ptx_div(p, first, ptx_int(l.block));
+  int64_t plane_bytes = (int64_t)layout_strides(&t->type).plane;
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++) {
-      PtxValue at = ptx_address(p, o->at[i][h], in_pixel, 1);
+      PtxValue at = ptx_address(p, block_address(p, t, o->at[i][h], block), offset, 1);
       for (int plane = 0; plane < t->type.bits; plane++)
-        o->words[i][h][plane] = ptx_load(p, load, CLASS_B32, at, (int64_t)plane * t->type.layout.pitch / 8);
+        o->words[i][h][plane] = ptx_load(p, load, CLASS_B32, at, plane * plane_bytes);
     }
   o->first_tile = first_tile;
 }
 
 static Flow read_run(Results *r, Other *o, const Tensor *t) {
   Ptx *p = &r->m->k->ptx;
-  int tiles = t->type.layout.block / 8, first_tile = r->j / tiles * tiles;
+  int tiles = run_tiles(r->m, t->type.layout), first_tile = r->j / tiles * tiles;
   if (o->first_tile != first_tile) load_runs(r, o, t, first_tile);
   int position = r->j % tiles * 2 + r->e;
   PtxValue q = ptx_int(0);
@@ -172,18 +200,20 @@ static Flow read_other(void *user, uint32_t step, PtxValue pixel, PtxValue chann
 static void store_run(Mma *m, Results *r, int column_tile) {
   Ptx *p = &m->k->ptx;
   Layout l = m->out.type.layout;
-  int tiles = l.block / 8, run_bytes = 2 * tiles / 8;
-  PtxValue first = tile_channel(m, column_tile / tiles * tiles);
+  int tiles = run_tiles(m, l), run_bytes = tiles / 4;
+  int64_t plane_bytes = (int64_t)layout_strides(&m->out.type).plane;
+  PtxValue first = tile_channel(m, column_tile / tiles * tiles), offset = run_offset(m, l, first);
   PtxValue kept = ptx_int(1);
   if (l.pitch % m->tile.n) kept = ptx_setp(p, "lt.u32", first, ptx_int(l.pitch));
   const char *store = run_bytes == 4 ? "global.b32" : run_bytes == 2 ? "global.u16" : "global.u8";
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++) {
-      PtxValue in_pixel = ptx_mad(p, m->quad, ptx_int(run_bytes), ptx_shr(p, first, 3));
-      PtxValue at = ptx_address(p, r->rows[i][h].out, in_pixel, 1);
+      const Row *row = &r->rows[i][h];
+      PtxValue at = block_address(p, &m->out, row->position, ptx_div(p, first, ptx_int(l.block)));
+      at = ptx_address(p, at, offset, 1);
       for (int plane = 0; plane < m->out.type.bits; plane++) {
-        PtxValue word = r->words[i][h][plane];
-        ptx_store_if(p, ptx_pred_and(p, kept, r->rows[i][h].exists), store, at, (int64_t)plane * l.pitch / 8, word);
+        PtxValue word = ptx_select(p, row->is_pixel, r->words[i][h][plane], ptx_int(0));
+        ptx_store_if(p, ptx_pred_and(p, kept, row->exists), store, at, plane * plane_bytes, word);
       }
     }
 }
@@ -211,7 +241,8 @@ static void store_element(Mma *m, Results *r, int i, int h, PtxValue channel, Pt
   int32_t limit = (int32_t)t->layout.pitch;
   if (limit % m->tile.n) kept = ptx_pred_and(p, kept, ptx_setp(p, "lt.u32", channel, ptx_int(limit)));
   bool bytes = t->layout.kind == LAYOUT_BYTES;
-  PtxValue at = ptx_address(p, r->rows[i][h].out, channel, bytes ? 1 : 4);
+  PtxValue at = unit_address(p, &m->out, r->rows[i][h].position, channel, bytes ? 1 : 4);
+  stored = ptx_select(p, r->rows[i][h].is_pixel, stored, ptx_int(0));
   ptx_store_if(p, kept, bytes ? "global.u8" : stored.class == CLASS_F32 ? "global.f32" : "global.b32", at, 0, stored);
 }
 
@@ -234,7 +265,7 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
       PtxValue stored = flow_stored(p, f, t);
       if (type_is_quantized(t)) stored = ptx_select(p, valid, stored, ptx_int(0));
       if (t->layout.kind == LAYOUT_PLANES)
-        pack_bits(m, r, i, h, j % (t->layout.block / 8) * 2 + e, stored);
+        pack_bits(m, r, i, h, j % run_tiles(m, t->layout) * 2 + e, stored);
       else
         store_element(m, r, i, h, channel, stored);
     }
@@ -254,9 +285,9 @@ void mma_finish(Mma *m) {
   m->epilogue.user = &r;
   epilogue_at(&m->epilogue, r.lane_channel);
   bool planes = m->out.type.layout.kind == LAYOUT_PLANES;
-  int run_tiles = planes ? m->out.type.layout.block / 8 : 1;
+  int tiles = planes ? run_tiles(m, m->out.type.layout) : 1;
   for (int j = 0; j < m->column_tiles; j++) {
     for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
-    if (planes && j % run_tiles == run_tiles - 1) store_run(m, &r, j);
+    if (planes && j % tiles == tiles - 1) store_run(m, &r, j);
   }
 }

@@ -1,4 +1,4 @@
-/* A tensor-core layer's kernel under construction: what kernel_mma.c and the mma_*.c files share. The picture of
+/* A tensor-core layer's kernel under construction: what kernel_mma.c, the mma_*.c files and those of wgmma share. The picture of
  * the whole stands in README.md.
  *
  * Each function emits code where it is called; PtxValues of this struct are registers of the kernel, ints are known
@@ -7,17 +7,18 @@
 #ifndef BACKEND_MMA_KERNEL_H
 #define BACKEND_MMA_KERNEL_H
 
+#include "../ir/staging.h"
 #include "emit.h"
 #include "mma.h"
 #include "weights.h"
 
-/* Instruction tiles of 16 x 8 a warp; SUM_TILES more hold the columns that sum the input (mma_async.c). */
-enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 16, SUM_TILES = WGMMA_SUM_ROWS / 8 };
+/* Instruction tiles of 16 x 8 a warp; on wgmma SUM_TILES more hold the columns that sum the input. */
+enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 16, SUM_TILES = SUM_ROWS / 8 };
 
 /* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums.
  */
 typedef struct CopyRow {
-  PtxValue image; /* first pixel of its image, over the batch */
+  PtxValue image; /* first position of its image */
   PtxValue y, x;  /* input pixel of the window's first tap; y is far outside for rows past the last pixel */
 } CopyRow;
 
@@ -38,13 +39,15 @@ typedef struct Mma {
   Epilogue epilogue;
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
+  int row_tile_rows;           /* rows between a lane's instruction tiles */
   int row_bytes;               /* mma_row_bytes */
   int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
   PtxValue weights, pairs, border, row_class, column_class; /* device constants */
   PtxValue thread, lane, group, quad;
-  PtxValue first_pixel, first_channel; /* of the block's tile */
+  PtxValue first_position, first_channel; /* of the block's tile */
   PtxValue warp_row, warp_column;      /* of the warp in the tile */
-  PtxValue total_pixels;               /* of the batch */
+  Grid grid;                           /* the rows of tiles are its positions: those of the result */
+  PtxValue total_positions;            /* of the batch */
   PtxValue shared;
   InputCopy copy;
   PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
@@ -56,7 +59,14 @@ typedef struct Position {
   PtxValue pair, chunk;
 } Position;
 
-/* kernel_mma.c. A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
+/* kernel_mma.c: the parts of a kernel that wgmma has too. */
+bool mma_find_instruction(Mma *m); /* m->instruction: one that the target has, or reported */
+bool mma_bad_tile(const Mma *m);   /* reports it; false */
+void mma_bind(Mma *m);             /* constants and pairs of planes; m->w is packed */
+void mma_place_lane(Mma *m);       /* thread, lane, group, quad, shared */
+void mma_make_accumulators(Mma *m);
+
+/* A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
 PtxValue mma_pair_word(Mma *m, PtxValue pair);
 void mma_for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r));
 PtxValue mma_pair_shifts(Mma *m, PtxValue pair);   /* predicate: of lower significance than the pair before */
@@ -65,18 +75,15 @@ void mma_shift_if(Mma *m, PtxValue due);           /* the accumulators double */
 Position mma_position_start(Mma *m);
 void mma_position_next(Mma *m, Position at);
 
-/* mma_stage.c: where things lie in shared memory, for either instruction. A stage holds tile.m input rows and tile.n weight
- * rows of tile.k words each. `word` is the place in a row, a multiple of the words that are copied at once. */
+/* mma_stage.c: where things lie in shared memory. A stage holds tile.m input rows and tile.n weight rows of tile.k words
+ * each. `word` is the place in a row, a multiple of the words that are copied at once. */
 PtxValue mma_stage(Mma *m, PtxValue stage);
 PtxValue mma_input_offset(Mma *m, PtxValue row, PtxValue word); /* bytes from the stage's start */
 PtxValue mma_weight_offset(Mma *m, PtxValue row, PtxValue word);
-int mma_row_bytes(const Mma *m);         /* between rows of a stage, at the same place of each */
-int mma_input_piece_bytes(const Mma *m); /* wgmma: between 16-byte pieces of a row */
-int mma_weight_piece_bytes(const Mma *m);
+int mma_row_bytes(const Mma *m); /* between rows of a stage, at the same place of each */
 
-/* mma_sync.c, mma_async.c: the reduction on mma.sync, on wgmma. */
+/* mma_sync.c: the reduction on mma.sync. */
 void mma_reduce_sync(Mma *m);
-void mma_reduce_async(Mma *m);
 
 /* mma_copy.c: global memory to a stage, asynchronously. */
 void mma_place_copies(Mma *m);

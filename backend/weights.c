@@ -3,14 +3,14 @@
  */
 #include "weights.h"
 
-/* How one side is stored: level = mult * stored - offset. */
-typedef struct StoredMap {
-  int32_t mult, offset;
-} StoredMap;
+#include "../ir/staging.h"
 
-static StoredMap input_map(const Type *t) {
+#include <string.h>
+
+/* How the input is stored: level = mult * stored - offset. */
+static LevelMap input_map(const Type *t) {
   LevelMap map = type_level_map(t);
-  return (StoredMap){map.mult, map.offset + map.mult * stored_bias(t)};
+  return (LevelMap){map.mult, map.offset + map.mult * stored_bias(t)};
 }
 
 typedef struct Packing {
@@ -19,17 +19,18 @@ typedef struct Packing {
   const Type *input;
   const uint8_t *q; /* [O][KH][KW][I], two's complement for signed types */
   int32_t channels_out, kernel_h, kernel_w, channels_in;
-  StoredMap map;       /* of the weights */
+  uint32_t *bit_of_channel; /* of the input's planes; NULL for bytes */
+  Staging staging;          /* of pieces */
+  LevelMap map;             /* of stored weights */
   uint8_t stored[256]; /* by the byte of q */
   int32_t level[256];
 } Packing;
 
-/* Planes hold offset binary. Bytes hold the level where it fits a signed byte, so that no sum of inputs is needed. */
 static void choose_storage(Packing *s, PackedWeights *w, const Type *t) {
+  bool planes = engine_uses_planes(s->node->engine), is_signed = t->kind != ELEM_UINT, as_level;
   LevelMap map = type_level_map(t);
-  bool planes = engine_uses_planes(s->node->engine), is_signed = t->kind != ELEM_UINT;
-  bool as_level = !planes && type_level_min(t) >= INT8_MIN && type_level_max(t) <= INT8_MAX;
   int32_t bias = planes && is_signed ? 1 << (t->bits - 1) : 0;
+  s->map = weight_storage(t, planes, &as_level);
   for (int32_t q = type_q_min(t); q <= type_q_max(t); q++) {
     int32_t level = map.mult * q - map.offset;
     s->level[q & 255] = level;
@@ -37,38 +38,70 @@ static void choose_storage(Packing *s, PackedWeights *w, const Type *t) {
   }
   w->planes = planes ? t->bits : 1;
   w->is_signed = as_level || is_signed;
-  s->map = as_level ? (StoredMap){1, 0} : (StoredMap){map.mult, map.offset + map.mult * bias};
 }
 
 static const uint8_t *weights_at(const Packing *s, int32_t o, int32_t tap) {
   return s->q + ((int64_t)o * s->kernel_h * s->kernel_w + tap) * s->channels_in;
 }
 
-static uint32_t *words_at(const PackedWeights *w, int32_t o, int32_t tap) {
-  return w->data + (int64_t)o * w->row_words + (int64_t)tap * w->words;
+/* The words of one filter tap: [plane][word], channels in the order of the input. */
+static void pack_tap(const Packing *s, const PackedWeights *w, int32_t o, int32_t tap, uint32_t *words) {
+  const uint8_t *q = weights_at(s, o, tap);
+  memset(words, 0, sizeof *words * (size_t)(w->planes * w->words));
+  for (int32_t c = 0; c < s->channels_in; c++) {
+    uint32_t stored = s->stored[q[c]];
+    if (!s->bit_of_channel) {
+      words[c / 4] |= stored << c % 4 * 8;
+      continue;
+    }
+    uint32_t bit = s->bit_of_channel[c];
+    for (int plane = 0; plane < w->planes; plane++)
+      words[plane * w->words + (int32_t)(bit / 32)] |= (stored >> plane & 1) << bit % 32;
+  }
 }
 
-static void pack_planes(const Packing *s, PackedWeights *w) {
-  uint32_t *bit = ARENA_NEW(s->graph->context, uint32_t, s->channels_in); /* of the input's channels */
-  for (int32_t c = 0; c < s->channels_in; c++) bit[c] = layout_bit_of_channel(s->input->layout, (uint32_t)c);
-  int64_t plane_words = (int64_t)w->rows * w->row_words;
+/* Puts the words of a tap and plane where the kernel reads them. */
+typedef void (*PutWords)(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words);
+
+static void pack(const Packing *s, PackedWeights *w, PutWords put) {
+  uint32_t *words = ARENA_NEW(s->graph->context, uint32_t, w->planes * w->words);
   for (int32_t o = 0; o < s->channels_out; o++)
     for (int32_t tap = 0; tap < w->taps; tap++) {
-      const uint8_t *q = weights_at(s, o, tap);
-      uint32_t *words = words_at(w, o, tap);
-      for (int32_t c = 0; c < s->channels_in; c++)
-        for (int plane = 0; plane < w->planes; plane++)
-          words[plane * plane_words + bit[c] / 32] |= (uint32_t)(s->stored[q[c]] >> plane & 1) << bit[c] % 32;
+      pack_tap(s, w, o, tap, words);
+      for (int plane = 0; plane < w->planes; plane++) put(s, w, plane, o, tap, words + plane * w->words);
     }
 }
 
-static void pack_bytes(const Packing *s, PackedWeights *w) {
-  for (int32_t o = 0; o < s->channels_out; o++)
-    for (int32_t tap = 0; tap < w->taps; tap++) {
-      const uint8_t *q = weights_at(s, o, tap);
-      uint32_t *words = words_at(w, o, tap);
-      for (int32_t c = 0; c < s->channels_in; c++) words[c / 4] |= (uint32_t)s->stored[q[c]] << c % 4 * 8;
-    }
+static void put_in_row(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
+  (void)s;
+  uint32_t *row = w->data + ((int64_t)plane * w->rows + o) * w->row_words;
+  memcpy(row + (int64_t)tap * w->words, words, sizeof *words * (size_t)w->words);
+}
+
+/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][piece][row] of 16 bytes --- */
+
+static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, int plane, uint32_t block, int32_t tap,
+                           uint32_t row) {
+  const Staging *g = &s->staging;
+  uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
+  uint64_t piece = chunk * g->pieces + block % g->chunk_blocks * g->taps + (uint32_t)tap;
+  return w->data + (piece * g->weight_rows + row) * (PIECE_BYTES / 4);
+}
+
+static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
+  uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
+  for (uint32_t block = 0; block < s->staging.blocks; block++)
+    memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
+}
+
+/* The row that sums the input: ones, with weight plane 0. */
+static void put_sum_rows(const Packing *s, PackedWeights *w, uint32_t tiles) {
+  if (s->staging.weight_rows == s->node->tile.n) return;
+  int one = engine_uses_planes(s->node->engine) ? 0xff : 1;
+  for (uint32_t tile = 0; tile < tiles; tile++)
+    for (uint32_t block = 0; block < s->staging.blocks; block++)
+      for (int32_t tap = 0; tap < w->taps; tap++)
+        memset(piece_row(s, w, tile, 0, block, tap, s->node->tile.n), one, PIECE_BYTES);
 }
 
 /* Which taps of one dimension lie inside the image at each output position, as [first, last). */
@@ -156,28 +189,55 @@ static void make_border(const Packing *s, PackedWeights *w, int32_t offset_in) {
   fill_border(s, w, offset_in, pad_level, rows, row_count, columns);
 }
 
-PackedWeights weights_pack(const Graph *g, const Node *node) {
+/* What both orders have in common; data is still missing. */
+static PackedWeights begin(Packing *s, const Graph *g, const Node *node) {
   const Value *weight = graph_value(g, node->inputs[1]);
   const Type *t = &weight->type;
-  bool conv = t->rank == 4, planes = engine_uses_planes(node->engine);
-  Packing s = {.graph = g, .node = node, .input = graph_type(g, node->inputs[0]), .q = weight->data};
-  s.channels_out = t->dim[0];
-  s.kernel_h = conv ? t->dim[1] : 1;
-  s.kernel_w = conv ? t->dim[2] : 1;
-  s.channels_in = t->dim[t->rank - 1];
+  bool conv = t->rank == 4;
+  *s = (Packing){.graph = g, .node = node, .input = graph_type(g, node->inputs[0]), .q = weight->data};
+  s->channels_out = t->dim[0];
+  s->kernel_h = conv ? t->dim[1] : 1;
+  s->kernel_w = conv ? t->dim[2] : 1;
+  s->channels_in = t->dim[t->rank - 1];
+  if (engine_uses_planes(node->engine)) {
+    s->bit_of_channel = ARENA_NEW(g->context, uint32_t, s->channels_in);
+    for (int32_t c = 0; c < s->channels_in; c++)
+      s->bit_of_channel[c] = layout_bit_of_channel(s->input->layout, (uint32_t)c);
+  }
+  PackedWeights w = {.taps = s->kernel_h * s->kernel_w};
+  choose_storage(s, &w, t);
+  w.words = (int32_t)s->input->layout.pitch / (s->bit_of_channel ? 32 : 4);
+  w.rows = (s->channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;
+  return w;
+}
 
-  PackedWeights w = {.taps = s.kernel_h * s.kernel_w};
-  choose_storage(&s, &w, t);
-  w.words = (int32_t)s.input->layout.pitch / (planes ? 32 : 4);
+static void correct(const Packing *s, PackedWeights *w) {
+  LevelMap in = input_map(s->input);
+  w->product_scale = s->map.mult * in.mult;
+  w->sum_scale = s->map.offset * in.mult;
+  make_border(s, w, in.offset);
+}
+
+PackedWeights weights_pack(const Graph *g, const Node *node) {
+  Packing s;
+  PackedWeights w = begin(&s, g, node);
   w.row_words = (w.taps * w.words + node->tile.k - 1) / node->tile.k * node->tile.k;
-  w.rows = (s.channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;
   w.bytes = (size_t)w.planes * (size_t)w.rows * (size_t)w.row_words * 4;
   w.data = arena_alloc(g->context, w.bytes);
-  (planes ? pack_planes : pack_bytes)(&s, &w);
+  pack(&s, &w, put_in_row);
+  correct(&s, &w);
+  return w;
+}
 
-  StoredMap in = input_map(s.input);
-  w.product_scale = s.map.mult * in.mult;
-  w.sum_scale = s.map.offset * in.mult;
-  make_border(&s, &w, in.offset);
+PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
+  Packing s;
+  PackedWeights w = begin(&s, g, node);
+  s.staging = staging_of(g, node, &node->tile);
+  uint32_t n = node->tile.n, tiles = (layout_covered_channels(graph_type(g, node->result)) + n - 1) / n;
+  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.chunk_bytes;
+  w.data = arena_alloc(g->context, w.bytes);
+  pack(&s, &w, put_in_pieces);
+  put_sum_rows(&s, &w, tiles);
+  correct(&s, &w);
   return w;
 }

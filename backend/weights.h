@@ -1,4 +1,4 @@
-/* Weights and tables of a tensor-core layer, packed for kernel_mma.c. */
+/* Weights and tables of a tensor-core layer, packed for kernel_mma.c or kernel_wgmma.c. */
 #ifndef BACKEND_WEIGHTS_H
 #define BACKEND_WEIGHTS_H
 
@@ -17,16 +17,17 @@ typedef struct PackedWeights {
   int planes;          /* of the weights: bits, or 1 for bytes */
   bool is_signed;      /* bytes: s8 rather than u8 */
   int32_t taps, words; /* taps of the filter; 32-bit words a tap, plane and pixel of the input */
-  int32_t row_words;   /* words a filter row, a multiple of the tile's k; the rest is zero */
+  int32_t row_words;   /* weights_pack: words a filter row, a multiple of the tile's k; the rest is zero */
   int32_t rows;        /* output channels, padded to CHANNEL_PADDING with zeros */
   int32_t product_scale, sum_scale;
-  uint32_t *data; /* [plane][row][row_words] */
+  uint32_t *data; /* weights_pack: [plane][row][row_words]; weights_pack_pieces: see ../ir/staging.h */
   size_t bytes;
   int32_t *border; /* [class][row], NULL if all zero */
   int32_t class_count, column_classes;
   uint32_t *row_class, *column_class; /* [OH], [OW]: class = row_class * column_classes + column_class */
 } PackedWeights;
 
-PackedWeights weights_pack(const Graph *g, const Node *node);
+PackedWeights weights_pack(const Graph *g, const Node *node);        /* rows, for mma.sync */
+PackedWeights weights_pack_pieces(const Graph *g, const Node *node); /* pieces, for wgmma */
 
 #endif

@@ -74,27 +74,24 @@ static inline bool engine_uses_tensor_cores(Engine e) { return engine_operand[e]
 static inline bool engine_uses_planes(Engine e) { return engine_operand[e] == LAYOUT_PLANES; }
 static inline bool engine_uses_wgmma(Engine e) { return e == ENGINE_WGMMA_B1 || e == ENGINE_WGMMA_S8; }
 
-/* Block tile of a tensor-core layer: m output pixels by n output channels, computed by warps_m x warps_n warps; each
- * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time. */
+/* Block tile of a tensor-core layer: m output positions by n output channels, computed by warps_m x warps_n warps; each
+ * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time; on wgmma those of each tap. resident:
+ * on wgmma, whether a block keeps its weights in shared memory (staging.h). */
 typedef struct Tile {
   uint16_t m, n, k;
-  uint8_t warps_m, warps_n, stages, split_k;
+  uint8_t warps_m, warps_n, stages, split_k, resident;
 } Tile;
 
-/* Shared memory of a tensor-core layer. mma.sync: rows of the tile's m + n rows lie tile_row_words apart, such that the
- * 8-byte loads of half a warp touch every bank once. wgmma: the 16-byte pieces of all rows at one place of the reduction
- * lie together, input and weights apart, with one row's room between pieces so that copies touch every bank; behind the
- * weights stand WGMMA_SUM_ROWS rows that sum the input. */
-enum { WGMMA_SUM_ROWS = 16 };
+/* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads of
+ * half a warp touch every bank once. That of wgmma stands in staging.h. */
 static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }
-static inline uint32_t tile_shared_bytes(const Tile *t, Engine engine) {
-  uint32_t rows = (uint32_t)t->m + t->n;
-  return 4u * t->stages * (engine_uses_wgmma(engine) ? t->k * (rows + WGMMA_SUM_ROWS + 2) : rows * tile_row_words(t));
+static inline uint32_t tile_shared_bytes(const Tile *t) {
+  return 4u * t->stages * ((uint32_t)t->m + t->n) * tile_row_words(t);
 }
 
-/* Grid: x = ceil(batch * x_mul / x_div), y constant. */
+/* Grid: x = ceil(batch * x_mul / x_div), no more than x_most where that is not 0; y constant. */
 typedef struct Launch {
-  uint32_t x_mul, x_div, y, threads, shared_bytes;
+  uint32_t x_mul, x_div, y, threads, shared_bytes, x_most;
 } Launch;
 
 typedef struct Node {

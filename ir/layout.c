@@ -1,6 +1,8 @@
 /* Layouts: bytes they take and where each bit lies (type.h). */
 #include "type.h"
 
+enum { PIECE_BYTES = 16 };
+
 static uint32_t round_up(uint32_t n, uint32_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
@@ -11,11 +13,51 @@ Layout layout_dense(const Type *t) {
 }
 
 Layout layout_planes(const Type *t, int block) {
-  return (Layout){LAYOUT_PLANES, (uint16_t)block, round_up((uint32_t)type_channels(t), (uint32_t)block)};
+  uint32_t pitch = round_up((uint32_t)type_channels(t), (uint32_t)block);
+  return (Layout){.kind = LAYOUT_PLANES, .block = (uint16_t)block, .pitch = pitch};
 }
 
 Layout layout_bytes(const Type *t, int multiple) {
   return (Layout){.kind = LAYOUT_BYTES, .pitch = round_up((uint32_t)type_channels(t), (uint32_t)multiple)};
+}
+
+Layout layout_pieces(const Type *t, LayoutKind kind, uint32_t row_pitch, uint32_t image_pitch, uint32_t batch) {
+  uint32_t block = PIECE_BYTES * (kind == LAYOUT_PLANES ? 8 : 1);
+  return (Layout){.kind = kind,
+                  .block = (uint16_t)block,
+                  .pitch = round_up((uint32_t)type_channels(t), block),
+                  .positions = image_pitch * batch,
+                  .row_pitch = row_pitch,
+                  .image_pitch = image_pitch};
+}
+
+bool layout_equal(Layout a, Layout b) {
+  return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch && a.positions == b.positions &&
+         a.row_pitch == b.row_pitch && a.image_pitch == b.image_pitch;
+}
+
+bool layout_is_pieces(Layout l) {
+  return l.positions > 0;
+}
+
+Strides layout_strides(const Type *t) {
+  Layout l = t->layout;
+  if (layout_is_pieces(l)) {
+    uint64_t block = (uint64_t)l.positions * PIECE_BYTES;
+    return (Strides){PIECE_BYTES, block, block * (l.pitch / l.block), l.block};
+  }
+  size_t pixel = layout_pixel_bytes(t);
+  if (l.kind == LAYOUT_PLANES) return (Strides){pixel, l.block / 8u, l.pitch / 8, l.block};
+  return (Strides){pixel, pixel, 0, l.pitch};
+}
+
+uint64_t layout_image_positions(const Type *t) {
+  Image image = type_image(t);
+  return layout_is_pieces(t->layout) ? t->layout.image_pitch : (uint64_t)image.height * (uint64_t)image.width;
+}
+
+uint32_t layout_covered_channels(const Type *t) {
+  return t->layout.block ? t->layout.pitch : (uint32_t)type_channels(t);
 }
 
 int layout_plane_count(const Type *t) {
@@ -38,6 +80,7 @@ size_t layout_pixel_bytes(const Type *t) {
 
 size_t layout_image_bytes(const Type *t) {
   int32_t channels = type_channels(t);
+  if (layout_is_pieces(t->layout)) return t->layout.image_pitch * layout_pixel_bytes(t);
   return (size_t)(type_elements(t) / (channels ? channels : 1)) * layout_pixel_bytes(t);
 }
 

@@ -98,19 +98,20 @@ static bool parse_engine(Parser *p, Node *node) {
 }
 
 static bool parse_tile(Parser *p, Node *node) {
-  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX};
-  uint64_t n[7];
-  if (!parse_numbers(p, "tile", most, 7, n)) return false;
+  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, 1};
+  uint64_t n[8];
+  if (!parse_numbers(p, "tile", most, 8, n)) return false;
   node->tile = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
-                      (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6]};
+                      (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
   return true;
 }
 
 static bool parse_launch(Parser *p, Node *node) {
-  static const uint64_t most[] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
-  uint64_t n[5];
-  if (!parse_numbers(p, "launch", most, 5, n)) return false;
-  node->launch = (Launch){(uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4]};
+  static const uint64_t most[] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+  uint64_t n[6];
+  if (!parse_numbers(p, "launch", most, 6, n)) return false;
+  node->launch = (Launch){(uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4],
+                          (uint32_t)n[5]};
   return true;
 }
 

@@ -61,7 +61,21 @@ static bool parse_zero(Parser *p, Type *t) {
   return true;
 }
 
-/* "words:8", "bytes:16" or "planes:32:64" */
+/* ":57:3249:415872" behind a layout: pitches of rows and images, positions. */
+static bool parse_pieces(Parser *p, Layout *l) {
+  static const char *const what[] = {"a pitch of rows", "a pitch of images", "positions"};
+  uint32_t *const numbers[] = {&l->row_pitch, &l->image_pitch, &l->positions};
+  l->block = l->kind == LAYOUT_BYTES ? 16 : l->block;
+  for (int i = 0; i < 3; i++) {
+    uint64_t number;
+    if (i && !reader_expect(&p->reader, ':', "between the numbers of pieces")) return false;
+    if (!reader_unsigned(&p->reader, UINT32_MAX, what[i], &number)) return false;
+    *numbers[i] = (uint32_t)number;
+  }
+  return true;
+}
+
+/* "words:8", "bytes:16" or "planes:32:64"; pieces have three numbers more */
 static bool parse_layout(Parser *p, Type *t) {
   SourceLoc loc = reader_loc(&p->reader);
   const char *word = reader_word(&p->reader, "words, bytes or planes");
@@ -84,7 +98,7 @@ static bool parse_layout(Parser *p, Type *t) {
     return false;
   t->layout.block = (uint16_t)block;
   t->layout.pitch = (uint32_t)pitch;
-  return true;
+  return !reader_take(&p->reader, ':') || parse_pieces(p, &t->layout);
 }
 
 static bool parse_detail(Parser *p, Type *t) {

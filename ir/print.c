@@ -63,6 +63,7 @@ static void add_layout(Text *out, const Layout *l) {
   text_add(out, "layout=%s", name[l->kind]);
   if (l->kind == LAYOUT_PLANES) text_add(out, ":%u", l->block);
   text_add(out, ":%u", l->pitch);
+  if (layout_is_pieces(*l)) text_add(out, ":%u:%u:%u", l->row_pitch, l->image_pitch, l->positions);
 }
 
 /* "scale=..", "zero=..", "layout=.." in braces; what has its usual value is left out. */
@@ -211,9 +212,10 @@ static void add_plan(Text *out, const Graph *g, const Node *node) {
   const Launch *l = &node->launch;
   if (node->engine != ENGINE_NONE) text_add(out, " engine=%s", engine_name[node->engine]);
   if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k)
-    text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k);
+    text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
+             t->resident);
   if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes)
-    text_add(out, " launch=%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes);
+    text_add(out, " launch=%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   uint64_t offset = g->values[node->result].arena_offset;
   if (offset != NO_OFFSET) text_add(out, " offset=%llu", (unsigned long long)offset);
 }

@@ -64,9 +64,22 @@ static const char *scales_problem(const Graph *g, const Type *t) {
   return NULL;
 }
 
+static const char *pieces_problem(const Type *t) {
+  const Layout *l = &t->layout;
+  Image image = type_image(t);
+  uint64_t rows_end = (uint64_t)l->row_pitch * (uint64_t)image.height;
+  if (!layout_is_pieces(*l)) return l->row_pitch || l->image_pitch ? "only pieces have a pitch of rows and images" : NULL;
+  if (l->kind == LAYOUT_WORDS || l->block != (l->kind == LAYOUT_PLANES ? 128 : 16))
+    return "pieces are 128 channels of a bit plane or 16 of bytes";
+  if (l->row_pitch < (uint32_t)image.width || l->image_pitch < rows_end) return "its pixels do not fit its pitches";
+  return l->positions % l->image_pitch ? "its positions are no whole number of images" : NULL;
+}
+
 static const char *layout_problem(const Type *t) {
   const Layout *l = &t->layout;
   bool words = type_element_bytes(t) == 4;
+  const char *problem = pieces_problem(t);
+  if (problem) return problem;
   if (l->kind == LAYOUT_NONE) return l->block || l->pitch ? "it has no layout, yet a block or a pitch" : NULL;
   if (l->pitch < (uint32_t)type_channels(t)) return "its pitch is less than its channels";
   if (l->kind == LAYOUT_PLANES) {
@@ -74,7 +87,8 @@ static const char *layout_problem(const Type *t) {
     if (l->block != 32 && l->block != 64 && l->block != 128) return "the block of bit planes is 32, 64 or 128";
     return l->pitch % l->block ? "its pitch is not a multiple of its block" : NULL;
   }
-  if (l->block) return "only bit planes have a block";
+  if (l->block && !layout_is_pieces(*l)) return "only bit planes and pieces have a block";
+  if (l->block && l->pitch % l->block) return "its pitch is not a multiple of its block";
   return (l->kind == LAYOUT_WORDS) == words ? NULL : "words are for i32 and f32, bytes for elements of up to 8 bits";
 }
 

@@ -95,6 +95,5 @@ bool type_same_quant(const Type *a, const Type *b) {
 }
 
 bool type_equal(const Type *a, const Type *b) {
-  return type_same_shape(a, b) && type_same_quant(a, b) && a->layout.kind == b->layout.kind &&
-         a->layout.block == b->layout.block && a->layout.pitch == b->layout.pitch;
+  return type_same_shape(a, b) && type_same_quant(a, b) && layout_equal(a->layout, b->layout);
 }

@@ -33,15 +33,23 @@ typedef enum ElemKind {
   ELEM_F32      /* IEEE binary32; scale and zero point unused */
 } ElemKind;
 
-/* Where the elements of a tensor lie in memory. The batch is outermost, then pixels in row-major order; what differs is
- * the inside of a pixel. LAYOUT_NONE: not chosen; the evaluator and files for users always use dense row-major order
+/* Where the elements of a tensor lie in memory, in one of two orders.
+ *
+ * Pixel after pixel: the batch is outermost, then pixels in row-major order; what differs is the inside of a pixel.
+ *
+ * Pieces: planes outermost, then blocks of channels, then positions of 16 bytes each: 128 channels of a plane, or 16
+ * channels of bytes. Pixel (image, row, column) is position image * image_pitch + row * row_pitch + column. Positions
+ * that are no pixel hold zeros, so that a filter's tap is one offset for all pixels and finds the padding there; the
+ * columns behind a row also serve as those before the next. Eight positions of a piece are a core matrix of wgmma.
+ *
+ * LAYOUT_NONE: not chosen; the evaluator and files for users always use dense row-major order
  * (one byte an element of up to 8 bits, four bytes otherwise), which is LAYOUT_BYTES / LAYOUT_WORDS with pitch = C.
  */
 typedef enum LayoutKind {
   LAYOUT_NONE,
   LAYOUT_WORDS, /* four bytes an element (i32, f32); pitch = C */
   LAYOUT_BYTES, /* one byte an element, holding q; pitch channels a pixel, those past C are zero */
-  LAYOUT_PLANES /* bit planes: [pixel][plane][pitch/32] words; see Layout */
+  LAYOUT_PLANES /* bit planes: [pixel][plane][pitch/32] words, or pieces; see Layout */
 } LayoutKind;
 
 /* LAYOUT_PLANES stores q as an unsigned number in offset binary (q + 2^(bits-1) for ELEM_INT and ELEM_TERNARY, q
@@ -56,9 +64,17 @@ typedef enum LayoutKind {
  */
 typedef struct Layout {
   LayoutKind kind;
-  uint16_t block; /* LAYOUT_PLANES: 32, 64 or 128; otherwise 0 */
+  uint16_t block; /* LAYOUT_PLANES: 32, 64 or 128, pieces 128; LAYOUT_BYTES: pieces 16, otherwise 0 */
   uint32_t pitch; /* channels kept a pixel (and plane), >= C */
+  uint32_t positions;              /* pieces: of the largest batch; 0: pixel after pixel */
+  uint32_t row_pitch, image_pitch; /* pieces: positions between rows and between images; otherwise 0 */
 } Layout;
+
+/* Bytes between neighbours. A pixel after pixel layout of bytes or words is one block. */
+typedef struct Strides {
+  uint64_t position, block, plane;
+  uint32_t block_channels;
+} Strides;
 
 typedef struct Type {
   ElemKind kind;
@@ -105,6 +121,14 @@ bool type_equal(const Type *a, const Type *b);      /* everything, layout includ
 Layout layout_dense(const Type *t);               /* the users' order: BYTES or WORDS with pitch = C */
 Layout layout_planes(const Type *t, int block);   /* pitch = C rounded up to the block */
 Layout layout_bytes(const Type *t, int multiple); /* pitch = C rounded up */
+/* Pieces of planes (b1) or bytes for a largest batch; pitches at least the image's width and pixels. */
+Layout layout_pieces(const Type *t, LayoutKind kind, uint32_t row_pitch, uint32_t image_pitch, uint32_t batch);
+bool layout_equal(Layout a, Layout b);
+bool layout_is_pieces(Layout l);
+Strides layout_strides(const Type *t);            /* under t->layout, which is not LAYOUT_NONE */
+uint64_t layout_image_positions(const Type *t);   /* positions of one image: its pixels, or its image_pitch */
+/* Channels that tiles of a layer must cover so that all of its result is written: whole blocks, zeros behind the last. */
+uint32_t layout_covered_channels(const Type *t);
 size_t layout_pixel_bytes(const Type *t);         /* bytes of one pixel under t->layout */
 size_t layout_image_bytes(const Type *t);         /* bytes of one image under t->layout */
 int layout_plane_count(const Type *t);            /* t->bits for PLANES, 1 otherwise */

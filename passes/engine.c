@@ -43,6 +43,8 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
     *why = "it does not have this operation";
   else if (engine_uses_tensor_cores(engine) && node->op == OP_CONV2D && node->attrs.groups != 1)
     *why = "groups share no operand that a matrix product could reuse";
+  else if (engine_uses_wgmma(engine) && node->op == OP_CONV2D && (node->attrs.stride[0] > 1 || node->attrs.stride[1] > 1))
+    *why = "a stride takes taps apart that it reads as one offset";
   else if (engine_uses_tensor_cores(engine) && engine_tera_ops(target, engine) == 0)
     *why = "the target has no native instruction for it";
   else if (engine == ENGINE_VIEW &&

@@ -43,7 +43,7 @@ static double layer_microseconds(const Graph *g, const Node *node, const PassOpt
     return cost_of_node(g, node, node->engine, options->target, options->max_batch, NULL);
   double traffic = (double)(bytes_read(g, node) + bytes_written(g, node)) * options->max_batch;
   double memory = traffic / (options->target->copy_gb_per_s * 1e3);
-  double tiles = tile_microseconds(g, node, &node->tile, options->target, options->max_batch);
+  double tiles = tile_microseconds(g, node, options);
   return (tiles > memory ? tiles : memory) + options->target->launch_us;
 }
 

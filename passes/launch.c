@@ -1,10 +1,13 @@
 /* launch: grid, threads and shared memory of every layer that has a kernel.
  *
- *   tensor cores   x covers all pixels of all images in tiles of m, y the channels in tiles of n; 32 threads a warp
- *   DIRECT         one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in
- * bytes 4 channels (1 where the pitch is not a multiple of 4), in words 1 ROW            one thread a pixel of the
- * operand
+ *   mma.sync   x covers the result's positions of all images in tiles of m, y the channels in tiles of n; 32 threads a
+ *              warp
+ *   wgmma      as many blocks as run at once, no more than there are tiles; y the channels where weights are resident
+ *   DIRECT     one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in bytes 4
+ *              channels (1 where the pitch is not a multiple of 4), in words 1
+ *   ROW        one thread a pixel of the operand
  */
+#include "../ir/staging.h"
 #include "plan.h"
 
 enum { DIRECT_THREADS = 128, ROW_THREADS = 32, MOST_BLOCKS_Y = 65535 };
@@ -14,15 +17,38 @@ static uint32_t pixels_of(const Type *t) {
   return (uint32_t)image.height * (uint32_t)image.width;
 }
 
-static Launch launch_tensor_cores(const Graph *g, const Node *node) {
-  (void)g;
+static uint32_t positions_of(const Type *t) {
+  return (uint32_t)layout_image_positions(t);
+}
+
+static uint32_t tiles_of_channels(const Graph *g, const Node *node) {
+  return (layout_covered_channels(graph_type(g, node->result)) + node->tile.n - 1) / node->tile.n;
+}
+
+static Launch launch_tensor_cores(const Graph *g, const Node *node, const PassOptions *options) {
+  (void)options;
   const Tile *tile = &node->tile;
-  uint32_t channels = (uint32_t)type_channels(&node->main_type);
-  return (Launch){.x_mul = pixels_of(&node->main_type),
+  return (Launch){.x_mul = positions_of(graph_type(g, node->result)),
                   .x_div = tile->m,
-                  .y = (channels + tile->n - 1) / tile->n,
+                  .y = tiles_of_channels(g, node),
                   .threads = 32u * tile->warps_m * tile->warps_n,
-                  .shared_bytes = tile_shared_bytes(tile, node->engine)};
+                  .shared_bytes = tile_shared_bytes(tile)};
+}
+
+/* As many blocks as run at once, which walk over the tiles. */
+static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *options) {
+  const Tile *tile = &node->tile;
+  const Type *x = graph_type(g, node->inputs[0]);
+  uint32_t columns = tiles_of_channels(g, node);
+  uint32_t blocks = (uint32_t)(options->target->sm_count * wgmma_blocks_at_once(g, node, tile, options->target));
+  Launch launch = {.x_mul = positions_of(x) * (tile->resident ? 1 : columns),
+                   .x_div = tile->m,
+                   .y = tile->resident ? columns : 1,
+                   .threads = 32u * tile->warps_m + 32,
+                   .shared_bytes = (uint32_t)staging_of(g, node, tile).shared_bytes,
+                   .x_most = blocks};
+  if (tile->resident) launch.x_most = blocks > columns ? blocks / columns : 1;
+  return launch;
 }
 
 static uint32_t words_of_pixel(const Type *t) {
@@ -36,30 +62,31 @@ static uint32_t words_of_pixel(const Type *t) {
   }
 }
 
-static Launch launch_direct(const Graph *g, const Node *node) {
+static Launch launch_direct(const Graph *g, const Node *node, const PassOptions *options) {
+  (void)options;
   const Type *t = graph_type(g, node->result);
   return (Launch){
-      .x_mul = pixels_of(t) * words_of_pixel(t), .x_div = DIRECT_THREADS, .y = 1, .threads = DIRECT_THREADS};
+      .x_mul = positions_of(t) * words_of_pixel(t), .x_div = DIRECT_THREADS, .y = 1, .threads = DIRECT_THREADS};
 }
 
-static Launch launch_row(const Graph *g, const Node *node) {
+static Launch launch_row(const Graph *g, const Node *node, const PassOptions *options) {
+  (void)options;
   uint32_t pixels = pixels_of(graph_type(g, node->inputs[0]));
   return (Launch){.x_mul = pixels, .x_div = ROW_THREADS, .y = 1, .threads = ROW_THREADS};
 }
 
-static Launch launch_nothing(const Graph *g, const Node *node) {
-  (void)g;
-  (void)node;
+static Launch launch_nothing(const Graph *g, const Node *node, const PassOptions *options) {
+  (void)g, (void)node, (void)options;
   return (Launch){0};
 }
 
-typedef Launch LaunchOf(const Graph *g, const Node *node);
+typedef Launch LaunchOf(const Graph *g, const Node *node, const PassOptions *options);
 static LaunchOf *const launch_of[ENGINE_COUNT] = {
     [ENGINE_NONE] = launch_nothing,
     [ENGINE_MMA_B1] = launch_tensor_cores,
     [ENGINE_MMA_S8] = launch_tensor_cores,
-    [ENGINE_WGMMA_B1] = launch_tensor_cores,
-    [ENGINE_WGMMA_S8] = launch_tensor_cores,
+    [ENGINE_WGMMA_B1] = launch_wgmma,
+    [ENGINE_WGMMA_S8] = launch_wgmma,
     [ENGINE_DIRECT] = launch_direct,
     [ENGINE_ROW] = launch_row,
     [ENGINE_VIEW] = launch_nothing,
@@ -77,10 +104,9 @@ static bool grid_is_possible(Graph *g, const Node *node) {
 }
 
 bool pass_launch(Graph *g, const PassOptions *options) {
-  (void)options;
   bool possible = true;
   for (NodeId n = 0; n < g->node_count; n++) {
-    g->nodes[n].launch = launch_of[g->nodes[n].engine](g, &g->nodes[n]);
+    g->nodes[n].launch = launch_of[g->nodes[n].engine](g, &g->nodes[n], options);
     possible = grid_is_possible(g, &g->nodes[n]) && possible;
   }
   return possible;

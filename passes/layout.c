@@ -17,11 +17,25 @@ typedef struct Readers {
 
 static bool engine_reads(Engine engine, Layout layout) {
   if (!engine_uses_tensor_cores(engine)) return true;
-  return layout.kind == engine_operand[engine] && (layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0);
+  if (layout.kind != engine_operand[engine]) return false;
+  if (engine_uses_wgmma(engine)) return layout_is_pieces(layout);
+  return layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0;
 }
 
-static bool same_layout(Layout a, Layout b) {
-  return a.kind == b.kind && a.block == b.block && a.pitch == b.pitch;
+/* The choice under way. */
+typedef struct Chooser {
+  Graph *g;
+  const PassOptions *options;
+  Pitches *pitches; /* by value: those of pieces (pieces.c) */
+  Readers readers;
+} Chooser;
+
+/* The layout of a value that suits an engine best. */
+static Layout suited(const Chooser *c, ValueId v, Engine engine) {
+  const Type *t = graph_type(c->g, v);
+  const Pitches *p = &c->pitches[v];
+  if (!engine_uses_wgmma(engine)) return preferred_layout(t, engine);
+  return layout_pieces(t, engine_operand[engine], p->row, p->row * p->rows, c->options->max_batch);
 }
 
 /* --- bytes --- */
@@ -68,13 +82,15 @@ static uint32_t count_operands(const Graph *g) {
 }
 
 /* Who reads v, itself or through views with its channels. */
-static void find_readers(const Graph *g, ValueId v, Readers *readers) {
+static void find_readers(Chooser *c, ValueId v) {
+  const Graph *g = c->g;
+  Readers *readers = &c->readers;
   for (NodeId n = 0; n < g->node_count; n++) {
     const Node *node = &g->nodes[n];
     for (uint32_t i = 0; i < node->input_count; i++) {
       if (node->inputs[i] != v) continue;
       if (node->engine == ENGINE_VIEW && keeps_channels(g, node))
-        find_readers(g, node->result, readers);
+        find_readers(c, node->result);
       else
         add_reader(readers, i == 0 ? node->engine : ENGINE_DIRECT);
     }
@@ -87,19 +103,22 @@ static void find_readers(const Graph *g, ValueId v, Readers *readers) {
 /* --- choice --- */
 
 /* Bytes that a copy for `engine` costs besides those that its readers read. */
-static double copy_bytes(const Type *t, Layout from, Engine engine, const PassOptions *options) {
-  double launch = (double)options->target->launch_us * options->target->copy_gb_per_s * 1e3 / options->max_batch;
-  return (double)(bytes_under(t, from) + bytes_under(t, preferred_layout(t, engine))) + launch;
+static double copy_bytes(const Chooser *c, ValueId v, Layout from, Engine engine) {
+  const Type *t = graph_type(c->g, v);
+  const Target *target = c->options->target;
+  double launch = (double)target->launch_us * target->copy_gb_per_s * 1e3 / c->options->max_batch;
+  return (double)(bytes_under(t, from) + bytes_under(t, suited(c, v, engine))) + launch;
 }
 
-static double bytes_moved(const Type *t, Layout layout, const Readers *readers, const PassOptions *options) {
+static double bytes_moved(const Chooser *c, ValueId v, Layout layout) {
+  const Type *t = graph_type(c->g, v);
   double bytes = (double)bytes_under(t, layout);
   bool copied[ENGINE_COUNT] = {false};
-  for (uint32_t i = 0; i < readers->count; i++) {
-    Engine engine = readers->engines[i];
+  for (uint32_t i = 0; i < c->readers.count; i++) {
+    Engine engine = c->readers.engines[i];
     bool fits = engine_reads(engine, layout);
-    bytes += (double)bytes_under(t, fits ? layout : preferred_layout(t, engine));
-    if (!fits && !copied[engine]) bytes += copy_bytes(t, layout, engine, options);
+    bytes += (double)bytes_under(t, fits ? layout : suited(c, v, engine));
+    if (!fits && !copied[engine]) bytes += copy_bytes(c, v, layout, engine);
     copied[engine] = copied[engine] || !fits;
   }
   return bytes;
@@ -122,35 +141,53 @@ static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options
   return layout;
 }
 
-static Layout choose_layout(const Graph *g, ValueId v, const PassOptions *options, Readers *readers) {
+/* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones. */
+static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates) {
+  static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8};
+  uint32_t count = 0;
+  for (int i = 0; i < 4; i++)
+    if (!engine_uses_wgmma(engines[i]) || has_reader(&c->readers, engines[i]))
+      candidates[count++] = suited(c, v, engines[i]);
+  if (!has_reader(&c->readers, ENGINE_MMA_S8)) candidates[count++] = layout_dense(graph_type(c->g, v));
+  return count;
+}
+
+static Layout choose_layout(Chooser *c, ValueId v) {
+  const Graph *g = c->g;
   const Type *t = graph_type(g, v);
   if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
-  readers->count = 0;
-  find_readers(g, v, readers);
-  Layout candidates[] = {preferred_layout(t, ENGINE_MMA_B1), preferred_layout(t, ENGINE_MMA_S8), layout_dense(t)};
+  c->readers.count = 0;
+  find_readers(c, v);
+  Layout candidates[5];
+  uint32_t count = list_candidates(c, v, candidates);
   Layout best = candidates[0];
-  double least = bytes_moved(t, best, readers, options);
-  int count = has_reader(readers, ENGINE_MMA_S8) || has_reader(readers, ENGINE_WGMMA_S8) ? 2 : 3; /* pixels at 16-byte addresses copy faster than dense ones */
-  for (int i = 1; i < count; i++) {
-    double bytes = bytes_moved(t, candidates[i], readers, options);
+  double least = bytes_moved(c, v, best);
+  for (uint32_t i = 1; i < count; i++) {
+    double bytes = bytes_moved(c, v, candidates[i]);
     if (bytes >= least) continue;
     best = candidates[i];
     least = bytes;
   }
-  return best.kind == LAYOUT_PLANES ? fill_chip(t, best, options) : best;
+  return best.kind == LAYOUT_PLANES && !layout_is_pieces(best) ? fill_chip(t, best, c->options) : best;
 }
 
-/* A view's result takes its operand's layout where it keeps the channels; else both must be dense for it to stay one.
- */
-static void lay_out_result(Graph *g, Node *node, const PassOptions *options, Readers *readers) {
-  Type *result = graph_type(g, node->result);
-  const Type *operand = graph_type(g, node->inputs[0]);
-  if (node->engine == ENGINE_VIEW && keeps_channels(g, node)) {
+static bool same_image(const Type *a, const Type *b) {
+  Image x = type_image(a), y = type_image(b);
+  return x.height == y.height && x.width == y.width && x.channels == y.channels;
+}
+
+/* A view's result takes its operand's layout where it keeps the channels (and, of pieces, the image); else both must be
+ * dense for it to stay one. */
+static void lay_out_result(Chooser *c, Node *node) {
+  Type *result = graph_type(c->g, node->result);
+  const Type *operand = graph_type(c->g, node->inputs[0]);
+  bool kept = keeps_channels(c->g, node) && (!layout_is_pieces(operand->layout) || same_image(operand, result));
+  if (node->engine == ENGINE_VIEW && kept) {
     result->layout = operand->layout;
     return;
   }
-  result->layout = choose_layout(g, node->result, options, readers);
-  bool dense = same_layout(operand->layout, layout_dense(operand)) && same_layout(result->layout, layout_dense(result));
+  result->layout = choose_layout(c, node->result);
+  bool dense = layout_equal(operand->layout, layout_dense(operand)) && layout_equal(result->layout, layout_dense(result));
   if (node->engine == ENGINE_VIEW && !dense) node->engine = ENGINE_DIRECT;
 }
 
@@ -160,7 +197,7 @@ static ValueId find_copy(const Graph *g, NodeId before, ValueId v, Layout layout
   for (NodeId n = 0; n < before; n++) {
     const Node *node = &g->nodes[n];
     if (node->op == OP_COPY && node->step_count == 0 && node->inputs[0] == v &&
-        same_layout(graph_type(g, node->result)->layout, layout))
+        layout_equal(graph_type(g, node->result)->layout, layout))
       return node->result;
   }
   return NO_VALUE;
@@ -178,12 +215,13 @@ static ValueId insert_copy(Graph *g, NodeId before, ValueId v, Layout layout) {
 }
 
 /* Gives tensor-core layers their operand in a layout that they read. */
-static void insert_copies(Graph *g) {
+static void insert_copies(Chooser *c) {
+  Graph *g = c->g;
   for (NodeId n = 0; n < g->node_count; n++) {
     Engine engine = g->nodes[n].engine;
     ValueId x = g->nodes[n].inputs[0];
     if (engine_reads(engine, graph_type(g, x)->layout)) continue;
-    Layout wanted = preferred_layout(graph_type(g, x), engine);
+    Layout wanted = suited(c, x, engine);
     ValueId copy = find_copy(g, n, x, wanted);
     if (copy == NO_VALUE) copy = insert_copy(g, n++, x, wanted);
     g->nodes[n].inputs[0] = copy;
@@ -191,12 +229,13 @@ static void insert_copies(Graph *g) {
 }
 
 bool pass_layout(Graph *g, const PassOptions *options) {
-  Readers readers = {.engines = ARENA_NEW(g->context, Engine, count_operands(g))};
+  Chooser c = {.g = g, .options = options, .pitches = pitches_of_pieces(g)};
+  c.readers.engines = ARENA_NEW(g->context, Engine, count_operands(g));
   for (uint32_t i = 0; i < g->input_count; i++) {
     Type *t = graph_type(g, g->inputs[i]);
     t->layout = layout_dense(t);
   }
-  for (NodeId n = 0; n < g->node_count; n++) lay_out_result(g, &g->nodes[n], options, &readers);
-  insert_copies(g);
+  for (NodeId n = 0; n < g->node_count; n++) lay_out_result(&c, &g->nodes[n]);
+  insert_copies(&c);
   return true;
 }

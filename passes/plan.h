@@ -25,7 +25,15 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
 uint64_t bytes_read(const Graph *g, const Node *node);
 uint64_t bytes_written(const Graph *g, const Node *node);
 
+/* pieces.c: by value, the positions of a row and the rows of an image under a layout of pieces (type.h). */
+typedef struct Pitches {
+  uint32_t row, rows;
+} Pitches;
+Pitches *pitches_of_pieces(const Graph *g);
+
 /* tile.c */
-double tile_microseconds(const Graph *g, const Node *node, const Tile *tile, const Target *target, uint32_t batch);
+/* Blocks of a layer on wgmma that an SM runs side by side. */
+int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options); /* with its tile */
 
 #endif

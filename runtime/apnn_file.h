@@ -17,7 +17,7 @@
 #define APNN_FILE_MAGIC "APNNFIL1"
 #define APNN_TRAILER_MAGIC "APNNEND1"
 #define APNN_PTX_COMMENT "//!apnn "
-enum { APNN_FILE_VERSION = 1, APNN_FILE_ALIGN = 16 };
+enum { APNN_FILE_VERSION = 2, APNN_FILE_ALIGN = 16 };
 
 /* FNV-1a over 64 bits: basis 0xcbf29ce484222325, prime 0x100000001b3. */
 #define APNN_FNV_BASIS UINT64_C(0xcbf29ce484222325)
@@ -77,13 +77,15 @@ typedef struct ApnnFileKernel {
   uint32_t reserved;
 } ApnnFileKernel;
 
-/* Launch in order; each depends on those before it. grid.x = ceil(batch * x_mul / x_div), grid.y = y, grid.z = 1. */
+/* Launch in order; each depends on those before it. grid.x = ceil(batch * x_mul / x_div), but no more than x_most where
+ * that is not 0; grid.y = y, grid.z = 1. */
 typedef struct ApnnFileLaunch {
   uint32_t kernel;
   uint32_t layer_name; /* name of the value that the layer computes */
   uint32_t engine_name;
   uint32_t x_mul, x_div, y;
   uint32_t first_param, param_count;
+  uint32_t x_most, reserved;
   uint64_t bytes_per_image; /* activations read and written, packed */
   uint64_t bytes_constant;  /* weights and tables read */
   uint64_t ops_per_image;   /* 2 x multiply-adds of the layer */
@@ -101,7 +103,7 @@ typedef struct ApnnFileParam {
   uint64_t value;
 } ApnnFileParam;
 
-_Static_assert(sizeof(ApnnFileTensor) == 64 && sizeof(ApnnFileKernel) == 16 && sizeof(ApnnFileLaunch) == 56 &&
+_Static_assert(sizeof(ApnnFileTensor) == 64 && sizeof(ApnnFileKernel) == 16 && sizeof(ApnnFileLaunch) == 64 &&
                    sizeof(ApnnFileParam) == 16 && sizeof(ApnnFileTrailer) == 32,
                "tables have no hidden padding");
 

@@ -23,6 +23,7 @@ ApnnStatus apnn_launch_one(ApnnSession *s, uint32_t index, int batch, CuStream s
   for (uint32_t i = 0; i < l->param_count; i++)
     s->values[i] = parameter_value(s, &file->params[l->first_param + i], batch);
   uint64_t blocks = ((uint64_t)batch * l->x_mul + l->x_div - 1) / l->x_div;
+  if (l->x_most && blocks > l->x_most) blocks = l->x_most;
   CuResult result = d->launch_kernel(s->network->functions[l->kernel], (unsigned)blocks, l->y, 1, k->threads, 1, 1,
                                      k->shared_bytes, stream, s->parameters, NULL);
   return apnn_driver_check(d, result, &s->error, "layer %s: cuLaunchKernel(%s)", apnn_file_name(file, l->layer_name),

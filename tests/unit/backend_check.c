@@ -80,17 +80,20 @@ static void good_plans_pass(void **state) {
 /* Tiles: each edit makes one that the engine's code cannot compute. */
 static void bad_tiles(void **state) {
   (void)state;
-  static const Tile tiles[] = {{16, 32, 8, 1, 1, 3, 1},  {16, 32, 8, 1, 1, 2, 2},  {16, 32, 12, 1, 1, 2, 1},
-                               {48, 32, 8, 1, 1, 2, 1},  {16, 96, 8, 1, 1, 2, 1},  {24, 32, 8, 1, 1, 2, 1},
-                               {16, 32, 64, 1, 1, 2, 1}, {16, 256, 8, 1, 1, 2, 1}, {17, 32, 8, 1, 1, 2, 1},
-                               {16, 32, 24, 1, 1, 2, 1}, {16, 4, 8, 1, 1, 2, 1}};
+  static const Tile tiles[] = {{16, 32, 8, 1, 1, 3, 1, 0},  {16, 32, 8, 1, 1, 2, 2, 0},  {16, 32, 12, 1, 1, 2, 1, 0},
+                               {48, 32, 8, 1, 1, 2, 1, 0},  {16, 96, 8, 1, 1, 2, 1, 0},  {24, 32, 8, 1, 1, 2, 1, 0},
+                               {16, 32, 64, 1, 1, 2, 1, 0}, {16, 256, 8, 1, 1, 2, 1, 0}, {17, 32, 8, 1, 1, 2, 1, 0},
+                               {16, 32, 24, 1, 1, 2, 1, 0}, {16, 4, 8, 1, 1, 2, 1, 0}, {16, 32, 8, 1, 1, 2, 1, 1}};
   for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
     Plan p = plan(source, ENGINE_MMA_B1, 4);
     Node *node = node_of(&p, OP_CONV2D);
     const Tile *t = &tiles[i];
     node->tile = *t;
-    node->launch =
-        (Launch){36, t->m, (16u + t->n - 1) / t->n, 32u * t->warps_m * t->warps_n, tile_shared_bytes(t, node->engine)};
+    node->launch = (Launch){.x_mul = 36,
+                            .x_div = t->m,
+                            .y = (16u + t->n - 1) / t->n,
+                            .threads = 32u * t->warps_m * t->warps_n,
+                            .shared_bytes = tile_shared_bytes(t)};
     refused(&p, "E0702");
   }
   Plan p = plan(source, ENGINE_MMA_B1, 4);

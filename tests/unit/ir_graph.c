@@ -187,7 +187,7 @@ static void break_offset_of_output(Small *m) {
   graph_value(m->g, m->s)->arena_offset = 0;
 }
 static void break_layout(Small *m) {
-  graph_type(m->g, m->a)->layout = (Layout){LAYOUT_PLANES, 32, 32};
+  graph_type(m->g, m->a)->layout = (Layout){.kind = LAYOUT_PLANES, .block = 32, .pitch = 32};
 }
 static void break_input_count(Small *m) {
   m->g->nodes[1].input_count = 1;

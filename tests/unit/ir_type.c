@@ -49,7 +49,7 @@ static void test_ranges(void **state) {
 static void test_plane_order_is_a_bijection(void **state) {
   (void)state;
   for (int block = 32; block <= 128; block *= 2) {
-    Layout l = {LAYOUT_PLANES, (uint16_t)block, 4 * (uint32_t)block};
+    Layout l = {.kind = LAYOUT_PLANES, .block = (uint16_t)block, .pitch = 4 * (uint32_t)block};
     bool seen[512] = {false};
     for (uint32_t c = 0; c < l.pitch; c++) {
       uint32_t bit = layout_bit_of_channel(l, c), inside = c % (uint32_t)block, tiles = (uint32_t)block / 8;
@@ -112,8 +112,8 @@ static void test_impossible_types(void **state) {
   bad[9].scale = float_of_bits(0x7fc00000);
   bad[10].scales = 0;
   bad[11].kind = ELEM_INT, bad[11].bits = 1;
-  bad[12].layout = (Layout){LAYOUT_PLANES, 48, 48};
-  bad[13].layout = (Layout){LAYOUT_WORDS, 0, 4};
+  bad[12].layout = (Layout){.kind = LAYOUT_PLANES, .block = 48, .pitch = 48};
+  bad[13].layout = (Layout){.kind = LAYOUT_WORDS, .pitch = 4};
   for (size_t i = 0; i < COUNT(bad); i++) assert_non_null(type_problem(NULL, &bad[i]));
 }
 

@@ -1,0 +1,19 @@
+/* Barriers in shared memory and copies that complete on them (PTX ISA, "mbarrier" and "cp.async.bulk"): what the builder
+ * adds for kernels whose copies run beside their arithmetic. Barriers are 32-bit shared addresses of 8 bytes. */
+#ifndef BACKEND_PTX_ASYNC_H
+#define BACKEND_PTX_ASYNC_H
+
+#include "ptx.h"
+
+void ptx_barrier_init(Ptx *p, PtxValue barrier, uint32_t arrivals);
+/* Initialised barriers become visible to copies; before the block's first bar.sync. */
+void ptx_barrier_init_fence(Ptx *p);
+/* Waits until the phase of a parity (0, 1) has ended; that before the first counts as parity 1 and has. */
+void ptx_barrier_wait(Ptx *p, PtxValue barrier, PtxValue parity);
+void ptx_barrier_arrive_if(Ptx *p, PtxValue pred, PtxValue barrier);
+/* Arrives, and lets the phase end no earlier than when this many bytes have come. */
+void ptx_barrier_expect(Ptx *p, PtxValue barrier, PtxValue bytes);
+/* Starts a copy of `bytes` bytes (a multiple of 16, as both addresses are) to shared memory under a predicate. */
+void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValue bytes, PtxValue barrier);
+
+#endif

@@ -1,0 +1,42 @@
+/* A layer on wgmma under construction: what the wgmma_*.c files share. What lies in shared memory stands in
+ * ../ir/staging.h, the picture of the whole in README.md.
+ */
+#ifndef BACKEND_WGMMA_KERNEL_H
+#define BACKEND_WGMMA_KERNEL_H
+
+#include "../ir/staging.h"
+#include "mma_kernel.h"
+#include "ptx_async.h"
+
+/* A walk round the stages, a register each; the parity is that of the barriers' phase to wait for. */
+typedef struct Ring {
+  PtxValue stage, parity;
+} Ring;
+
+typedef struct Wgmma {
+  Mma m;
+  Staging s;
+  int consumer_warps;
+  PtxValue zeros;      /* device constant: a window's worth */
+  PtxValue warp;       /* in the block */
+  PtxValue row_tiles;  /* tiles along the positions of the batch */
+  Ring ring;           /* of the role whose code is emitted */
+} Wgmma;
+
+/* kernel_wgmma.c */
+Ring wgmma_ring_start(Wgmma *w, int parity);
+void wgmma_ring_next(Wgmma *w, Ring ring);
+PtxValue wgmma_stage(Wgmma *w, PtxValue stage); /* address */
+PtxValue wgmma_full(Wgmma *w, PtxValue stage);  /* barrier: the stage's copies have come */
+PtxValue wgmma_empty(Wgmma *w, PtxValue stage); /* barrier: its products are done */
+PtxValue wgmma_resident(Wgmma *w);              /* address of resident weights */
+PtxValue wgmma_resident_barrier(Wgmma *w);
+/* Opens the loop over the block's tiles and places m.first_position and m.first_channel; ptx_end_for closes it. */
+void wgmma_for_each_tile(Wgmma *w);
+
+/* wgmma_load.c: one thread starts every copy. wgmma_multiply.c: the products of a tile, into m.accumulators. */
+void wgmma_load(Wgmma *w);
+void wgmma_multiply_begin(Wgmma *w);
+void wgmma_multiply_tile(Wgmma *w);
+
+#endif

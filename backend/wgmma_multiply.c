@@ -1,0 +1,139 @@
+/* Layers on wgmma, the products: 64 rows of positions a warpgroup and row tile, all columns of the tile, two pieces of the
+ * reduction an instruction.
+ *
+ * Both operands are read from shared memory by descriptors without swizzle: eight rows of 16 bytes are a core matrix,
+ * core matrices along the rows lie 128 bytes apart, and the two pieces of an instruction any distance, which for the
+ * input is the step to the next tap or block (PTX ISA, "Matrix descriptor"). A stage is given back when the products
+ * that read it are done, one chunk after they were started.
+ */
+#include "wgmma_kernel.h"
+
+#include <string.h>
+
+enum { CORE_MATRIX_BYTES = 128 };
+
+/* Offset of a piece of a chunk in the input window, in pieces. */
+static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
+  uint32_t real = w->s.taps * w->s.chunk_blocks;
+  if (piece >= real) piece = real - 1; /* its weights are zero */
+  return piece / w->s.taps * w->s.input_rows + staging_tap_shift(w->m.k->graph, w->m.node, piece % w->s.taps);
+}
+
+/* `address`: of row 0 at offset 0, in pieces; the second piece of the step lies `apart` behind the first. */
+static PtxValue descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart) {
+  PtxValue low = ptx_add(p, address, ptx_int((int64_t)(offset | apart << 16)));
+  PtxValue d = ptx_new(p, CLASS_B64);
+  ptx_raw(p, "mov.b64 %s, {%s, %d};", ptx_text(p, d), ptx_text(p, low), CORE_MATRIX_BYTES / PIECE_BYTES);
+  return d;
+}
+
+static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue adds) {
+  Mma *m = &w->m;
+  Ptx *p = &m->k->ptx;
+  Text line = {.context = p->context};
+  const char *mnemonic = m->instruction->mnemonic, *columns = strchr(mnemonic, '%');
+  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, w->s.weight_rows, columns + 2);
+  for (uint32_t j = 0; j < w->s.weight_rows / 8; j++)
+    for (int r = 0; r < 4; r++)
+      text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
+  ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
+}
+
+/* The products of a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the weights. `adds`: the
+ * first products add to what accumulators hold. */
+static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_raw(p, "wgmma.fence.sync.aligned;");
+  for (uint32_t piece = 0; piece < w->s.pieces; piece += 2)
+    for (int i = 0; i < w->m.row_tiles; i++) {
+      uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
+      PtxValue a = descriptor(p, input, first + (uint32_t)i * 64, second - first);
+      PtxValue b = descriptor(p, weights, piece * w->s.weight_rows, w->s.weight_rows);
+      multiply(w, i, a, b, piece ? ptx_int(1) : adds);
+    }
+  ptx_raw(p, "wgmma.commit_group.sync.aligned;");
+}
+
+static void wait_for_products(Wgmma *w, int but) {
+  ptx_raw(&w->m.k->ptx, "wgmma.wait_group.sync.aligned %d;", but);
+}
+
+static void give_back(Wgmma *w, PtxValue pred, PtxValue stage) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue one = ptx_pred_and(p, pred, ptx_setp(p, "eq.s32", w->m.lane, ptx_int(0)));
+  ptx_barrier_arrive_if(p, one, wgmma_empty(w, stage));
+}
+
+static PtxValue in_pieces(Wgmma *w, PtxValue address) {
+  return ptx_shr(&w->m.k->ptx, address, 4);
+}
+
+/* First row of the warpgroup, in the windows of a stage. */
+static PtxValue input_address(Wgmma *w, PtxValue stage) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue group_row = ptx_mul(p, ptx_shr(p, w->warp, 2), ptx_int(64 * w->m.row_tiles));
+  return ptx_add(p, in_pieces(w, wgmma_stage(w, stage)), group_row);
+}
+
+static void shift_accumulators(Wgmma *w, PtxValue pair) {
+  if (w->m.pair_count > 1) mma_shift_if(&w->m, mma_pair_shifts(&w->m, pair));
+}
+
+/* --- resident weights: a stage holds all that a tile reads --- */
+
+static void multiply_resident(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
+  PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
+  PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
+  PtxValue pair = mma_pair_word(&w->m, index), adds = ptx_setp(p, "gt.s32", index, ptx_int(0));
+  shift_accumulators(w, pair);
+  PtxValue input_plane = ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), weight_plane = ptx_and(p, pair, ptx_int(255));
+  input = ptx_mad(p, input_plane, ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows), input);
+  weights = ptx_mad(p, weight_plane, ptx_int(w->s.chunk_bytes / PIECE_BYTES), weights);
+  multiply_chunk(w, input, weights, adds);
+  wait_for_products(w, 0);
+  ptx_end_for(p);
+  give_back(w, ptx_int(1), w->ring.stage);
+  wgmma_ring_next(w, w->ring);
+}
+
+/* --- streamed weights: a stage is a chunk of a pair of planes --- */
+
+static void multiply_pair(Wgmma *w, PtxValue index) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue before = ptx_variable(p, ptx_int(0)); /* stage of the chunk before */
+  PtxValue chunk = ptx_for(p, ptx_int(0), ptx_int(w->s.chunks), ptx_int(1));
+  ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
+  PtxValue input = input_address(w, w->ring.stage);
+  PtxValue weights = ptx_add(p, wgmma_stage(w, w->ring.stage),
+                             ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows * PIECE_BYTES));
+  PtxValue adds = ptx_setp(p, "gt.s32", ptx_or(p, index, chunk), ptx_int(0));
+  multiply_chunk(w, input, in_pieces(w, weights), adds);
+  wait_for_products(w, 1);
+  give_back(w, ptx_setp(p, "gt.s32", chunk, ptx_int(0)), before);
+  ptx_assign(p, before, w->ring.stage);
+  wgmma_ring_next(w, w->ring);
+  ptx_end_for(p);
+  wait_for_products(w, 0);
+  give_back(w, ptx_int(1), before);
+}
+
+static void multiply_streamed(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
+  shift_accumulators(w, mma_pair_word(&w->m, index));
+  multiply_pair(w, index);
+  ptx_end_for(p);
+}
+
+void wgmma_multiply_begin(Wgmma *w) {
+  w->ring = wgmma_ring_start(w, 0);
+  mma_make_accumulators(&w->m);
+  if (w->m.tile.resident) ptx_barrier_wait(&w->m.k->ptx, wgmma_resident_barrier(w), ptx_int(0));
+}
+
+void wgmma_multiply_tile(Wgmma *w) {
+  /* what finish_sums left of the tile before is no accumulator */
+  (w->m.tile.resident ? multiply_resident : multiply_streamed)(w);
+}

@@ -1,0 +1,46 @@
+/* What a layer on wgmma keeps in shared memory, derived from its types and its tile. The tile pass counts with it, the
+ * kernel is written after it.
+ *
+ * The input lies in pieces (type.h). Of a plane and a block of channels a tile of m positions sees one window: its own
+ * positions and a halo, so that every tap of the filter is the same rows further on. A stage of the pipeline holds the
+ * windows of chunk_blocks blocks, and of the weights the rows that go with them:
+ *
+ *     streaming   one input plane; weights of one weight plane, copied with it
+ *     resident    all input planes; the weights of all planes lie beside the stages and are copied once
+ *
+ * The reduction of a chunk runs over pieces of 16 bytes, block after block and in each tap after tap; wgmma takes two at
+ * a time, so their number is even and the last may be zeros. Behind the tile's n rows of weights stand SUM_ROWS more
+ * where the sum of the input is needed (level maps with an offset): one of ones, the others zero, as instructions have
+ * multiples of 16 columns.
+ */
+#ifndef IR_STAGING_H
+#define IR_STAGING_H
+
+#include "graph.h"
+
+enum { SUM_ROWS = 16, PIECE_BYTES = 16 };
+
+typedef struct Staging {
+  uint32_t taps, blocks;                /* of the filter; of the input's channels */
+  uint32_t weight_planes, input_planes; /* 1 each for bytes */
+  uint32_t chunk_blocks, chunks;
+  uint32_t pieces;          /* of a chunk, even */
+  uint32_t shift, halo;     /* positions from the window's first to the tile's first; window minus tile */
+  uint32_t input_rows;      /* of a window: m + halo */
+  uint32_t weight_rows;     /* n, and SUM_ROWS where inputs are summed */
+  uint32_t chunk_bytes;     /* of the weights of one plane */
+  uint32_t stage_bytes;     /* input windows, then streamed weights */
+  uint32_t resident_bytes;  /* of weights beside the stages, behind them; 0 where they are streamed */
+  uint32_t barrier_bytes;   /* behind all: two barriers a stage, one for resident weights */
+  uint64_t shared_bytes;    /* all of it */
+} Staging;
+
+/* node: conv2d or linear of stride 1 whose first operand lies in pieces. */
+Staging staging_of(const Graph *g, const Node *node, const Tile *tile);
+/* Positions from a tap's input to that of tap 0. */
+uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
+/* Numbers of a type as weights of a tensor-core layer are stored: level = mult * stored - offset. Planes hold offset
+ * binary; bytes hold the level itself where that fits a signed byte. */
+LevelMap weight_storage(const Type *t, bool planes, bool *as_level);
+
+#endif

@@ -1,0 +1,90 @@
+/* Tiles of layers on mma.sync: one of the table below whose warps each cover whole blocks of the result's bit planes (or
+ * whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose two stages fit the target's
+ * shared memory. A block of threads computes m positions x n channels; every step of the reduction stages k words of
+ * each of the m + n rows.
+ */
+#include "tile.h"
+
+typedef struct Shape {
+  uint16_t m, n;
+  uint8_t warps_m, warps_n;
+} Shape;
+
+/* Smaller ones first: of equals the smaller wins. */
+static const Shape shapes[] = {
+    {16, 32, 1, 1},  {16, 64, 1, 1},  {16, 64, 1, 2},   {16, 128, 1, 1},  {16, 128, 1, 2}, {16, 128, 1, 4},
+    {32, 32, 1, 1},  {32, 32, 2, 1},  {32, 64, 2, 1},   {32, 64, 2, 2},   {32, 128, 2, 1}, {32, 128, 2, 2},
+    {32, 128, 2, 4}, {64, 32, 2, 1},  {64, 32, 4, 1},   {64, 64, 4, 1},   {64, 64, 2, 2},  {64, 64, 4, 2},
+    {64, 128, 4, 1}, {64, 128, 2, 2}, {64, 128, 4, 2},  {128, 32, 4, 1},  {128, 32, 8, 1}, {128, 64, 4, 1},
+    {128, 64, 8, 1}, {128, 64, 4, 2}, {128, 128, 8, 1}, {128, 128, 4, 2},
+};
+static const uint8_t step_words[] = {8, 16, 32};
+
+enum {
+  STAGES = 2,
+  MOST_ACCUMULATORS = 64, /* registers a thread */
+  OTHER_REGISTERS = 64,   /* addresses, fragments, constants of the epilogue */
+  SM_REGISTERS = 65536,
+  MOST_THREADS = 2048,    /* of an SM */
+  WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
+};
+
+/* Seconds from the start of a step's copy to its products where nothing else hides them (L2, barriers), and of a block
+ * outside of its steps (first copy, epilogue). */
+static const double step_latency = 0.5e-6, block_latency = 1.2e-6;
+
+static int accumulators(const Tile *tile) {
+  return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
+}
+
+static bool tile_fits(const Tile *tile, const Type *result, const Target *target) {
+  if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
+  return tile_covers_blocks(result, tile->n / tile->warps_n);
+}
+
+/* Blocks that an SM runs side by side. */
+static double resident_blocks(const Tile *tile, const Target *target) {
+  int threads = 32 * tile->warps_m * tile->warps_n;
+  int by_registers = SM_REGISTERS / (threads * (accumulators(tile) + OTHER_REGISTERS));
+  int by_shared = (int)(target->shared_bytes / tile_shared_bytes(tile));
+  return lesser(lesser(by_registers, by_shared), (double)MOST_THREADS / threads);
+}
+
+/* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its
+ * steps, which blocks side by side hide from each other. A pair of planes goes through all of the reduction before the
+ * next. */
+double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  const Target *target = options->target;
+  double positions = (double)layout_image_positions(graph_type(g, node->result)) * options->max_batch;
+  double channels = layout_covered_channels(graph_type(g, node->result));
+  double grid = divide_up(positions, tile->m) * divide_up(channels, tile->n);
+  double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, target));
+  double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
+  double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
+  double warps = at_once * tile->warps_m * tile->warps_n;
+  double rate =
+      engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
+  double products = 2.0 * tile->m * tile->n * tile->k * (engine_uses_planes(node->engine) ? 32 : 4) / rate;
+  double copies =
+      4.0 * (tile->m + tile->n) * tile->k / (2e9 * target->copy_gb_per_s / target->sm_count); /* L2: twice */
+  double waiting = divide_up(blocks, at_once) * (steps * step_latency + block_latency);
+  return greater(blocks * steps * greater(products, copies), waiting) * 1e6;
+}
+
+Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  const Type *result = graph_type(g, node->result);
+  Tile best = {0};
+  double least = 0;
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+    for (size_t k = 0; k < sizeof step_words; k++) {
+      const Shape *s = &shapes[i];
+      Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
+      if (!tile_fits(&tile, result, options->target)) continue;
+      double microseconds = sync_microseconds(g, node, &tile, options);
+      if (best.m && microseconds >= least) continue;
+      best = tile;
+      least = microseconds;
+    }
+  return best;
+}
+
