@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20, COLD_BYTES = 256 << 20 };
+enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20, COLD_BYTES = 128 << 20 };
 static const double budget_us = 2e6;
 
 struct Measure {

@@ -20,7 +20,7 @@
 #include <string.h>
 
 enum { REPEATS = 20, ALGORITHMS = 8, WARM_RUNS = 2, LEAST_RUNS = 5, MOST_RUNS = 30, SAMPLES = 64 };
-static const size_t workspace_bytes = (size_t)64 << 20, cold_bytes = (size_t)256 << 20;
+static const size_t workspace_bytes = (size_t)64 << 20, cold_bytes = (size_t)128 << 20;
 static const double budget_us = 2e5; /* of one algorithm */
 
 typedef struct Peer {
