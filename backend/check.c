@@ -198,8 +198,7 @@ static bool check_block(const Check *c, uint64_t shared_bytes, const Launch *wan
 }
 
 static uint32_t column_tiles(const Check *c) {
-  uint32_t n = c->node->tile.n;
-  return (layout_covered_channels(graph_type(c->g, c->node->result)) + n - 1) / n;
+  return tile_count_of_channels(&c->node->tile, graph_type(c->g, c->node->result));
 }
 
 static bool launch_mma(const Check *c, Launch *wanted) {
@@ -222,7 +221,7 @@ static bool launch_wgmma(const Check *c, Launch *wanted) {
   *wanted = (Launch){.x_mul = (uint32_t)positions,
                      .x_div = t->m,
                      .y = t->resident ? column_tiles(c) : 1,
-                     .threads = 32u * t->warps_m + 32,
+                     .threads = staging_threads(t),
                      .shared_bytes = (uint32_t)shared_bytes,
                      .x_most = c->node->launch.x_most};
   return within(c, "positions of an image in tiles of channels", positions, UINT32_MAX) &&

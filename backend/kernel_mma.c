@@ -48,7 +48,8 @@ void mma_bind(Mma *m) {
       m->column_class = kernel_constant(k, m->w.column_class, (size_t)out.width * 4);
     }
   }
-  epilogue_begin(&m->epilogue, k);
+  m->signs = mma_signs_bind(m);
+  if (!m->signs) epilogue_begin(&m->epilogue, k);
 }
 
 void mma_place_lane(Mma *m) {
@@ -197,6 +198,6 @@ bool kernel_mma(Kernel *k) {
   mma_place_copies(&m);
   mma_make_accumulators(&m);
   mma_reduce_sync(&m);
-  mma_finish(&m);
+  (m.signs ? mma_signs_finish : mma_finish)(&m);
   return true;
 }

@@ -70,7 +70,7 @@ void wgmma_ring_next(Wgmma *w, Ring ring) {
 /* --- tiles --- */
 
 static int column_tile_count(const Wgmma *w) {
-  return ((int)layout_covered_channels(&w->m.out.type) + w->m.tile.n - 1) / w->m.tile.n;
+  return (int)tile_count_of_channels(&w->m.tile, &w->m.out.type);
 }
 
 /* Resident weights belong to one tile of channels, which blockIdx.y names; streamed ones to any. */
@@ -126,22 +126,32 @@ static void place(Wgmma *w) {
   w->row_tiles = ptx_div(p, rounded, ptx_int(m->tile.m));
 }
 
+/* Registers of a thread that multiplies and of one of the loading group, with three groups of four warps in an SM. */
+enum { MULTIPLY_REGISTERS = 240, LOAD_REGISTERS = 24 };
+
+static void move_registers(Wgmma *w, const char *way, int count) {
+  if (staging_moves_registers(&w->m.tile)) ptx_raw(&w->m.k->ptx, "setmaxnreg.%s.sync.aligned.u32 %d;", way, count);
+}
+
 static void finish_tiles(Wgmma *w) {
+  move_registers(w, "inc", MULTIPLY_REGISTERS);
   wgmma_multiply_begin(w);
   wgmma_for_each_tile(w);
   wgmma_multiply_tile(w);
-  mma_finish(&w->m);
+  (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
   ptx_end_for(&w->m.k->ptx);
 }
 
 static void emit(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
   place(w);
   init_barriers(w);
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
   finish_tiles(w);
   ptx_else(p);
-  ptx_if(p, ptx_setp(p, "eq.s32", w->m.lane, ptx_int(0)));
+  move_registers(w, "dec", LOAD_REGISTERS);
+  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps)));
   wgmma_load(w);
   ptx_end_if(p);
   ptx_end_if(p);

@@ -37,6 +37,10 @@ typedef struct Mma {
   PackedWeights w;
   Tensor in, out;
   Epilogue epilogue;
+  bool signs;                /* the epilogue is thresholds alone, done by mma_signs.c */
+  int sign_width;            /* words a channel in sign_thresholds */
+  PtxValue sign_thresholds;  /* device constants of mma_signs.c */
+  PtxValue sign_flips;
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */
@@ -88,6 +92,27 @@ void mma_reduce_sync(Mma *m);
 /* mma_copy.c: global memory to a stage, asynchronously. */
 void mma_place_copies(Mma *m);
 void mma_copy_chunk(Mma *m, Position at, PtxValue stage);
+
+/* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored. Past
+ * the last position (exists) nothing is. */
+typedef struct MmaRow {
+  PtxValue pixel, is_pixel;
+  PtxValue position, exists; /* of the result */
+  PtxValue border;           /* address of the correction of the lane's first channel */
+} MmaRow;
+
+/* mma_rows.c */
+void mma_finish_sums(Mma *m); /* m->sums: -sum_scale * S2 of whole rows */
+MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel);
+PtxValue mma_tile_channel(Mma *m, int column_tile);                       /* first channel of an instruction tile */
+int mma_run_tiles(const Mma *m, Layout l);                                /* that share a run of bits of a lane */
+PtxValue mma_run_offset(Mma *m, Layout l, PtxValue channel);              /* bytes, in the block of channels */
+/* Stores the lane's runs whose last instruction tile is column_tile: words[row tile][half][plane]. */
+void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
+
+/* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
+bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */
+void mma_signs_finish(Mma *m);
 
 /* mma_finish.c: from accumulators to the stored result. */
 void mma_finish(Mma *m);

@@ -233,7 +233,7 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   Packing s;
   PackedWeights w = begin(&s, g, node);
   s.staging = staging_of(g, node, &node->tile);
-  uint32_t n = node->tile.n, tiles = (layout_covered_channels(graph_type(g, node->result)) + n - 1) / n;
+  uint32_t tiles = tile_count_of_channels(&node->tile, graph_type(g, node->result));
   w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.chunk_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_pieces);

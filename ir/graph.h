@@ -82,6 +82,16 @@ typedef struct Tile {
   uint8_t warps_m, warps_n, stages, split_k, resident;
 } Tile;
 
+/* Tiles along the channels: together they write whole blocks of the result, zeros behind its last channel. The one warp
+ * along the channels of a single tile writes all of a block itself. */
+static inline bool tile_is_single(const Tile *t, const Type *result) {
+  return t->warps_n == 1 && type_channels(result) <= t->n;
+}
+static inline uint32_t tile_count_of_channels(const Tile *t, const Type *result) {
+  uint32_t written = result->layout.block ? result->layout.pitch : (uint32_t)type_channels(result);
+  return tile_is_single(t, result) ? 1 : (written + t->n - 1u) / t->n;
+}
+
 /* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads of
  * half a warp touch every bank once. That of wgmma stands in staging.h. */
 static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }

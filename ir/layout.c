@@ -56,10 +56,6 @@ uint64_t layout_image_positions(const Type *t) {
   return layout_is_pieces(t->layout) ? t->layout.image_pitch : (uint64_t)image.height * (uint64_t)image.width;
 }
 
-uint32_t layout_covered_channels(const Type *t) {
-  return t->layout.block ? t->layout.pitch : (uint32_t)type_channels(t);
-}
-
 int layout_plane_count(const Type *t) {
   return t->layout.kind == LAYOUT_PLANES ? t->bits : 1;
 }

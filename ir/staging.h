@@ -37,6 +37,14 @@ typedef struct Staging {
 
 /* node: conv2d or linear of stride 1 whose first operand lies in pieces. */
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile);
+/* Warps of a block besides those that multiply: one starts the copies. Where accumulators need more registers than an
+ * even share, that one is a group of four, which gives its registers up. */
+static inline bool staging_moves_registers(const Tile *tile) {
+  return tile->m / tile->warps_m * tile->n / 32 > 64;
+}
+static inline uint32_t staging_threads(const Tile *tile) {
+  return 32u * (tile->warps_m + (staging_moves_registers(tile) ? 4u : 1u));
+}
 /* Positions from a tap's input to that of tap 0. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
 /* Numbers of a type as weights of a tensor-core layer are stored: level = mult * stored - offset. Planes hold offset

@@ -127,8 +127,6 @@ bool layout_equal(Layout a, Layout b);
 bool layout_is_pieces(Layout l);
 Strides layout_strides(const Type *t);            /* under t->layout, which is not LAYOUT_NONE */
 uint64_t layout_image_positions(const Type *t);   /* positions of one image: its pixels, or its image_pitch */
-/* Channels that tiles of a layer must cover so that all of its result is written: whole blocks, zeros behind the last. */
-uint32_t layout_covered_channels(const Type *t);
 size_t layout_pixel_bytes(const Type *t);         /* bytes of one pixel under t->layout */
 size_t layout_image_bytes(const Type *t);         /* bytes of one image under t->layout */
 int layout_plane_count(const Type *t);            /* t->bits for PLANES, 1 otherwise */

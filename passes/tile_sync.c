@@ -56,8 +56,7 @@ static double resident_blocks(const Tile *tile, const Target *target) {
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   double positions = (double)layout_image_positions(graph_type(g, node->result)) * options->max_batch;
-  double channels = layout_covered_channels(graph_type(g, node->result));
-  double grid = divide_up(positions, tile->m) * divide_up(channels, tile->n);
+  double grid = divide_up(positions, tile->m) * tile_count_of_channels(tile, graph_type(g, node->result));
   double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, target));
   double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
   double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);

@@ -14,7 +14,7 @@ typedef struct Shape {
 
 /* Larger ones first: of equals the larger wins. */
 static const Shape shapes[] = {
-    {256, 128, 8}, {256, 64, 8}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8}, {128, 64, 4},
+    {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8}, {128, 64, 4},
     {128, 32, 4},  {64, 128, 4}, {64, 64, 4},   {64, 32, 4},
 };
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
@@ -35,7 +35,8 @@ static const double shared_sm_bytes = 233472; /* of an SM; a block takes 1 KB mo
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   (void)target;
   Staging s = staging_of(g, node, tile);
-  int threads = 32 * tile->warps_m + 32;
+  if (staging_moves_registers(tile)) return 1;
+  int threads = (int)staging_threads(tile);
   int accumulators = tile->m / tile->warps_m / 16 * (int)s.weight_rows / 2;
   int by_registers = SM_REGISTERS / (threads * (accumulators + OTHER_REGISTERS));
   int by_shared = (int)(shared_sm_bytes / (double)(s.shared_bytes + 1024));
@@ -52,7 +53,7 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   const Target *target = options->target;
   Staging s = staging_of(g, node, tile);
   double positions = (double)layout_image_positions(graph_type(g, node->inputs[0])) * options->max_batch;
-  double columns = divide_up(layout_covered_channels(graph_type(g, node->result)), tile->n);
+  double columns = tile_count_of_channels(tile, graph_type(g, node->result));
   double tiles = divide_up(positions, tile->m) * columns, tiles_of_sm = divide_up(tiles, target->sm_count);
   double pairs = s.weight_planes * s.input_planes;
   double bits = 2.0 * tile->m * s.weight_rows * s.pieces * s.chunks * PIECE_BYTES * pairs;
