@@ -20,8 +20,10 @@ static bool load(Job *job) {
     diag(c, DIAG_CANNOT_READ, (SourceLoc){0}, path, problem);
     return false;
   }
-  if (options_source_is_ir(job->options)) job->graph = graph_parse(c, path, arena_strndup(c, (const char *)data, size), NULL);
-  else job->graph = frontend_load(c, path, (const char *)data, size, &job->options->frontend);
+  if (options_source_is_ir(job->options))
+    job->graph = graph_parse(c, path, arena_strndup(c, (const char *)data, size), NULL);
+  else
+    job->graph = frontend_load(c, path, (const char *)data, size, &job->options->frontend);
   return job->graph != NULL;
 }
 

@@ -97,25 +97,7 @@ static void add_details(Text *out, const Graph *g, const Type *t) {
 }
 
 void text_add_type(Text *out, const Graph *g, const Type *t) {
-  switch (t->kind) {
-  case ELEM_UINT:
-    text_add(out, "u%d", t->bits);
-    break;
-  case ELEM_INT:
-    text_add(out, "i%d", t->bits);
-    break;
-  case ELEM_TERNARY:
-    text_add(out, "ternary");
-    break;
-  case ELEM_I32:
-    text_add(out, "i32");
-    break;
-  case ELEM_F32:
-    text_add(out, "f32");
-    break;
-  default:
-    text_add(out, "none");
-  }
+  text_add_elem(out, t);
   text_add(out, "%s", shape_string(out->context, t));
   add_details(out, g, t);
 }

@@ -6,6 +6,7 @@
 
 bool is_name_character(char ch);                       /* of names that need no quotes */
 uint64_t content_hash(const void *data, size_t bytes); /* after FNV-1a */
+void text_add_elem(Text *out, const Type *t); /* "u4", "ternary", "f32", ...; bipolar is u1 */
 void text_add_type(Text *out, const Graph *g, const Type *t);
 
 #endif

@@ -4,8 +4,8 @@
 #   tests/gpu.sh [--long] BUILD [DEVICE]     BUILD: a build folder (build/release); DEVICE: cuda:0
 #
 # 300 random networks, 2,000 with --long. Needs a driver and the build folder, no compiler; where ptxas or
-# compute-sanitizer is found, they are used too. Prints one line a step, with its time, and in long steps how far they have
-# come; a step that takes longer than LIMIT seconds (600, or as the environment says) fails. Ends like run.sh with
+# compute-sanitizer is found, they are used too. Prints one line a step, with its time, and in long steps how far they
+# have come; a step that takes longer than LIMIT seconds (600, or as the environment says) fails. Ends like run.sh with
 # "N passed, M failed".
 set -uo pipefail
 

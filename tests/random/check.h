@@ -13,8 +13,8 @@ typedef struct CheckOptions {
   uint32_t batch;
   bool every_pass; /* evaluate, print and parse after every pass */
   bool assemble;   /* also write the cubin form and run that; needs ptxas */
-  ApnnNetwork **latest; /* may be NULL: the network this process ran last is kept there until the next is loaded, so that
-                           the driver keeps the GPU's context, which takes longer to make than a network to check */
+  ApnnNetwork **latest; /* may be NULL: the network that this process ran last is kept there until the next is loaded,
+                           so that the driver keeps the GPU's context instead of making one for every network */
 } CheckOptions;
 
 /* What of the options follows from a seed; device is kept. */

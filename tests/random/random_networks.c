@@ -1,6 +1,7 @@
 /* Random networks, every way, bit for bit.
  *
- *   random_networks [--seed S] [--first I] [--count N] [--device cpu|cuda:0|none] [--jobs J] [--assemble N] [--no-passes]
+ *   random_networks [--seed S] [--first I] [--count N] [--device cpu|cuda:0|none] [--jobs J] [--assemble N]
+ *                   [--no-passes]
  *   random_networks --pairs [--first I] [...]     every weight type x activation type on every engine
  *   random_networks --network file.apnn --seed S  one network from a file, options as the seed gives them
  *   random_networks --print --seed S             the text of one network
