@@ -82,8 +82,8 @@ typedef struct Tile {
 } Tile;
 
 /* Shared memory of a tensor-core layer. mma.sync: rows of the tile's m + n rows lie tile_row_words apart, such that the
- * 8-byte loads of half a warp touch every bank once. wgmma: the 16-byte pieces of all rows at one place of the reduction
- * lie together, input and weights apart, with one row's room between pieces so that copies touch every bank; behind the
+ * 8-byte loads of half a warp touch every bank once. wgmma: the 16-byte pieces of all rows at one place of the
+ * reduction lie together, input and weights apart, with one row's room between pieces so that copies touch every bank; behind the
  * weights stand WGMMA_SUM_ROWS rows that sum the input. */
 enum { WGMMA_SUM_ROWS = 16 };
 static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }
