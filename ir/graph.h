@@ -128,6 +128,8 @@ typedef struct Value {
   const char *name; /* unique in the graph; never NULL */
   const void *data; /* VALUE_CONST: dense row-major elements as in type.h; borrowed (mapped file or arena), aligned to
                        its element size */
+  uint32_t definition;   /* NodeId of the node that gives it, see graph_definition; kept by the functions below */
+  uint32_t uses;         /* see graph_use_count; kept by the functions below */
   uint64_t arena_offset; /* VALUE_RESULT: bytes from the arena's start at the largest batch; NO_OFFSET until chosen, and
                             for network outputs, which have memory of their own */
 } Value;
@@ -166,8 +168,13 @@ ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, 
 void graph_append_step(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
                        Type type);
 /* A node at the end whose result value exists and whose operands, steps and types the caller fills in; nothing is
- * inferred. For readers of graphs. */
+ * inferred. For readers of graphs, who call graph_index when all nodes are filled. */
 Node *graph_add_bare_node(Graph *g, Op op, ValueId result, SourceLoc loc);
+void graph_index(Graph *g); /* finds definitions and counts uses anew */
+/* Operands and results of nodes are changed by these alone, which keep definitions and uses. The inputs are copied. */
+void graph_set_inputs(Graph *g, NodeId node, const ValueId *inputs, uint32_t input_count);
+void graph_set_input(Graph *g, NodeId node, uint32_t index, ValueId value);
+void graph_take_result(Graph *g, NodeId node, NodeId from); /* deletes `from`, whose result becomes this node's */
 void graph_delete_node(Graph *g, NodeId node);           /* op becomes OP_NONE */
 void graph_compact(Graph *g);                            /* drops deleted nodes and nodes whose results nobody uses */
 NodeId graph_definition(const Graph *g, ValueId value);  /* node that defines it, NO_NODE for inputs and constants */

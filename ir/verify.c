@@ -238,6 +238,33 @@ static void verify_outputs(Verifier *v) {
   }
 }
 
+static void count_uses(const ValueId *values, uint32_t count, uint32_t *uses) {
+  for (uint32_t i = 0; i < count; i++) uses[values[i]]++;
+}
+
+/* What the graph keeps of each value, its definition and its uses, is what its nodes and outputs say. */
+static void verify_index(Verifier *v) {
+  const Graph *g = v->g;
+  uint32_t *uses = ARENA_NEW(g->context, uint32_t, g->value_count);
+  for (NodeId n = 0; n < g->node_count; n++) {
+    const Node *node = &g->nodes[n];
+    if (node->op == OP_NONE) continue;
+    if (g->values[node->result].definition != n)
+      COMPLAIN(v, node->loc, "the graph does not know that this node defines '%s'", name_of(v, node->result));
+    count_uses(node->inputs, node->input_count, uses);
+    for (uint32_t s = 0; s < node->step_count; s++) count_uses(node->steps[s].args, node->steps[s].arg_count, uses);
+  }
+  count_uses(g->outputs, g->output_count, uses);
+  for (ValueId id = 0; id < g->value_count; id++) {
+    const Value *value = &g->values[id];
+    if (value->uses != uses[id])
+      COMPLAIN(v, (SourceLoc){0}, "the graph counts %u uses of '%s', but there are %u", value->uses, value->name,
+               uses[id]);
+    if (value->definition != NO_NODE && (value->kind != VALUE_RESULT || !v->defined[id]))
+      COMPLAIN(v, (SourceLoc){0}, "the graph has a definition of '%s', but there is none", value->name);
+  }
+}
+
 bool verify_graph(const Graph *g, DiagCode code) {
   Verifier v = {.g = g, .code = code, .ok = true, .defined = ARENA_NEW(g->context, bool, g->value_count)};
   verify_names(&v);
@@ -245,6 +272,7 @@ bool verify_graph(const Graph *g, DiagCode code) {
   for (NodeId n = 0; v.ok && n < g->node_count; n++)
     if (g->nodes[n].op != OP_NONE) verify_node(&v, n);
   if (v.ok) verify_outputs(&v);
+  if (v.ok) verify_index(&v);
   return v.ok;
 }
 
