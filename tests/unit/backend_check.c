@@ -166,7 +166,7 @@ static void limits(void **state) {
   Plan p = plan("network n { input x : f32[1024, 1024, 64]\noutput y = relu(x) }", ENGINE_NONE, 64);
   refused(&p, "E0701]: layer 'y' passes a limit of the kernels: threads in a batch");
   p = plan("network n { input x : u1[2048, 2048, 1]\noutput y = upsample(x, 1) | relu }", ENGINE_NONE, 1024);
-  refused(&p, "pixels in a batch");
+  refused(&p, "positions in a batch");
   p = plan(source, ENGINE_MMA_B1, 4);
   node_of(&p, OP_CONV2D)->attrs.pad[2] = INT32_MAX;
   refused(&p, "rows with padding");
