@@ -31,7 +31,7 @@ static const char sample[] =
     "  %r.bytes : ternary[N,5,6,2]{layout=bytes:16:8:64:512} = copy(%r)\n"
     "  %d : f32[N,5,6,2] = dequantize(%c.1.planes)\n"
     "  %both : f32[N,5,6,4] = concat(%d, %f) axis=2\n"
-    "  %flat : f32[N,120] = flatten(%both) chw=true\n"
+    "  %flat : f32[N,120] = flatten(%both) chw=true launch=0,0,0,0,0,7\n"
     "  %q : i8[N,120] = quantize(%flat)\n"
     "  %two : i8[N,60,2] = reshape(%q) engine=view\n"
     "  %best : i32[N,60] = argmax(%two)\n"
@@ -177,6 +177,18 @@ static void test_errors_have_places(void **state) {
        "expected: ',' between numbers"},
       {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) launch=1,2,3,4,5\n}",
        "expected: ',' between numbers"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=mma_s8 tile=16,0,8,1,1,2,1,0\n}",
+       "the tile of layer 'y' lacks a number"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=mma_s8 tile=0,0,0,0,0,0,0,1\n}",
+       "the tile of layer 'y' lacks a number"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=wgmma_s8 tile=64,32,4,4,1,2,1,0\n}",
+       "but is no conv2d or linear"},
+      {"graph @g {\n  const %w : u1[1,3] = [0, 1, 1]\n  input %x : u8[N,3]{layout=bytes:3}\n"
+       "  %y : i32[N,1] = linear(%x, %w) engine=wgmma_s8 tile=64,32,4,4,1,2,1,0\n}",
+       "layer 'y' has a tile on wgmma, but does not read whole pieces"},
+      {"graph @g {\n  const %w : u1[1,3] = [0, 1, 1]\n  input %x : u8[N,3]{layout=bytes:16:1:1:8}\n"
+       "  %y : i32[N,1] = linear(%x, %w) engine=wgmma_s8 tile=64,32,6,4,1,2,1,0\n}",
+       "layer 'y' has a tile on wgmma, but does not read whole pieces"},
       {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3}\n}", "expected: ':' between the numbers of pieces"},
       {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6}\n}", "expected: ':' between the numbers of pieces"},
       {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6:12:1}\n}", "unexpected ':'"},
