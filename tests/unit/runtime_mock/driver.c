@@ -340,6 +340,9 @@ static int mock_launch_kernel(void *function, unsigned gx, unsigned gy, unsigned
   for (int i = 0; i < pointers; i++) memcpy(&node.parameters[i], parameters[i], 8);
   memcpy(&node.parameters[pointers], parameters[pointers], 4);
   count(&control.launches);
+  pthread_mutex_lock(&lock);
+  control.blocks[node.kernel] = gx;
+  pthread_mutex_unlock(&lock);
   if (!stream->capture)
     execute(&node);
   else if (stream->capture->count < MAX_NODES)
