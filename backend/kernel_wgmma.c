@@ -1,8 +1,8 @@
 /* The engines on wgmma: convolution of stride 1 and matrix product of operands that lie in pieces (../ir/type.h).
  *
- * A block of threads goes through tiles of tile.m positions x tile.n channels. Its last warp starts the copies, bulk
- * copies that complete on barriers in shared memory (wgmma_load.c); the others, four to 64 x row_tiles rows, multiply
- * what has come (wgmma_multiply.c) and finish the tile (mma_finish.c) while the next tile's copies are under way.
+ * A block of threads goes through tiles of tile.m positions x tile.n channels. One thread starts the copies, bulk copies
+ * that complete on barriers in shared memory (wgmma_load.c); warps, four to 64 x row_tiles rows, multiply what has come
+ * (wgmma_multiply.c) and finish the tile (mma_signs.c, mma_finish.c) while copies for the next are under way.
  *
  * Rows of a tile are positions, those between pixels too: their products are computed and thrown away, which is what
  * makes each filter tap one offset for the whole tile, so that an input is in shared memory once for all taps.
@@ -79,8 +79,8 @@ void wgmma_for_each_tile(Wgmma *w) {
   Mma *m = &w->m;
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
   if (m->tile.resident) {
-    PtxValue tile = ptx_for(p, start, w->row_tiles, step);
-    m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
+    w->row_tile = ptx_for(p, start, w->row_tiles, step);
+    m->first_position = ptx_mul(p, w->row_tile, ptx_int(m->tile.m));
     m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
     return;
   }
@@ -134,7 +134,6 @@ static void move_registers(Wgmma *w, const char *way, int count) {
 }
 
 static void finish_tiles(Wgmma *w) {
-  move_registers(w, "inc", MULTIPLY_REGISTERS);
   wgmma_multiply_begin(w);
   wgmma_for_each_tile(w);
   wgmma_multiply_tile(w);
@@ -142,19 +141,24 @@ static void finish_tiles(Wgmma *w) {
   ptx_end_for(&w->m.k->ptx);
 }
 
-static void emit(Wgmma *w) {
+/* The last warp, or group of warps, loads. */
+static void emit_streamed(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
-  place(w);
-  init_barriers(w);
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
+  move_registers(w, "inc", MULTIPLY_REGISTERS);
   finish_tiles(w);
   ptx_else(p);
   move_registers(w, "dec", LOAD_REGISTERS);
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps)));
-  wgmma_load(w);
+  wgmma_load_all(w);
   ptx_end_if(p);
   ptx_end_if(p);
+}
+
+static void emit_resident(Wgmma *w) {
+  wgmma_load_first(w);
+  finish_tiles(w);
 }
 
 bool kernel_wgmma(Kernel *k) {
@@ -171,6 +175,8 @@ bool kernel_wgmma(Kernel *k) {
   mma_bind(&w.m);
   size_t window = (size_t)w.s.input_rows * PIECE_BYTES;
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
-  emit(&w);
+  place(&w);
+  init_barriers(&w);
+  (t->resident ? emit_resident : emit_streamed)(&w);
   return true;
 }

@@ -38,9 +38,12 @@ typedef struct Mma {
   Tensor in, out;
   Epilogue epilogue;
   bool signs;                /* the epilogue is thresholds alone, done by mma_signs.c */
-  int sign_width;            /* words a channel in sign_thresholds */
-  PtxValue sign_thresholds;  /* device constants of mma_signs.c */
-  PtxValue sign_flips;
+  bool sign_pairs;           /* two results at a time */
+  int sign_width;            /* words of a row of sign_thresholds: 1, or a multiple of 4 */
+  int64_t sign_bound;        /* |sum| at most */
+  PtxValue sign_thresholds;  /* device constants */
+  PtxValue sign_flips;       /* bits of channels that fall; the immediate 0 where none does */
+  PtxValue sign_mask;        /* bits of channels that exist; the immediate -1 where all do */
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */

@@ -1,5 +1,6 @@
 /* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk copy
- * of contiguous bytes, and waits for a stage to be free before it fills it again.
+ * of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its own
+ * where weights are streamed, and where they are resident one of those that multiply.
  *
  * A window may begin before the first position of the tensor and end behind the last of the batch. What is missing is
  * copied from zeros.
@@ -13,9 +14,9 @@ typedef struct Window {
   PtxValue has_front, has_middle, has_back;
 } Window;
 
-static Window place_window(Wgmma *w) {
+static Window place_window(Wgmma *w, PtxValue first_position) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue start = ptx_add(p, w->m.first_position, ptx_int(-(int64_t)w->s.shift)), rows = ptx_int(w->s.input_rows);
+  PtxValue start = ptx_add(p, first_position, ptx_int(-(int64_t)w->s.shift)), rows = ptx_int(w->s.input_rows);
   Window x = {.first = start, .front = ptx_int(0), .has_front = ptx_int(0)};
   if (w->s.shift) {
     PtxValue missing = ptx_2(p, "max.s32", ptx_sub(p, ptx_int(0), start), ptx_int(0));
@@ -66,37 +67,61 @@ static PtxValue tile_weights(Wgmma *w) {
   return ptx_address(p, w->m.weights, number, (int64_t)w->s.weight_planes * w->s.chunks * w->s.chunk_bytes);
 }
 
-static void load_resident(Wgmma *w) {
+/* A stage's barrier, which expects the stage's bytes. */
+static PtxValue open_stage(Wgmma *w, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue done = wgmma_resident_barrier(w), bytes = ptx_int(w->s.resident_bytes);
-  w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
-  ptx_barrier_expect(p, done, bytes);
-  PtxValue from = tile_weights(w);
-  ptx_bulk_copy_if(p, ptx_int(1), wgmma_resident(w), from, bytes, done);
-}
-
-/* Waits for the next stage to be free; returns its barrier, which expects the stage's bytes. */
-static PtxValue open_stage(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
-  PtxValue full = wgmma_full(w, w->ring.stage);
+  PtxValue full = wgmma_full(w, stage);
   ptx_barrier_expect(p, full, ptx_int(w->s.stage_bytes));
   return full;
 }
 
-static void load_windows(Wgmma *w) {
+/* --- resident weights --- */
+
+/* All planes of the windows of a tile of rows. */
+static void load_windows(Wgmma *w, PtxValue row_tile, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  Window x = place_window(w);
-  PtxValue full = open_stage(w), to = wgmma_stage(w, w->ring.stage);
+  Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
+  PtxValue full = open_stage(w, stage), to = wgmma_stage(w, stage);
   int64_t plane_bytes = (int64_t)w->s.chunk_blocks * w->s.input_rows * PIECE_BYTES;
   for (uint32_t plane = 0; plane < w->s.input_planes; plane++)
     copy_chunk(w, &x, ptx_int(plane), ptx_int(0), ptx_add(p, to, ptx_int(plane * plane_bytes)), full);
-  wgmma_ring_next(w, w->ring);
 }
+
+void wgmma_load_first(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
+  PtxValue done = wgmma_resident_barrier(w);
+  w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
+  ptx_barrier_expect(p, done, ptx_int(w->s.resident_bytes));
+  PtxValue from = tile_weights(w);
+  ptx_bulk_copy_if(p, ptx_int(1), wgmma_resident(w), from, ptx_int(w->s.resident_bytes), done);
+  PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
+  PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
+  ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
+  load_windows(w, row_tile, stage);
+  ptx_end_if(p);
+  ptx_assign(p, row_tile, ptx_add(p, row_tile, ptx_special(p, "%nctaid.x")));
+  ptx_end_for(p);
+  ptx_end_if(p);
+}
+
+void wgmma_load_ahead(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue ahead = ptx_mul(p, ptx_special(p, "%nctaid.x"), ptx_int(w->m.tile.stages));
+  PtxValue row_tile = ptx_add(p, w->row_tile, ahead);
+  PtxValue exists = ptx_setp(p, "lt.s32", row_tile, w->row_tiles);
+  ptx_if(p, ptx_pred_and(p, exists, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
+  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
+  load_windows(w, row_tile, w->ring.stage);
+  ptx_end_if(p);
+}
+
+/* --- streamed weights --- */
 
 static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue full = open_stage(w), to = wgmma_stage(w, w->ring.stage);
+  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
+  PtxValue full = open_stage(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
   copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
   from = ptx_address(p, from, number, w->s.chunk_bytes);
@@ -107,7 +132,7 @@ static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, 
 
 static void load_chunks(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  Window x = place_window(w);
+  Window x = place_window(w, w->m.first_position);
   PtxValue from = tile_weights(w);
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
   PtxValue pair = mma_pair_word(&w->m, index);
@@ -117,10 +142,9 @@ static void load_chunks(Wgmma *w) {
   ptx_end_for(p);
 }
 
-void wgmma_load(Wgmma *w) {
+void wgmma_load_all(Wgmma *w) {
   w->ring = wgmma_ring_start(w, 1);
-  if (w->m.tile.resident) load_resident(w);
   wgmma_for_each_tile(w);
-  (w->m.tile.resident ? load_windows : load_chunks)(w);
+  load_chunks(w);
   ptx_end_for(&w->m.k->ptx);
 }

@@ -95,6 +95,7 @@ static void multiply_resident(Wgmma *w) {
   wait_for_products(w, 0);
   ptx_end_for(p);
   give_back(w, ptx_int(1), w->ring.stage);
+  wgmma_load_ahead(w);
   wgmma_ring_next(w, w->ring);
 }
 
@@ -134,6 +135,5 @@ void wgmma_multiply_begin(Wgmma *w) {
 }
 
 void wgmma_multiply_tile(Wgmma *w) {
-  /* what finish_sums left of the tile before is no accumulator */
   (w->m.tile.resident ? multiply_resident : multiply_streamed)(w);
 }

@@ -37,12 +37,14 @@ typedef struct Staging {
 
 /* node: conv2d or linear of stride 1 whose first operand lies in pieces. */
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile);
-/* Warps of a block besides those that multiply: one starts the copies. Where accumulators need more registers than an
- * even share, that one is a group of four, which gives its registers up. */
+/* With resident weights a thread that multiplies starts the few copies of a tile too. Streamed ones come by a warp of
+ * their own; where accumulators need more registers than an even share, by a group of four, which gives its registers
+ * up. */
 static inline bool staging_moves_registers(const Tile *tile) {
-  return tile->m / tile->warps_m * tile->n / 32 > 64;
+  return !tile->resident && tile->m / tile->warps_m * tile->n / 32 > 64;
 }
 static inline uint32_t staging_threads(const Tile *tile) {
+  if (tile->resident) return 32u * tile->warps_m;
   return 32u * (tile->warps_m + (staging_moves_registers(tile) ? 4u : 1u));
 }
 /* Positions from a tap's input to that of tap 0. */

@@ -7,6 +7,8 @@
 /* The tile with the least estimated time; all zero where none fits. */
 Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);  /* tile_sync.c */
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_wgmma.c */
+bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Estimates at the largest batch. */
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);

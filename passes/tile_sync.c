@@ -37,7 +37,11 @@ static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
 }
 
-static bool tile_fits(const Tile *tile, const Type *result, const Target *target) {
+bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  const Type *result = graph_type(g, node->result);
+  bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
+  if (!tile->m || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
+  if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
   if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
   return tile_covers_blocks(result, tile->n / tile->warps_n);
 }
@@ -71,14 +75,13 @@ double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, con
 }
 
 Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  const Type *result = graph_type(g, node->result);
   Tile best = {0};
   double least = 0;
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
     for (size_t k = 0; k < sizeof step_words; k++) {
       const Shape *s = &shapes[i];
       Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
-      if (!tile_fits(&tile, result, options->target)) continue;
+      if (!sync_tile_fits(g, node, &tile, options->target)) continue;
       double microseconds = sync_microseconds(g, node, &tile, options);
       if (best.m && microseconds >= least) continue;
       best = tile;

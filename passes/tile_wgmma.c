@@ -21,6 +21,8 @@ static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
 
 enum {
   MOST_STAGES = 6,
+  RESIDENT_STAGES = 3,
+  MOST_WARPS = 16,
   MOST_PIECES = 40, /* of a chunk: the products of one are unrolled */
   SM_REGISTERS = 65536,
   OTHER_REGISTERS = 56, /* besides accumulators */
@@ -70,13 +72,20 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   return (latency + first + tiles_of_sm * of_tile) * 1e6;
 }
 
-/* Stages of streamed weights hide the latency of copies; with resident weights two serve. */
-static uint8_t choose_stages(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
-  Tile deep = *tile;
-  uint8_t most = tile->resident ? 3 : MOST_STAGES;
-  for (deep.stages = most; deep.stages >= 2; deep.stages--)
-    if (staging_of(g, node, &deep).shared_bytes <= target->shared_bytes) return deep.stages;
-  return 0;
+bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  const Type *x = graph_type(g, node->inputs[0]);
+  uint32_t blocks = x->layout.pitch / x->layout.block, chunk = tile->k / 4u;
+  bool columns = tile->n == 32 || tile->n == 64 || tile->n == 128;
+  bool warps = tile->warps_m && tile->warps_m % 4 == 0 && tile->warps_m <= MOST_WARPS && tile->warps_n == 1;
+  if (!columns || !warps || !chunk || tile->k % 4 || chunk > blocks || tile->split_k != 1 || tile->stages < 2)
+    return false;
+  int row_tiles = tile->m / tile->warps_m / 16;
+  if ((row_tiles != 1 && row_tiles != 2) || row_tiles * 16 * tile->warps_m != tile->m) return false;
+  if (staging_moves_registers(tile) && tile->warps_m != 8) return false;
+  if (tile->resident && chunk != blocks) return false;
+  Staging staging = staging_of(g, node, tile);
+  if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
+  return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 
 typedef struct Search {
@@ -87,12 +96,11 @@ typedef struct Search {
   double least;
 } Search;
 
+/* With the most stages that fit: those of streamed weights hide the latency of copies, with resident ones few serve. */
 static void consider(Search *s, Tile tile) {
-  uint32_t blocks = tile.k / 4u;
-  Staging staging = staging_of(s->g, s->node, &tile);
-  if (staging.pieces > MOST_PIECES && blocks > 1) return;
-  tile.stages = choose_stages(s->g, s->node, &tile, s->options->target);
-  if (!tile.stages) return;
+  tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
+  while (tile.stages >= 2 && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
+  if (tile.stages < 2) return;
   double microseconds = wgmma_microseconds(s->g, s->node, &tile, s->options);
   if (s->best.m && microseconds >= s->least) return;
   s->best = tile;
@@ -101,15 +109,13 @@ static void consider(Search *s, Tile tile) {
 
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
   Search s = {.g = g, .node = node, .options = options};
-  const Type *x = graph_type(g, node->inputs[0]), *result = graph_type(g, node->result);
+  const Type *x = graph_type(g, node->inputs[0]);
   uint32_t blocks = x->layout.pitch / x->layout.block;
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    const Shape *shape = &shapes[i];
-    if (!tile_covers_blocks(result, shape->n)) continue;
-    Tile tile = {shape->m, shape->n, 0, shape->warps_m, 1, 2, 1, 0};
+    Tile tile = {shapes[i].m, shapes[i].n, 0, shapes[i].warps_m, 1, 2, 1, 0};
     for (size_t k = 0; k < sizeof chunk_blocks; k++) {
       tile.k = chunk_blocks[k] * 4u;
-      if (chunk_blocks[k] <= blocks) consider(&s, tile);
+      consider(&s, tile);
     }
     tile.resident = 1;
     tile.k = (uint16_t)(blocks * 4);

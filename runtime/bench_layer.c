@@ -29,6 +29,7 @@ static const char help[] =
     "its\n"
     "                         sums; default: the activations' type\n"
     "      --engine ENGINE    mma_b1, mma_s8, wgmma_b1, wgmma_s8 or direct; default: what the cost model chooses\n"
+    "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
     "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
     "      --cold             with nothing of the layer in the L2 cache; needs a GPU\n"
@@ -52,6 +53,19 @@ typedef struct Options {
 } Options;
 
 /* --- the command line --- */
+
+/* "64,32,8,4,1,2,1,0", see Tile in ../ir/graph.h. */
+static bool read_tile(const char *text, Tile *t) {
+  unsigned n[8];
+  char end;
+  if (sscanf(text, "%u,%u,%u,%u,%u,%u,%u,%u%c", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7], &end) != 8)
+    return false;
+  for (int i = 0; i < 8; i++)
+    if (n[i] > (i < 3 ? UINT16_MAX : UINT8_MAX)) return false;
+  *t = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
+              (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
+  return t->m > 0;
+}
 
 /* False, after "what" and, where there is one, "the text". */
 static bool usage(const char *what, const char *text) {
@@ -80,6 +94,8 @@ static bool parse_option(Options *o, int option) {
     return true;
   case 'e':
     return read_engine(optarg, &s->engine);
+  case 'i':
+    return read_tile(optarg, &s->tile) || usage("--tile: expected eight numbers with commas", optarg);
   case 't':
     s->target = target_find(optarg);
     return s->target || usage("--target: expected sm_80, sm_86, sm_89 or sm_90a", optarg);
@@ -134,7 +150,8 @@ static bool parse_layer(Options *o, int count, char **words) {
 static bool parse_options(Options *o, int argc, char **argv) {
   static const struct option table[] = {
       {"out", required_argument, NULL, 'o'},    {"engine", required_argument, NULL, 'e'},
-      {"target", required_argument, NULL, 't'}, {"device", required_argument, NULL, 'd'},
+      {"tile", required_argument, NULL, 'i'},   {"target", required_argument, NULL, 't'},
+      {"device", required_argument, NULL, 'd'},
       {"runs", required_argument, NULL, 'r'},   {"cold", no_argument, NULL, 'c'},
       {"json", no_argument, NULL, 'j'},         {"sample", no_argument, NULL, 's'},
       {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
@@ -227,7 +244,9 @@ static int measure_network(const Options *o, const LayerNetwork *layer, ApnnNetw
 /* "128x64x32 s4 k2": rows, channels, words of a step; stages; parts of the reduction. "" on CUDA cores. */
 static void tile_text(const Tile *t, char text[64]) {
   text[0] = 0;
-  if (t->m) snprintf(text, 64, "%ux%ux%u s%u k%u", t->m, t->n, t->k, t->stages, t->split_k);
+  if (t->m)
+    snprintf(text, 64, "%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
+             t->resident);
 }
 
 static void print_json(const Options *o, const LayerNetwork *n, const Result *r) {

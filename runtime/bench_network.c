@@ -227,6 +227,7 @@ static bool compile(void *user) {
   LayerNetwork *n = job->network;
   const LayerSpec *s = job->spec;
   PassOptions options = {.target = s->target, .max_batch = (uint32_t)s->batch, .force_engine = s->engine};
+  if (s->tile.m) options.force_tile = &s->tile;
   Module module = {0};
   n->reference = load_network(n->context, s);
   if (!n->reference) return false;

@@ -14,6 +14,7 @@ typedef struct LayerSpec {
   char w[PRECISION_NAME], a[PRECISION_NAME], out[PRECISION_NAME];   /* "bipolar", "i4"; "u2"; "u2" or "i32" */
   const Target *target;
   Engine engine; /* ENGINE_NONE: the cost model's choice */
+  Tile tile;     /* all zero: the cost model's choice */
   bool assemble; /* to a cubin, with ptxas; otherwise PTX */
 } LayerSpec;
 
