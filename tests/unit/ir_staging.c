@@ -107,7 +107,8 @@ static void test_dilated_bytes(void **state) {
   context_free(l.context);
 }
 
-/* One warp more than those that multiply, or four where these need more than an even share of registers. */
+/* Streamed weights: one warp more than those that multiply, or four where these need more than an even share of
+ * registers. Resident ones: no more. */
 static void test_threads(void **state) {
   (void)state;
   static const struct {
@@ -118,7 +119,8 @@ static void test_threads(void **state) {
       {{.m = 64, .n = 32, .warps_m = 4}, 160, false},    {{.m = 64, .n = 128, .warps_m = 4}, 160, false},
       {{.m = 128, .n = 64, .warps_m = 4}, 160, false},   {{.m = 128, .n = 128, .warps_m = 8}, 288, false},
       {{.m = 128, .n = 128, .warps_m = 4}, 256, true},   {{.m = 256, .n = 128, .warps_m = 8}, 384, true},
-      {{.m = 256, .n = 128, .warps_m = 16}, 544, false},
+      {{.m = 256, .n = 128, .warps_m = 16}, 544, false}, {{.m = 64, .n = 32, .warps_m = 4, .resident = 1}, 128, false},
+      {{.m = 256, .n = 128, .warps_m = 8, .resident = 1}, 256, false},
   };
   for (size_t i = 0; i < COUNT(rows); i++) {
     assert_int_equal(staging_threads(&rows[i].tile), rows[i].threads);

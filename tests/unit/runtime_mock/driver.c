@@ -229,7 +229,9 @@ static int mock_module_function(void **function, void *module, const char *name)
 }
 
 static int mock_function_set(void *function, int attribute, int value) {
-  ENTER("cuFuncSetAttribute", true);
+  bool preference = attribute == 9;
+  ENTER(preference ? "cuFuncSetAttribute of a preference" : "cuFuncSetAttribute", true);
+  if (preference) return value >= 0 && value <= 100 ? 0 : INVALID_VALUE;
   return function == &functions[1] && attribute == 8 && value == 50000 ? 0 : INVALID_VALUE;
 }
 
