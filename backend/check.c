@@ -149,6 +149,7 @@ static bool check_wgmma(const Check *c) {
   const Type *t = graph_type(c->g, node->inputs[0]);
   if (!check_mma(c)) return false;
   if (!layout_is_pieces(t->layout)) return bad_plan(c->g, node, "its input must lie in pieces");
+  if (node->tile.k % 4) return bad_plan(c->g, node, "its tile takes no whole pieces");
   if (node->op != OP_CONV2D) return true;
   if (a->stride[0] != 1 || a->stride[1] != 1) return bad_plan(c->g, node, "wgmma computes convolutions of stride 1");
   Image in = type_image(t), out = type_image(&node->main_type);

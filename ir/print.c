@@ -204,7 +204,7 @@ static void add_plan(Text *out, const Graph *g, const Node *node) {
   if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k)
     text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
              t->resident);
-  if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes)
+  if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes || l->x_most)
     text_add(out, " launch=%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   uint64_t offset = g->values[node->result].arena_offset;
   if (offset != NO_OFFSET) text_add(out, " offset=%llu", (unsigned long long)offset);

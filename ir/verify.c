@@ -207,6 +207,25 @@ static bool verify_steps(Verifier *v, const Node *node) {
   return false;
 }
 
+/* A tile has all its numbers or none, and what staging.h derives from it on wgmma can be derived. */
+static bool verify_tile(Verifier *v, const Node *node) {
+  const Tile *t = &node->tile;
+  bool whole = t->m && t->n && t->k && t->warps_m && t->warps_n && t->stages && t->split_k;
+  bool none = !(t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k || t->resident);
+  if (none) return true;
+  if (!whole)
+    COMPLAIN(v, node->loc, "the tile of layer '%s' lacks a number", name_of(v, node->result));
+  else if (!engine_uses_wgmma(node->engine))
+    return true;
+  else if (node->op != OP_CONV2D && node->op != OP_LINEAR)
+    COMPLAIN(v, node->loc, "layer '%s' has a tile on wgmma, but is no conv2d or linear", name_of(v, node->result));
+  else if (t->k % 4 || !layout_is_pieces(graph_type(v->g, node->inputs[0])->layout))
+    COMPLAIN(v, node->loc, "layer '%s' has a tile on wgmma, but does not read whole pieces", name_of(v, node->result));
+  else
+    return true;
+  return false;
+}
+
 static void verify_node(Verifier *v, NodeId id) {
   const Graph *g = v->g;
   const Node *node = &g->nodes[id];
@@ -224,7 +243,7 @@ static void verify_node(Verifier *v, NodeId id) {
   const Type **operands = ARENA_NEW(g->context, const Type *, node->input_count);
   for (uint32_t i = 0; i < node->input_count; i++) operands[i] = graph_type(g, node->inputs[i]);
   if (!verify_operation(v, node, node->op, &node->attrs, operands, node->input_count, &node->main_type, false)) return;
-  if (!verify_steps(v, node) || accumulator_fits(g, id)) return;
+  if (!verify_steps(v, node) || !verify_tile(v, node) || accumulator_fits(g, id)) return;
   diag(g->context, DIAG_SUM_OVERFLOW, node->loc, name_of(v, node->result), (long long)accumulator_bound(g, id));
   v->ok = false;
 }
