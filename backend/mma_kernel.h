@@ -58,6 +58,7 @@ typedef struct Mma {
   PtxValue shared;
   InputCopy copy;
   PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
+  int32_t sum_factor; /* of sums as they are accumulated: what makes them - sum_scale * S2 */
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 

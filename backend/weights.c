@@ -78,30 +78,20 @@ static void put_in_row(const Packing *s, PackedWeights *w, int plane, int32_t o,
   memcpy(row + (int64_t)tap * w->words, words, sizeof *words * (size_t)w->words);
 }
 
-/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][piece][row] of 16 bytes --- */
+/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][piece][n] of 16 bytes --- */
 
 static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, int plane, uint32_t block, int32_t tap,
                            uint32_t row) {
   const Staging *g = &s->staging;
   uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
-  uint64_t piece = chunk * g->pieces + block % g->chunk_blocks * g->taps + (uint32_t)tap;
-  return w->data + (piece * g->weight_rows + row) * (PIECE_BYTES / 4);
+  uint64_t piece = chunk * g->copied_pieces + block % g->chunk_blocks * g->taps + (uint32_t)tap;
+  return w->data + (piece * s->node->tile.n + row) * (PIECE_BYTES / 4);
 }
 
 static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
   for (uint32_t block = 0; block < s->staging.blocks; block++)
     memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
-}
-
-/* The row that sums the input: ones, with weight plane 0. */
-static void put_sum_rows(const Packing *s, PackedWeights *w, uint32_t tiles) {
-  if (s->staging.weight_rows == s->node->tile.n) return;
-  int one = engine_uses_planes(s->node->engine) ? 0xff : 1;
-  for (uint32_t tile = 0; tile < tiles; tile++)
-    for (uint32_t block = 0; block < s->staging.blocks; block++)
-      for (int32_t tap = 0; tap < w->taps; tap++)
-        memset(piece_row(s, w, tile, 0, block, tap, s->node->tile.n), one, PIECE_BYTES);
 }
 
 /* Which taps of one dimension lie inside the image at each output position, as [first, last). */
@@ -234,10 +224,9 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   PackedWeights w = begin(&s, g, node);
   s.staging = staging_of(g, node, &node->tile);
   uint32_t tiles = tile_count_of_channels(&node->tile, graph_type(g, node->result));
-  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.chunk_bytes;
+  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.packed_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_pieces);
-  put_sum_rows(&s, &w, tiles);
   correct(&s, &w);
   return w;
 }
