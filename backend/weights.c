@@ -19,7 +19,7 @@ typedef struct Packing {
   const Type *input;
   const uint8_t *q; /* [O][KH][KW][I], two's complement for signed types */
   int32_t channels_out, kernel_h, kernel_w, channels_in;
-  uint32_t *bit_of_channel; /* of the input's planes; NULL for bytes */
+  uint32_t *place_of_channel; /* bit of the input's planes, or byte */
   Staging staging;          /* of pieces */
   LevelMap map;             /* of stored weights */
   uint8_t stored[256]; /* by the byte of q */
@@ -49,12 +49,11 @@ static void pack_tap(const Packing *s, const PackedWeights *w, int32_t o, int32_
   const uint8_t *q = weights_at(s, o, tap);
   memset(words, 0, sizeof *words * (size_t)(w->planes * w->words));
   for (int32_t c = 0; c < s->channels_in; c++) {
-    uint32_t stored = s->stored[q[c]];
-    if (!s->bit_of_channel) {
-      words[c / 4] |= stored << c % 4 * 8;
+    uint32_t stored = s->stored[q[c]], bit = s->place_of_channel[c];
+    if (!engine_uses_planes(s->node->engine)) {
+      words[bit / 4] |= stored << bit % 4 * 8;
       continue;
     }
-    uint32_t bit = s->bit_of_channel[c];
     for (int plane = 0; plane < w->planes; plane++)
       words[plane * w->words + (int32_t)(bit / 32)] |= (stored >> plane & 1) << bit % 32;
   }
@@ -189,14 +188,12 @@ static PackedWeights begin(Packing *s, const Graph *g, const Node *node) {
   s->kernel_h = conv ? t->dim[1] : 1;
   s->kernel_w = conv ? t->dim[2] : 1;
   s->channels_in = t->dim[t->rank - 1];
-  if (engine_uses_planes(node->engine)) {
-    s->bit_of_channel = ARENA_NEW(g->context, uint32_t, s->channels_in);
-    for (int32_t c = 0; c < s->channels_in; c++)
-      s->bit_of_channel[c] = layout_bit_of_channel(s->input->layout, (uint32_t)c);
-  }
+  s->place_of_channel = ARENA_NEW(g->context, uint32_t, s->channels_in);
+  for (uint32_t c = 0; c < (uint32_t)s->channels_in; c++)
+    s->place_of_channel[c] = layout_orders_channels(s->input->layout) ? layout_bit_of_channel(s->input->layout, c) : c;
   PackedWeights w = {.taps = s->kernel_h * s->kernel_w};
   choose_storage(s, &w, t);
-  w.words = (int32_t)s->input->layout.pitch / (s->bit_of_channel ? 32 : 4);
+  w.words = (int32_t)s->input->layout.pitch / (engine_uses_planes(node->engine) ? 32 : 4);
   w.rows = (s->channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;
   return w;
 }

@@ -31,7 +31,7 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
   bool planes = engine_uses_planes(node->engine), as_level;
   Staging s = {.taps = w->rank == 4 ? (uint32_t)(w->dim[1] * w->dim[2]) : 1};
-  s.blocks = x->layout.pitch / x->layout.block;
+  s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
   s.weight_planes = planes ? w->bits : 1;
   s.input_planes = planes ? x->bits : 1;
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;

@@ -86,7 +86,7 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
 
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *x = graph_type(g, node->inputs[0]);
-  uint32_t blocks = x->layout.pitch / x->layout.block, chunk = tile->k / 4u;
+  uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout), chunk = tile->k / 4u;
   bool columns = tile->n == 32 || tile->n == 64 || tile->n == 128;
   bool warps = tile->warps_m && tile->warps_m % 4 == 0 && tile->warps_m <= MOST_WARPS && tile->warps_n == 1;
   if (!columns || !warps || !chunk || tile->k % 4 || chunk > blocks || tile->split_k != 1 || tile->stages < 2)
@@ -122,7 +122,7 @@ static void consider(Search *s, Tile tile) {
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
   Search s = {.g = g, .node = node, .options = options};
   const Type *x = graph_type(g, node->inputs[0]);
-  uint32_t blocks = x->layout.pitch / x->layout.block;
+  uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout);
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
     Tile tile = {shapes[i].m, shapes[i].n, 0, shapes[i].warps_m, 1, 2, 1, 0};
     for (size_t k = 0; k < sizeof chunk_blocks; k++) {
