@@ -266,12 +266,12 @@ static void test_chain_of_one_number(void **state) {
   const Type *source = graph_type(l.g, y);
   for (int i = 0; i < 105; i++) {
     float f;
-    eval_chain(l.g, source, l.g->nodes[2].steps, l.g->nodes[2].step_count, sum[i], i % 3, &f);
+    eval_chain(l.g, source, l.g->nodes[2].steps, l.g->nodes[2].step_count, sum[i], 0, i % 3, &f);
     assert_same_float(f, wanted[i]);
-    assert_int_equal(eval_chain(l.g, source, l.g->nodes[3].steps, l.g->nodes[3].step_count, sum[i], i % 3, NULL),
+    assert_int_equal(eval_chain(l.g, source, l.g->nodes[3].steps, l.g->nodes[3].step_count, sum[i], 0, i % 3, NULL),
                      wanted_q[i]);
   }
-  assert_int_equal(eval_chain(l.g, source, NULL, 0, 17, 0, NULL), 17);
+  assert_int_equal(eval_chain(l.g, source, NULL, 0, 17, 0, 0, NULL), 17);
 }
 
 /* A quantized source: the chain starts from its level, not from q. */
@@ -283,9 +283,9 @@ static void test_chain_starts_from_a_level(void **state) {
   bipolar.scale = 6;
   Step step = {.op = OP_DEQUANTIZE, .attrs = attrs_default(), .type = type_make(ELEM_F32, 32, true, 1, DIMS(1))};
   float f;
-  eval_chain(g, &bipolar, &step, 1, -1, 0, &f);
+  eval_chain(g, &bipolar, &step, 1, -1, 0, 0, &f);
   assert_same_float(f, -3);
-  eval_chain(g, &bipolar, &step, 1, 1, 0, &f);
+  eval_chain(g, &bipolar, &step, 1, 1, 0, 0, &f);
   assert_same_float(f, 3);
 }
 
