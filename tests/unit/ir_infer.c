@@ -58,6 +58,7 @@ static void test_refusals(void **state) {
   Type w = type_make(ELEM_INT, 4, false, 4, DIMS(6, 3, 3, 4)), vector = type_make(ELEM_F32, 32, false, 1, DIMS(4));
   Type three = type_make(ELEM_F32, 32, false, 1, DIMS(3)), k = type_make(ELEM_UINT, 2, true, 1, DIMS(10));
   Type wk = type_make(ELEM_INT, 4, false, 2, DIMS(5, 11)), signs = bipolar(true, 3, DIMS(8, 9, 4));
+  Type table = type_make(ELEM_I32, 32, false, 2, DIMS(4, 16)), flip = type_make(ELEM_I32, 32, false, 1, DIMS(1));
   Type other = image(ELEM_F32, 32, 8, 8, 4), scaled = u2, huge = image(ELEM_UINT, 2, 40000, 40000, 1), wanted = u2;
   Attrs groups = window(3, 3, 0), dilated = window(3, 3, 0), level = window(3, 3, 1), axis = usual, limits = usual;
   groups.groups = 3;
@@ -144,6 +145,9 @@ static void test_refusals(void **state) {
       {OP_SOFTMAX, {i32}, 1, usual, none, {"operand 1 of softmax cannot be i32"}},
       {OP_THRESHOLDS, {f32, vector, vector}, 3, usual, u2, {"operand 1 of thresholds"}},
       {OP_THRESHOLDS, {i32, vector, vector}, 3, usual, u2, {"operand 2 of thresholds", "i32[4 or 1, at most 3]"}},
+      {OP_THRESHOLDS, {i32, table, flip, f32}, 4, usual, u2, {"operand 4 of thresholds", "quantized elements of shape [N,8,9,4]"}},
+      {OP_THRESHOLDS, {i32, table, flip, k}, 4, usual, u2, {"operand 4 of thresholds", "quantized elements of shape"}},
+      {OP_THRESHOLDS, {i32, table, flip, u2}, 4, usual, u2, {"operand 2 of thresholds", "i32[4 or 1, 4 times at most 3]"}},
       {OP_NONE, {f32}, 1, usual, none, {"unknown kind"}},
   };
   for (size_t i = 0; i < COUNT(rows); i++) assert_refused(c, &rows[i]);
