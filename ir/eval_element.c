@@ -255,10 +255,10 @@ int32_t eval_chain(const Graph *g, const Type *source, const Step *steps, uint32
     Element e = prepare(g, &steps[s].attrs, in, steps[s].arg_count + 1, &steps[s].type);
     if (s == 0) e.map = (LevelMap){1, 0}; /* x is a level already */
     const Operand *second = second_operand(steps[s].op, in, steps[s].arg_count + 1);
-    Number y = {.i = other};
+    Number y = {0};
     if (second) {
       Element of_second = prepare(g, &steps[s].attrs, second, 1, &steps[s].type);
-      y = second_of(steps[s].op, &of_second, second->type, y, channel);
+      y = second_of(steps[s].op, &of_second, second->type, (Number){.i = other}, channel);
     }
     n = applies[steps[s].op](&e, n, y, channel);
     type = &steps[s].type;

@@ -9,9 +9,9 @@
  * at both ends of the range, and therefore everywhere inside. A falling channel has flip -1: x ^ -1 = -1 - x rises
  * where x falls. A level out of reach has the threshold INT32_MAX, which no source attains.
  *
- * One step of the chain may add a second activation, quantized to few bits (a residual). For each of its numbers, the
- * r-th, the chain is such a function too, in the same direction; t[c] holds a row of thresholds for each r. Its real
- * numbers rise or fall with r everywhere alike, so they are finite if they are at both ends of x and both of r.
+ * One step of the chain may add a second activation, quantized to few bits (a residual), or be thresholds that have
+ * one. For each of its numbers, the r-th, the chain is such a function too, in a direction that does not depend on r;
+ * t[c] holds a row of thresholds for each r.
  */
 #include "chain.h"
 #include <math.h>
@@ -46,27 +46,34 @@ static ValueId quantized_behind(const Graph *g, ValueId v) {
   return node && type_is_quantized(graph_type(g, node->inputs[0])) ? node->inputs[0] : NO_VALUE;
 }
 
-/* Whether operand i of an addition can be the second activation of thresholds to a result type. */
-static bool has_few_numbers(const Graph *g, const Node *add, uint32_t i, const Type *result) {
-  ValueId other = quantized_behind(g, add->inputs[i]);
+/* Whether a value (or NO_VALUE) can be the second activation of thresholds to a result type. */
+static bool has_few_numbers(const Graph *g, ValueId other, const Type *result) {
   return other != NO_VALUE && numbers_of(graph_type(g, other)) * (numbers_of(result) - 1) <= MOST_TABLE;
 }
 
-/* Operand i's position in the order of nodes: the greater, the later it is computed. */
-static uint32_t computed_at(const Graph *g, const Node *add, uint32_t i) {
-  NodeId n = graph_definition(g, quantized_behind(g, add->inputs[i]));
+/* A value's position in the order of nodes: the greater, the later it is computed. */
+static uint32_t computed_at(const Graph *g, ValueId v) {
+  NodeId n = graph_definition(g, v);
   return n == NO_NODE ? 0 : n + 1;
 }
 
-/* The operand through which a chain to a result type goes back over a node; NO_OPERAND if it is no link of one. Over an
- * addition, where `adds` allows it: the one that is not the second activation; of two that could be, the later. */
+/* The operand of an addition that is not the second activation; of two that could be that, the one computed later. */
+static uint32_t operand_of_add(const Graph *g, const Node *add, const Type *result) {
+  ValueId other[2] = {quantized_behind(g, add->inputs[0]), quantized_behind(g, add->inputs[1])};
+  bool few[2] = {has_few_numbers(g, other[0], result), has_few_numbers(g, other[1], result)};
+  if (few[0] && few[1]) return computed_at(g, other[1]) > computed_at(g, other[0]) ? 1 : 0;
+  return few[1] ? 0 : few[0] ? 1 : NO_OPERAND;
+}
+
+/* The operand through which a chain to a result type goes back over a node; NO_OPERAND if it is no link of one. Nodes
+ * with a second activation are links where `adds` says so. */
 static uint32_t operand_of_link(const Graph *g, NodeId n, const Type *result, bool adds) {
   const Node *node = &g->nodes[n];
   if (is_chain_link(g, node)) return 0;
-  if (!adds || node->op != OP_ADD || !node_is_plain(node)) return NO_OPERAND;
-  bool first = has_few_numbers(g, node, 0, result), second = has_few_numbers(g, node, 1, result);
-  if (first && second) return computed_at(g, node, 1) > computed_at(g, node, 0) ? 1 : 0;
-  return second ? 0 : first ? 1 : NO_OPERAND;
+  if (!adds || !node_is_plain(node)) return NO_OPERAND;
+  if (node->op == OP_ADD) return operand_of_add(g, node, result);
+  if (node->op == OP_THRESHOLDS && has_few_numbers(g, node->inputs[3], result)) return 0;
+  return NO_OPERAND;
 }
 
 /* The node as a step on its operand. An addition reads what its other operand was dequantized from. */
@@ -78,8 +85,8 @@ static Step step_of_node(const Graph *g, const Node *node, uint32_t operand) {
   return step;
 }
 
-/* How many links, from node `last` back through values that nobody else reads, lead to the farthest integer source; 0 if
- * there is none. A dequantize at the source may have other readers. At most one link is an addition. */
+/* How many links, from node `last` back through values that nobody else reads, lead to the farthest integer source; 0
+ * if there is none. A dequantize at the source may have other readers. At most one link has a second activation. */
 static uint32_t count_links(const Graph *g, NodeId last, bool adds) {
   const Type *result = graph_type(g, g->nodes[last].result);
   uint32_t links = 0, found = 0;
@@ -89,7 +96,7 @@ static uint32_t count_links(const Graph *g, NodeId last, bool adds) {
     bool shared = n != last && !is_private(g, node->result);
     if (operand == NO_OPERAND || (shared && node->op != OP_DEQUANTIZE)) break;
     links++;
-    adds = adds && node->op != OP_ADD;
+    adds = adds && is_chain_link(g, node);
     if (type_is_integer(graph_type(g, node->inputs[operand]))) found = links;
     if (shared) break;
     n = graph_definition(g, node->inputs[operand]);
@@ -117,8 +124,9 @@ static void find_other(const Graph *g, Chain *chain) {
   chain->other = NO_VALUE;
   chain->numbers = 1;
   for (uint32_t i = 0; i < chain->count; i++) {
-    if (chain->steps[i].op != OP_ADD) continue;
-    chain->other = chain->steps[i].args[0];
+    ValueId other = step_operand(&chain->steps[i]);
+    if (other == NO_VALUE) continue;
+    chain->other = other;
     chain->other_min = type_q_min(graph_type(g, chain->other));
     chain->numbers = numbers_of(graph_type(g, chain->other));
   }
@@ -167,10 +175,9 @@ static bool is_finite_at(const Graph *g, const Chain *chain, int64_t index, int3
 }
 
 static bool is_finite_along(const Graph *g, const Chain *chain, uint32_t channel) {
-  int64_t ends[2] = {0, chain->count_of_levels - 1};
-  for (int i = 0; i < 2; i++)
-    if (!is_finite_at(g, chain, ends[i], 0, channel) || !is_finite_at(g, chain, ends[i], chain->numbers - 1, channel))
-      return false;
+  int64_t last = chain->count_of_levels - 1;
+  for (int32_t r = 0; r < chain->numbers; r++)
+    if (!is_finite_at(g, chain, 0, r, channel) || !is_finite_at(g, chain, last, r, channel)) return false;
   return true;
 }
 
@@ -195,7 +202,8 @@ typedef struct Search {
   int64_t steps[MOST_TABLE]; /* [r][columns] */
 } Search;
 
-/* Where threshold i of row r would lie if the chain were a straight line before its last step; -1 if that is unknown. */
+/* Where threshold i of row r would lie if the chain were a straight line before its last step; -1 if that is unknown.
+ */
 static int64_t expected_steps(const Search *s, int32_t r, int32_t i) {
   const int64_t *at = &s->steps[r * s->columns + i], *above = at - s->columns;
   if (r > 0 && i > 0) return above[0] + at[-1] - above[-1];
@@ -203,8 +211,8 @@ static int64_t expected_steps(const Search *s, int32_t r, int32_t i) {
   return i > 1 ? 2 * at[-1] - at[-2] : -1;
 }
 
-/* Least number of steps after which the chain reaches q; levels' count if never. `low` is a number known not to pass it.
- * The search goes out from the expected number, by doubling, and then halves what is left. */
+/* Least number of steps after which the chain reaches q; levels' count if never. `low` is a number known not to pass
+ * it. The search goes out from the expected number, by doubling, and then halves what is left. */
 static int64_t find_steps(const Search *s, int32_t q, int32_t r, int64_t low, int64_t expected) {
   int64_t high = s->chain->count_of_levels; /* below low: less than q; from high on: q or more, or the end */
   int64_t probe = expected, reach = expected >= low && expected < high ? 1 : high;

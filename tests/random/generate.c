@@ -592,8 +592,8 @@ static const struct Maker {
   bool (*make)(Generator *g);
 } makers[] = {
     {30, make_conv2d},     {14, make_linear}, {12, make_residual}, {6, make_block_call}, {10, make_pool},
-    {4, make_global_pool}, {9, make_add},     {6, make_concat},   {7, make_flatten},    {4, make_reshape},
-    {4, make_upsample},    {3, make_row},     {14, make_steps},   {16, make_quantize},
+    {4, make_global_pool}, {9, make_add},     {6, make_concat},    {7, make_flatten},    {4, make_reshape},
+    {4, make_upsample},    {3, make_row},     {14, make_steps},    {16, make_quantize},
 };
 enum { MAKER_COUNT = sizeof makers / sizeof makers[0] };
 

@@ -179,11 +179,12 @@ static void test_thresholds_of_two_activations(void **state) {
     Type y = random_quantized(&r, true, 1, DIMS(CHANNELS)), q = random_quantized(&r, true, 1, DIMS(CHANNELS));
     int32_t levels = random_in(&r, 1, type_q_max(&q) - type_q_min(&q)), rows = shared ? 1 : CHANNELS;
     int32_t columns = (type_q_max(&y) - type_q_min(&y) + 1) * levels;
-    Type of_t = type_make(ELEM_I32, 32, false, 2, DIMS(rows, columns)), of_flip = type_make(ELEM_I32, 32, false, 1, &rows);
+    Type of_t = type_make(ELEM_I32, 32, false, 2, DIMS(rows, columns)),
+         of_flip = type_make(ELEM_I32, 32, false, 1, &rows);
     int32_t *t = random_elements(c, &r, &of_t, 1), *flip = random_elements(c, &r, &of_flip, 1);
     for (int i = 0; i < rows; i++) flip[i] = flip[i] % 2 ? -1 : 0;
-    ValueId in[] = {graph_add_input(g, "x", x), graph_add_const(g, "t", of_t, t), graph_add_const(g, "flip", of_flip, flip),
-                    graph_add_input(g, "y", y)};
+    ValueId in[] = {graph_add_input(g, "x", x), graph_add_const(g, "t", of_t, t),
+                    graph_add_const(g, "flip", of_flip, flip), graph_add_input(g, "y", y)};
     graph_add_output(g, graph_insert_node(g, 0, OP_THRESHOLDS, NULL, in, 4, q, NULL, (SourceLoc){0}));
     assert_no_reports(c);
     assert_true(graph_verify(g));

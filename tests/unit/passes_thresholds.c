@@ -258,6 +258,22 @@ static void only_one_small_addition_joins_a_chain(void **state) {
   build_free(&b);
 }
 
+/* Thresholds that an earlier chain became are a step like others, in front of the addition and behind it. */
+static void additions_and_thresholds_share_a_chain(void **state) {
+  (void)state;
+  for (int behind = 0; behind < 2; behind++) {
+    Build b = build_new(26);
+    ValueId v = affine(&b, dequantize(&b, all_sums(&b, 7)), -2, 2);
+    ValueId y = dequantize(&b, second_activation(&b, small_type(ELEM_INT, 2, 0, 19), 7));
+    if (behind) v = op2(&b, OP_ADD, v, y);
+    v = affine(&b, dequantize(&b, quantize(&b, v, ELEM_UINT, 3, 30)), -2, 2);
+    if (!behind) v = op2(&b, OP_ADD, v, y);
+    graph_add_output(b.g, quantize(&b, v, ELEM_INT, 2, 20));
+    expect_thresholds(&b, true, 2);
+    build_free(&b);
+  }
+}
+
 /* Where the chain has no direction before the addition, it begins at an integer behind it. */
 static void a_chain_may_end_behind_the_addition(void **state) {
   (void)state;
@@ -287,6 +303,7 @@ int main(void) {
       cmocka_unit_test(a_shared_residual_stays_where_others_read_it),
       cmocka_unit_test(of_two_small_activations_the_later_is_the_source),
       cmocka_unit_test(only_one_small_addition_joins_a_chain),
+      cmocka_unit_test(additions_and_thresholds_share_a_chain),
       cmocka_unit_test(a_chain_may_end_behind_the_addition),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
