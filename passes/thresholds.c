@@ -72,7 +72,7 @@ static uint32_t operand_of_link(const Graph *g, NodeId n, const Type *result, bo
   if (is_chain_link(g, node)) return 0;
   if (!adds || !node_is_plain(node)) return NO_OPERAND;
   if (node->op == OP_ADD) return operand_of_add(g, node, result);
-  if (node->op == OP_THRESHOLDS && has_few_numbers(g, node->inputs[3], result)) return 0;
+  if (node->op == OP_THRESHOLDS && node->input_count == 4 && has_few_numbers(g, node->inputs[3], result)) return 0;
   return NO_OPERAND;
 }
 
@@ -202,8 +202,7 @@ typedef struct Search {
   int64_t steps[MOST_TABLE]; /* [r][columns] */
 } Search;
 
-/* Where threshold i of row r would lie if the chain were a straight line before its last step; -1 if that is unknown.
- */
+/* Where threshold i of row r would lie if the chain were a straight line before its last step; -1: unknown. */
 static int64_t expected_steps(const Search *s, int32_t r, int32_t i) {
   const int64_t *at = &s->steps[r * s->columns + i], *above = at - s->columns;
   if (r > 0 && i > 0) return above[0] + at[-1] - above[-1];
