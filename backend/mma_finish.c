@@ -3,11 +3,11 @@
  * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8. They become
  * exact sums of level products (weights.h), go through the epilogue and are stored. Results in bit planes are packed
  * without moving bits between lanes: over the J tiles of a block of 8J channels a lane holds the 2J channels that the
- * layout (ir/type.h) makes neighbours, one store a plane. Second operands of an addition are read the same way.
+ * layout (ir/type.h) makes neighbours, one store a plane. Second activations of steps are read the same way.
  */
 #include "mma_kernel.h"
 
-/* The second operand of an addition, as a lane sees it. Neither: load_element reads it. */
+/* The activation that a step reads, as a lane sees it. Neither: load_element reads it. */
 typedef struct Other {
   bool is_run;                   /* the runs of a block's bits in planes */
   bool is_row;                   /* elements at fixed distances from an address */
@@ -21,7 +21,7 @@ typedef struct Results {
   MmaRow rows[MAX_ROW_TILES][2];
   PtxValue words[MAX_ROW_TILES][2][8]; /* the bits of a run of channels, a plane each */
   PtxValue lane_channel;               /* of the lane's first column */
-  Other *others;                       /* of each step that is an addition */
+  Other *others;                       /* of each step that reads an activation */
   int i, h, j, e;                      /* the element under way: row tile, half, column tile, column of the two */
 } Results;
 
@@ -34,7 +34,7 @@ static PtxValue corrected(Mma *m, PtxValue accumulator, PtxValue sum, const MmaR
   return x;
 }
 
-/* --- second operands --- */
+/* --- second activations --- */
 
 /* Decides how each is read. The short ways need every channel of the tile to exist. */
 static void place_others(Results *r) {
@@ -42,7 +42,7 @@ static void place_others(Results *r) {
   Ptx *p = &m->k->ptx;
   int warp_n = m->tile.n / m->tile.warps_n;
   for (uint32_t s = 0; s < m->node->step_count; s++) {
-    if (m->node->steps[s].op != OP_ADD) continue;
+    if (step_operand(&m->node->steps[s]) == NO_VALUE) continue;
     const Tensor *t = &m->epilogue.steps[s].other;
     Layout l = t->type.layout;
     Other *o = &r->others[s];

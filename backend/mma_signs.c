@@ -19,7 +19,8 @@ static int64_t sum_bound(const Mma *m) {
 static bool is_signs(const Mma *m) {
   const Node *node = m->node;
   const Type *t = &m->out.type;
-  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS || t->layout.kind != LAYOUT_PLANES) return false;
+  bool alone = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
+  if (!alone || t->layout.kind != LAYOUT_PLANES) return false;
   bool counts = t->kind != ELEM_TERNARY && t->bits <= MOST_SIGN_BITS; /* q as stored is the count */
   const Type *table = graph_type(m->k->graph, node->steps[0].args[0]);
   int width = table->rank == 2 ? table->dim[1] : 1;

@@ -60,7 +60,8 @@ static double product_cycles(const Node *node, uint32_t columns, const Target *t
 /* Instructions a result: thresholds alone are signs of differences, packed (backend/mma_signs.c). */
 static double epilogue_instructions(const Graph *g, const Node *node) {
   const Type *result = graph_type(g, node->result);
-  if (node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && result->layout.kind == LAYOUT_PLANES)
+  bool thresholds = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
+  if (thresholds && result->layout.kind == LAYOUT_PLANES)
     return result->bits <= 4 ? 2 + (1 << result->bits) : 8;
   return 8 + 8.0 * node->step_count;
 }
