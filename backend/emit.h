@@ -122,6 +122,10 @@ typedef struct Epilogue {
   void *user;
 } Epilogue;
 
+/* quotient.c: a number that rounds to the same integer (to nearest, ties to even) as x / scale between low and high does,
+ * without a division. False, and nothing emitted, where that is not sure. low, high: integers. */
+bool quotient_by_products(Ptx *p, PtxValue x, float scale, float low, float high, PtxValue *out);
+
 bool epilogue_has(Op op);                        /* whether an operation can be a step of a kernel */
 void epilogue_begin(Epilogue *e, Kernel *k);     /* outside of control flow */
 void epilogue_at(Epilogue *e, PtxValue channel); /* rows of constants from this channel on */

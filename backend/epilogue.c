@@ -170,26 +170,40 @@ static Flow apply_dequantize(Ptx *p, const Application *a, Flow f) {
   return real(a, dequantized(p, f, constant(a, 0)));
 }
 
+static float float_of(PtxValue immediate) {
+  float x;
+  int32_t bits = (int32_t)immediate.value;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 /* x / scale; a power of two whose reciprocal is a normal number multiplies instead, which rounds to the same bits. */
 static PtxValue divided(Ptx *p, PtxValue x, PtxValue scale) {
-  if (scale.kind == OPERAND_IMMEDIATE) {
-    float s;
-    int32_t bits = (int32_t)scale.value;
-    memcpy(&s, &bits, sizeof s);
-    int exponent;
-    if (s == 1.0f) return x;
-    if (frexpf(s, &exponent) == 0.5f && isnormal(1.0f / s)) return ptx_2(p, "mul.rn.f32", x, ptx_float(1.0f / s));
-  }
+  int exponent;
+  if (scale.kind != OPERAND_IMMEDIATE) return ptx_2(p, "div.rn.f32", x, scale);
+  float s = float_of(scale);
+  if (s == 1.0f) return x;
+  if (frexpf(s, &exponent) == 0.5f && isnormal(1.0f / s)) return ptx_2(p, "mul.rn.f32", x, ptx_float(1.0f / s));
   return ptx_2(p, "div.rn.f32", x, scale);
+}
+
+/* The quotient between low and high. Rounded down, the sign of the smallest would count: only what is rounded to the
+ * nearest integer can do without a division. */
+static PtxValue clamped_quotient(Ptx *p, PtxValue x, PtxValue scale, float low, float high, bool to_nearest) {
+  int exponent;
+  PtxValue v;
+  bool products = to_nearest && scale.kind == OPERAND_IMMEDIATE && frexpf(float_of(scale), &exponent) != 0.5f;
+  if (products && quotient_by_products(p, x, float_of(scale), low, high, &v)) return v;
+  v = divided(p, x, scale);
+  return ptx_2(p, "min.f32", ptx_2(p, "max.f32", v, ptx_float(low)), ptx_float(high));
 }
 
 static Flow apply_quantize(Ptx *p, const Application *a, Flow f) {
   const Type *to = &step_of(a)->step->type;
   bool half = to->zero2 & 1;
   int32_t zero = half ? (to->zero2 + 1) / 2 : to->zero2 / 2;
-  PtxValue low = ptx_float((float)(type_q_min(to) - zero)), high = ptx_float((float)(type_q_max(to) - zero));
-  PtxValue v = divided(p, f.reg, constant(a, 0));
-  v = ptx_2(p, "min.f32", ptx_2(p, "max.f32", v, low), high);
+  float low = (float)(type_q_min(to) - zero), high = (float)(type_q_max(to) - zero);
+  PtxValue v = clamped_quotient(p, f.reg, constant(a, 0), low, high, !half);
   PtxValue q = ptx_convert(p, half ? "cvt.rmi.s32.f32" : "cvt.rni.s32.f32", CLASS_B32, v);
   return (Flow){*to, q, zero};
 }
