@@ -1,6 +1,6 @@
-/* Thresholds as signs (backend/mma_signs.c): layers of thresholds alone on every tensor-core engine give the reference's
- * bits on the CPU device, for 1 to 4 bits, rising and falling channels, every number of channels a tile may have, and
- * sums on either side of the bounds that choose how, and whether, signs are taken.
+/* Thresholds as signs (backend/mma_signs.c): layers of thresholds alone on every tensor-core engine give the
+ * reference's bits on the CPU device, for 1 to 4 bits, rising and falling channels, every number of channels a tile may
+ * have, and sums on either side of the bounds that choose how, and whether, signs are taken.
  *
  * The layer's result lies in bit planes, which a second layer of bipolar weights reads: bits of channels past the last
  * would show in its sums. A copy makes the result itself an output.
@@ -115,8 +115,8 @@ static void fill_input(Build *b, const Case *k, uint8_t *data, size_t count) {
   int32_t least = type_q_min(&k->x), most = type_q_max(&k->x);
   for (size_t i = 0; i < count; i++) {
     bool high = k->extremes ? i < count / 3 || (i < 2 * count / 3 && draw(&b->seed, 2)) : false;
-    data[i] = (uint8_t)(k->extremes ? (high ? most : least)
-                                    : least + (int32_t)draw(&b->seed, (uint32_t)(most - least + 1)));
+    data[i] =
+        (uint8_t)(k->extremes ? (high ? most : least) : least + (int32_t)draw(&b->seed, (uint32_t)(most - least + 1)));
   }
 }
 
@@ -124,7 +124,8 @@ static void run_on_device(const Text *file, const void *x, void *const *outputs)
   char error[1000];
   ApnnNetwork *network;
   ApnnSession *session;
-  if (apnn_load_memory(file->data, file->length, "cpu", &network, error, sizeof error) != APNN_OK) fail_msg("%s", error);
+  if (apnn_load_memory(file->data, file->length, "cpu", &network, error, sizeof error) != APNN_OK)
+    fail_msg("%s", error);
   assert_int_equal(apnn_session_new(network, NULL, &session, error, sizeof error), APNN_OK);
   if (apnn_run(session, IMAGES, (const void *[]){x}, outputs) != APNN_OK) fail_msg("%s", apnn_session_error(session));
   apnn_session_free(session);
