@@ -162,6 +162,20 @@ static void test_dilated_bytes(void **state) {
   context_free(l.context);
 }
 
+/* A kernel as large as an image of 2048 x 2048: 2^22 pieces, whose weights alone take 2^33 bytes. */
+static void test_larger_than_32_bits(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 1, true, 3, DIMS(2048, 2048, 1)),
+                      type_make(ELEM_UINT, 1, false, 4, DIMS(1, 2048, 2048, 1)), ENGINE_WGMMA_B1, 2048, 1 << 22);
+  uint64_t weights = UINT64_C(1) << 33, window = ((UINT64_C(1) << 22) - 1 + 64) * 16;
+  for (uint8_t resident = 0; resident <= 1; resident++) {
+    Tile tile = {.m = 64, .n = 128, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = resident};
+    uint64_t shared = 2 * window + (resident ? 1 : 2) * weights + 40;
+    assert_true(staging_of(l.g, &l.node, &tile).shared_bytes == shared);
+  }
+  context_free(l.context);
+}
+
 /* Streamed weights: one warp more than those that multiply, or four where these need more than an even share of
  * registers. Resident ones: no more. */
 static void test_threads(void **state) {
@@ -215,8 +229,8 @@ static void test_weight_storage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution), cmocka_unit_test(test_dilated_bytes),
-      cmocka_unit_test(test_threads), cmocka_unit_test(test_weight_storage),
+      cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution),  cmocka_unit_test(test_dilated_bytes),
+      cmocka_unit_test(test_threads), cmocka_unit_test(test_larger_than_32_bits), cmocka_unit_test(test_weight_storage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
