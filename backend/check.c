@@ -72,11 +72,11 @@ static bool check_tensors(const Check *c) {
   bool weights = node->op == OP_CONV2D || node->op == OP_LINEAR;
   bool good = check_tensor(c, node->result);
   for (uint32_t i = 0; i < node->input_count; i++)
-    if (i == 0 || node->op == OP_ADD || node->op == OP_CONCAT) good = check_tensor(c, node->inputs[i]) && good;
+    if (operand_is_activation(node->op, i)) good = check_tensor(c, node->inputs[i]) && good;
   if (weights && graph_value(c->g, node->inputs[1])->kind != VALUE_CONST)
     good = bad_plan(c->g, node, "its weights are no constant");
   for (uint32_t s = 0; s < node->step_count; s++)
-    if (node->steps[s].op == OP_ADD) good = check_tensor(c, node->steps[s].args[0]) && good;
+    if (step_operand(&node->steps[s]) != NO_VALUE) good = check_tensor(c, step_operand(&node->steps[s])) && good;
   return good;
 }
 

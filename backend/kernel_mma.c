@@ -159,7 +159,7 @@ bool mma_bad_tile(const Mma *m) {
 static bool tile_fits(const Mma *m) {
   const Tile *t = &m->tile;
   int threads = 32 * t->warps_m * t->warps_n;
-  int block = m->out.type.layout.kind == LAYOUT_PLANES ? m->out.type.layout.block : 8;
+  int block = layout_orders_channels(m->out.type.layout) ? m->out.type.layout.block : 8;
   bool warps = t->m == 16 * m->row_tiles * t->warps_m && t->n == 8 * m->column_tiles * t->warps_n &&
                m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES;
   int warp_n = t->n / t->warps_n;
@@ -192,6 +192,7 @@ bool kernel_mma(Kernel *k) {
   if (!tile_fits(&m)) return false;
   m.w = weights_pack(k->graph, k->node);
   if (!mma_find_instruction(&m)) return false;
+  m.sum_factor = -m.w.sum_scale;
   m.chunks = m.w.row_words / m.tile.k;
   mma_bind(&m);
   place_thread(&m);

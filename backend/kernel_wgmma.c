@@ -161,6 +161,14 @@ static void emit_resident(Wgmma *w) {
   finish_tiles(w);
 }
 
+/* The row of ones sums the input with every weight plane i, weighted 2^i: 2^planes - 1 times. That is odd, so modulo 2^32
+ * it has an inverse. */
+static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
+  uint32_t times = (1u << planes) - 1, inverse = 1;
+  for (int i = 0; i < 5; i++) inverse *= 2 - times * inverse; /* each step doubles the bits that are right */
+  return (int32_t)(0u - (uint32_t)sum_scale * inverse);
+}
+
 bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
   Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64}, .consumer_warps = t->warps_m};
@@ -175,7 +183,9 @@ bool kernel_wgmma(Kernel *k) {
   mma_bind(&w.m);
   size_t window = (size_t)w.s.input_rows * PIECE_BYTES;
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
+  w.m.sum_factor = every_plane_sums(w.s.weight_planes, w.m.w.sum_scale);
   place(&w);
+  wgmma_write_fixed_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);
   return true;

@@ -3,11 +3,11 @@
  * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8. They become
  * exact sums of level products (weights.h), go through the epilogue and are stored. Results in bit planes are packed
  * without moving bits between lanes: over the J tiles of a block of 8J channels a lane holds the 2J channels that the
- * layout (ir/type.h) makes neighbours, one store a plane. Second operands of an addition are read the same way.
+ * layout (ir/type.h) makes neighbours, one store a plane. Second activations of steps are read the same way.
  */
 #include "mma_kernel.h"
 
-/* The second operand of an addition, as a lane sees it. Neither: load_element reads it. */
+/* The activation that a step reads, as a lane sees it. Neither: load_element reads it. */
 typedef struct Other {
   bool is_run;                   /* the runs of a block's bits in planes */
   bool is_row;                   /* elements at fixed distances from an address */
@@ -21,7 +21,7 @@ typedef struct Results {
   MmaRow rows[MAX_ROW_TILES][2];
   PtxValue words[MAX_ROW_TILES][2][8]; /* the bits of a run of channels, a plane each */
   PtxValue lane_channel;               /* of the lane's first column */
-  Other *others;                       /* of each step that is an addition */
+  Other *others;                       /* of each step that reads an activation */
   int i, h, j, e;                      /* the element under way: row tile, half, column tile, column of the two */
 } Results;
 
@@ -34,7 +34,7 @@ static PtxValue corrected(Mma *m, PtxValue accumulator, PtxValue sum, const MmaR
   return x;
 }
 
-/* --- second operands --- */
+/* --- second activations --- */
 
 /* Decides how each is read. The short ways need every channel of the tile to exist. */
 static void place_others(Results *r) {
@@ -42,7 +42,7 @@ static void place_others(Results *r) {
   Ptx *p = &m->k->ptx;
   int warp_n = m->tile.n / m->tile.warps_n;
   for (uint32_t s = 0; s < m->node->step_count; s++) {
-    if (m->node->steps[s].op != OP_ADD) continue;
+    if (step_operand(&m->node->steps[s]) == NO_VALUE) continue;
     const Tensor *t = &m->epilogue.steps[s].other;
     Layout l = t->type.layout;
     Other *o = &r->others[s];
@@ -67,12 +67,12 @@ static void load_runs(Results *r, Other *o, const Tensor *t, int first_tile) {
   Layout l = t->type.layout;
   int run_bytes = mma_run_tiles(m, l) / 4;
   const char *load = run_bytes == 4 ? "global.nc.b32" : run_bytes == 2 ? "global.nc.u16" : "global.nc.u8";
-  PtxValue first = mma_tile_channel(m, first_tile), offset = mma_run_offset(m, l, first);
+  PtxValue first = mma_tile_channel(m, first_tile), start = mma_run_start(m, l, first);
   PtxValue block = ptx_div(p, first, ptx_int(l.block));
   int64_t plane_bytes = (int64_t)layout_strides(&t->type).plane;
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++) {
-      PtxValue at = ptx_address(p, block_address(p, t, o->at[i][h], block), offset, 1);
+      PtxValue at = ptx_address(p, block_address(p, t, o->at[i][h], block), ptx_shr(p, start, 3), 1);
       for (int plane = 0; plane < t->type.bits; plane++)
         o->words[i][h][plane] = ptx_load(p, load, CLASS_B32, at, plane * plane_bytes);
     }
@@ -134,6 +134,21 @@ static void pack_bits(Mma *m, Results *r, int i, int h, int position, PtxValue s
   }
 }
 
+/* Byte `position` of the lane's run. Those behind it come later. */
+static void pack_byte(Mma *m, Results *r, int i, int h, int position, PtxValue stored) {
+  static const char *const selector[] = {NULL, "0x3240", "0x3410", "0x4210"}; /* byte 0 of the second, at its place */
+  Ptx *p = &m->k->ptx;
+  PtxValue *word = &r->words[i][h][position / 4];
+  if (position % 4 == 0) {
+    *word = ptx_variable(p, stored);
+    return;
+  }
+  PtxValue next = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "prmt.b32 %s, %s, %s, %s;", ptx_text(p, next), ptx_text(p, *word), ptx_text(p, stored),
+          selector[position % 4]);
+  *word = next;
+}
+
 static void store_element(Mma *m, Results *r, int i, int h, PtxValue channel, PtxValue stored) {
   Ptx *p = &m->k->ptx;
   const Type *t = &m->out.type;
@@ -164,8 +179,9 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
       Flow f = epilogue_apply(&m->epilogue, (Flow){m->node->main_type, exact, 0}, row->pixel, read_channel);
       PtxValue stored = flow_stored(p, f, t);
       if (type_is_quantized(t)) stored = ptx_select(p, valid, stored, ptx_int(0));
-      if (t->layout.kind == LAYOUT_PLANES)
-        pack_bits(m, r, i, h, j % mma_run_tiles(m, t->layout) * 2 + e, stored);
+      if (layout_orders_channels(t->layout))
+        (t->layout.kind == LAYOUT_PLANES ? pack_bits : pack_byte)(m, r, i, h, j % mma_run_tiles(m, t->layout) * 2 + e,
+                                                                  stored);
       else
         store_element(m, r, i, h, channel, stored);
     }
@@ -184,10 +200,12 @@ void mma_finish(Mma *m) {
   m->epilogue.read_other = read_other;
   m->epilogue.user = &r;
   epilogue_at(&m->epilogue, r.lane_channel);
-  bool planes = m->out.type.layout.kind == LAYOUT_PLANES;
-  int tiles = planes ? mma_run_tiles(m, m->out.type.layout) : 1;
+  Layout l = m->out.type.layout;
+  bool runs = layout_orders_channels(l);
+  int tiles = runs ? mma_run_tiles(m, l) : 1;
   for (int j = 0; j < m->column_tiles; j++) {
     for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
-    if (planes && j % tiles == tiles - 1) mma_store_run(m, r.rows, r.words, j);
+    if (runs && j % tiles == tiles - 1)
+      (l.kind == LAYOUT_PLANES ? mma_store_run : mma_store_bytes)(m, r.rows, r.words, j);
   }
 }

@@ -58,6 +58,7 @@ typedef struct Mma {
   PtxValue shared;
   InputCopy copy;
   PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
+  int32_t sum_factor; /* of sums as they are accumulated: what makes them - sum_scale * S2 */
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 
@@ -109,9 +110,11 @@ void mma_finish_sums(Mma *m); /* m->sums: -sum_scale * S2 of whole rows */
 MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel);
 PtxValue mma_tile_channel(Mma *m, int column_tile);                       /* first channel of an instruction tile */
 int mma_run_tiles(const Mma *m, Layout l);                                /* that share a run of bits of a lane */
-PtxValue mma_run_offset(Mma *m, Layout l, PtxValue channel);              /* bytes, in the block of channels */
+PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel);               /* bit, or byte, in the block of channels */
 /* Stores the lane's runs whose last instruction tile is column_tile: words[row tile][half][plane]. */
 void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
+/* The same of bytes in pieces: words[row tile][half][word]. */
+void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
 
 /* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
 bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */

@@ -38,7 +38,8 @@ static bool table_rises(const Mma *m) {
 static bool is_signs(const Mma *m) {
   const Node *node = m->node;
   const Type *t = &m->out.type;
-  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS || t->layout.kind != LAYOUT_PLANES) return false;
+  bool alone = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
+  if (!alone || t->layout.kind != LAYOUT_PLANES) return false;
   bool counts = t->kind != ELEM_TERNARY && t->bits <= MOST_SIGN_BITS; /* q as stored is the count */
   const Type *table = graph_type(m->k->graph, node->steps[0].args[0]);
   int width = table->dim[1];
@@ -126,9 +127,9 @@ static PtxValue load_channel_bits(Mma *m, PtxValue words, int first_tile, int ti
   static const char *const load[] = {[4] = "global.nc.u8", [8] = "global.nc.u16", [16] = "global.nc.b32"};
   Ptx *p = &m->k->ptx;
   Layout l = m->out.type.layout;
-  PtxValue channel = mma_tile_channel(m, first_tile), offset = mma_run_offset(m, l, channel);
+  PtxValue channel = mma_tile_channel(m, first_tile), start = mma_run_start(m, l, channel);
   PtxValue block = ptx_address(p, words, ptx_div(p, channel, ptx_int(l.block)), l.block / 8);
-  return ptx_load(p, load[tiles], CLASS_B32, ptx_address(p, block, offset, 1), 0);
+  return ptx_load(p, load[tiles], CLASS_B32, ptx_address(p, block, ptx_shr(p, start, 3), 1), 0);
 }
 
 /* Falling channels turn, those past the last vanish. */

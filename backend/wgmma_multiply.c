@@ -108,7 +108,7 @@ static void multiply_pair(Wgmma *w, PtxValue index) {
   ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
   PtxValue input = input_address(w, w->ring.stage);
   PtxValue weights = ptx_add(p, wgmma_stage(w, w->ring.stage),
-                             ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows * PIECE_BYTES));
+                             ptx_int(w->s.window_bytes));
   PtxValue adds = ptx_setp(p, "gt.s32", ptx_or(p, index, chunk), ptx_int(0));
   multiply_chunk(w, input, in_pieces(w, weights), adds);
   wait_for_products(w, 1);

@@ -9,6 +9,16 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
+bool operand_is_activation(Op op, uint32_t i) {
+  return i == 0 || op == OP_ADD || op == OP_CONCAT || (op == OP_THRESHOLDS && i == 3);
+}
+
+ValueId step_operand(const Step *step) {
+  for (uint32_t i = 0; i < step->arg_count; i++)
+    if (operand_is_activation(step->op, i + 1)) return step->args[i];
+  return NO_VALUE;
+}
+
 const char *const engine_name[ENGINE_COUNT] = {
 #define ENGINE(ENUM, name, operand) #name,
 #include "engines.def"

@@ -50,6 +50,9 @@ typedef struct Attrs {
 } Attrs;
 Attrs attrs_default(void);
 
+/* Operand i of an operation is an activation; others are constants. */
+bool operand_is_activation(Op op, uint32_t i);
+
 /* One epilogue step: op applied to what the main operation and the steps before it gave. `args` are the operands after
  * the first. `type` is the step's result. */
 typedef struct Step {
@@ -59,6 +62,8 @@ typedef struct Step {
   uint32_t arg_count;
   ValueId args[4];
 } Step;
+/* The activation among a step's args; NO_VALUE if there is none. */
+ValueId step_operand(const Step *step);
 
 /* The unit that computes a layer; chosen by the engine pass, see plan.h. */
 typedef enum Engine {

@@ -22,10 +22,13 @@ uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap) {
 /* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
 static void size_stages(Staging *s, const Tile *tile) {
   uint64_t chunk = (uint64_t)s->pieces * s->weight_rows * PIECE_BYTES;
+  uint64_t packed = (uint64_t)s->copied_pieces * tile->n * PIECE_BYTES;
   uint64_t weights = tile->resident ? s->weight_planes * s->chunks * chunk : 0;
   uint64_t window = (uint64_t)s->chunk_blocks * s->input_rows * PIECE_BYTES;
   uint64_t stage = tile->resident ? s->input_planes * window : window + chunk;
   s->chunk_bytes = (uint32_t)chunk;
+  s->packed_bytes = (uint32_t)packed;
+  s->window_bytes = (uint32_t)window;
   s->stage_bytes = (uint32_t)stage;
   s->resident_bytes = (uint32_t)weights;
   s->barrier_bytes = 8 * (2 * tile->stages + 1u);
@@ -36,12 +39,13 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
   bool planes = engine_uses_planes(node->engine), as_level;
   Staging s = {.taps = w->rank == 4 ? (uint32_t)(w->dim[1] * w->dim[2]) : 1};
-  s.blocks = x->layout.pitch / x->layout.block;
+  s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
   s.weight_planes = planes ? w->bits : 1;
   s.input_planes = planes ? x->bits : 1;
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;
   s.chunks = divide_up(s.blocks, s.chunk_blocks);
-  s.pieces = (s.taps * s.chunk_blocks + 1) / 2 * 2;
+  s.copied_pieces = s.taps * s.chunk_blocks;
+  s.pieces = (s.copied_pieces + 1) / 2 * 2;
   s.halo = staging_tap_shift(g, node, s.taps - 1);
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];

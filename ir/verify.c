@@ -114,18 +114,13 @@ static void verify_values(Verifier *v) {
 
 /* --- nodes --- */
 
-/* add and concat take activations only; the others take constants after the first operand. */
-static bool takes_activations(Op op) {
-  return op == OP_ADD || op == OP_CONCAT;
-}
-
-static bool verify_operand(Verifier *v, const Node *node, Op op, ValueId id, bool first) {
+static bool verify_operand(Verifier *v, const Node *node, Op op, ValueId id, uint32_t i) {
   const char *result = name_of(v, node->result);
   if (id >= v->g->value_count || !v->defined[id]) {
     COMPLAIN(v, node->loc, "an operand of layer '%s' is not defined before it", result);
     return false;
   }
-  if (first || takes_activations(op) || v->g->values[id].kind == VALUE_CONST) return true;
+  if (operand_is_activation(op, i) || v->g->values[id].kind == VALUE_CONST) return true;
   COMPLAIN(v, node->loc, "operand '%s' of %s in layer '%s' is not a constant", name_of(v, id), op_info[op].name,
            result);
   return false;
@@ -133,14 +128,14 @@ static bool verify_operand(Verifier *v, const Node *node, Op op, ValueId id, boo
 
 static bool verify_operands(Verifier *v, const Node *node) {
   bool ok = true;
-  for (uint32_t i = 0; i < node->input_count; i++) ok &= verify_operand(v, node, node->op, node->inputs[i], i == 0);
+  for (uint32_t i = 0; i < node->input_count; i++) ok &= verify_operand(v, node, node->op, node->inputs[i], i);
   for (uint32_t s = 0; s < node->step_count; s++) {
     const Step *step = &node->steps[s];
     if (step->op <= OP_NONE || step->op >= OP_COUNT || !(op_info[step->op].flags & F_STEP) || step->arg_count > 4) {
       COMPLAIN(v, node->loc, "an operation of layer '%s' cannot be a step", name_of(v, node->result));
       return false;
     }
-    for (uint32_t i = 0; i < step->arg_count; i++) ok &= verify_operand(v, node, step->op, step->args[i], false);
+    for (uint32_t i = 0; i < step->arg_count; i++) ok &= verify_operand(v, node, step->op, step->args[i], i + 1);
   }
   return ok;
 }

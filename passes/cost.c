@@ -1,19 +1,11 @@
 /* cost: estimated microseconds of a layer on an engine.
  *
- * A layer takes the longer of its arithmetic, at the target's rates, and its traffic with device memory, and a launch;
- * and what it takes to bring a network input into the order that the engine reads.
- * The estimate does not look at layouts chosen so far: every engine is given the layouts that suit it, so estimates of
- * different engines compare.
- *
- * Arithmetic of tensor cores: M pixels (of all images) x N channels x K, each rounded up to what the instruction takes.
- * On MMA_B1 K counts bits: each tap keeps its channels in whole 32-bit words, and 256 bits make a step; every pair of a
- * weight plane and an activation plane is a product of its own. On MMA_S8 K counts bytes: 4 a word, 32 a step.
+ * A layer takes the longer of its arithmetic and its traffic with device memory, and a launch; and what it takes to
+ * bring a network input into the order that the engine reads. The estimate does not look at layouts chosen so far: every
+ * engine is given the layouts that suit it, so estimates of different engines compare. Arithmetic of tensor cores is that
+ * of the best tile (trial.c), that of CUDA cores counts operations at the target's rate.
  */
 #include "plan.h"
-
-static int64_t round_up(int64_t x, int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
-}
 
 static int64_t window_elements(const Attrs *a) {
   return (int64_t)a->kernel[0] * a->kernel[1];
@@ -85,28 +77,11 @@ double engine_tera_ops(const Target *target, Engine engine) {
   return best;
 }
 
-bool engine_on_request(const Target *target, Engine engine) {
-  for (uint32_t i = 0; i < target->mma_count; i++)
-    if (target->mma[i].engine == engine) return target->mma[i].on_request;
-  return false;
-}
-
 /* A CUDA core does one multiply-add where its popc serves 32 one-bit ones. */
 static double cuda_core_microseconds(const Graph *g, const Node *node, const Target *target, uint32_t batch) {
   double operations = 2.0 * (double)multiply_adds(g, node) * batch;
   operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch;
   return operations * 32 / (target->cuda_core_tera_ops * 1e6);
-}
-
-static double tensor_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
-                                       uint32_t batch) {
-  Type x = *graph_type(g, node->inputs[0]);
-  x.layout = preferred_layout(&x, engine);
-  Image image = type_image(&node->main_type);
-  double m = (double)round_up((int64_t)image.height * image.width * batch, 16);
-  double n = (double)round_up(image.channels, 8);
-  double k = (double)round_up(reduction_words(g, node, &x), 8) * (engine_uses_planes(engine) ? 32 : 4);
-  return 2 * m * n * k * plane_pairs(g, node, engine) / (engine_tera_ops(target, engine) * 1e6);
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -141,7 +116,8 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   ValueId x = node->inputs[0];
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
-  if (engine_operand[engine] == LAYOUT_BYTES && !engine_uses_wgmma(engine) ? dense.pitch % 4 == 0 : !engine_uses_tensor_cores(engine)) return 0;
+  bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_uses_wgmma(engine);
+  if (words || !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
   return bytes * batch / (target->copy_gb_per_s * 1e3) + target->launch_us;
 }
@@ -149,10 +125,14 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
 double cost_of_node(const Graph *g, const Node *node, Engine engine, const Target *target, uint32_t batch,
                     const char **why) {
   const char *unused;
-  if (!engine_can_compute(g, node, engine, target, why ? why : &unused)) return -1;
+  if (!why) why = &unused;
+  if (!engine_can_compute(g, node, engine, target, why)) return -1;
   if (engine == ENGINE_VIEW) return 0;
-  double arithmetic = engine_uses_tensor_cores(engine) ? tensor_core_microseconds(g, node, engine, target, batch)
+  PassOptions options = {.target = target, .max_batch = batch};
+  double arithmetic = engine_uses_tensor_cores(engine) ? trial_microseconds(g, node, engine, &options)
                                                        : cuda_core_microseconds(g, node, target, batch);
+  if (arithmetic < 0) *why = "no tile of it fits shared memory";
+  if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
   return layer + copy_microseconds(g, node, engine, target, batch);

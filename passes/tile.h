@@ -16,7 +16,8 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
 /* Whether warps of `columns` channels store whole blocks of bit planes, or whole bytes of every run of one (type.h). */
 static inline bool tile_covers_blocks(const Type *result, int columns) {
   int block = result->layout.block;
-  return result->layout.kind != LAYOUT_PLANES || columns % block == 0 || (block % columns == 0 && columns % 32 == 0);
+  if (!layout_orders_channels(result->layout)) return true;
+  return columns % block == 0 || (block % columns == 0 && columns % 32 == 0);
 }
 
 static inline double lesser(double a, double b) {

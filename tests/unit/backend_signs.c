@@ -100,7 +100,8 @@ static Node *plan(Build *b, const Case *k) {
   assert_int_equal(y->layout.kind, LAYOUT_PLANES);
   if (!layout_is_pieces(y->layout)) y->layout = layout_planes(y, k->block);
   if (engine_uses_wgmma(k->engine)) {
-    uint32_t blocks = graph_type(b->g, node->inputs[0])->layout.pitch / graph_type(b->g, node->inputs[0])->layout.block;
+    uint32_t blocks = graph_type(b->g, node->inputs[0])->layout.pitch /
+                      layout_piece_channels(graph_type(b->g, node->inputs[0])->layout);
     bool resident = k->warps == 2; /* whole chunks; else streamed */
     node->tile = (Tile){64, (uint16_t)k->n, (uint16_t)(resident ? 4 * blocks : 4), 4, 1, 2, 1, resident};
   } else

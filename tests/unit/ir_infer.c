@@ -154,6 +154,8 @@ static void test_shapes_refused(void **state) {
 }
 
 static void test_elements_refused(void **state) {
+  Type k = type_make(ELEM_UINT, 2, true, 1, DIMS(10));
+  Type table = type_make(ELEM_I32, 32, false, 2, DIMS(4, 16)), flip = type_make(ELEM_I32, 32, false, 1, DIMS(1));
   Type u2 = image(ELEM_UINT, 2, 8, 9, 4), f32 = image(ELEM_F32, 32, 8, 9, 4), i32 = image(ELEM_I32, 32, 8, 9, 4);
   Type vector = type_make(ELEM_F32, 32, false, 1, DIMS(4)), wanted = u2;
   const Attrs usual = attrs_default();
@@ -175,6 +177,19 @@ static void test_elements_refused(void **state) {
       {OP_SOFTMAX, {i32}, 1, usual, none, {"operand 1 of softmax cannot be i32"}},
       {OP_THRESHOLDS, {f32, vector, vector}, 3, usual, u2, {"operand 1 of thresholds"}},
       {OP_THRESHOLDS, {i32, vector, vector}, 3, usual, u2, {"operand 2 of thresholds", "i32[4 or 1, at most 3]"}},
+      {OP_THRESHOLDS,
+       {i32, table, flip, f32},
+       4,
+       usual,
+       u2,
+       {"operand 4 of thresholds", "quantized elements of shape [N,8,9,4]"}},
+      {OP_THRESHOLDS, {i32, table, flip, k}, 4, usual, u2, {"operand 4 of thresholds", "quantized elements of shape"}},
+      {OP_THRESHOLDS,
+       {i32, table, flip, u2},
+       4,
+       usual,
+       u2,
+       {"operand 2 of thresholds", "i32[4 or 1, 4 times at most 3]"}},
       {OP_NONE, {f32}, 1, usual, none, {"unknown kind"}},
   };
   assert_all_refused(*state, rows, COUNT(rows));
