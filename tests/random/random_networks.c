@@ -2,6 +2,7 @@
  *
  *   random_networks [--seed S] [--count N] [--device cpu|cuda:0|none] [--jobs J] [--assemble N] [--no-passes]
  *   random_networks --pairs [...]                every weight type x activation type on every engine
+ *   random_networks --pools [...]                pooling of every type, with every engine around it
  *   random_networks --network file.apnn --seed S  one network from a file, options as the seed gives them
  *   random_networks --print --seed S             the text of one network
  *
@@ -22,23 +23,24 @@ typedef struct Plan {
   uint32_t count, jobs, assemble_every;
   const char *device, *network;
   char *network_text;
-  bool pairs, print, no_passes;
+  char *(*series)(uint32_t index); /* networks that are listed, not drawn: pairs, pools; NULL */
+  bool print, no_passes;
 } Plan;
 
-static const Engine pair_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
-enum { PAIR_ENGINES = 5 };
+static const Engine series_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
+enum { SERIES_ENGINES = 5 };
 
 /* --- what check number `index` is --- */
 
 static char *text_of(const Plan *p, uint32_t index) {
   if (p->network) return strdup(p->network_text);
-  return p->pairs ? generate_pair(index / PAIR_ENGINES) : generate_network(p->seed + index);
+  return p->series ? p->series(index / SERIES_ENGINES) : generate_network(p->seed + index);
 }
 
 static CheckOptions options_of(const Plan *p, uint32_t index) {
   CheckOptions o = check_options_from_seed(p->seed + index, p->device);
-  if (p->pairs) {
-    o.engine = pair_engines[index % PAIR_ENGINES];
+  if (p->series) {
+    o.engine = series_engines[index % SERIES_ENGINES];
     o.every_pass = false;
   }
   if (p->no_passes) o.every_pass = false;
@@ -89,10 +91,10 @@ static void print_shrunk(const Plan *p, uint32_t index, const CheckResult *resul
 
 static void print_failure(const Plan *p, uint32_t index, const CheckResult *result) {
   CheckOptions o = options_of(p, index);
-  printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", p->pairs ? "pair" : "network",
+  printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", p->series ? "listed network" : "network",
          index, (unsigned long long)o.seed, o.target->name, engine_name[o.engine], o.batch, o.device, result->stage,
          result->words);
-  if (!p->pairs && !p->network) printf("again: random_networks --seed %llu --count 1\n", (unsigned long long)o.seed);
+  if (!p->series && !p->network) printf("again: random_networks --seed %llu --count 1\n", (unsigned long long)o.seed);
 }
 
 static int report(const Plan *p, const Workers *w) {
@@ -139,7 +141,9 @@ static bool parse_options(Plan *p, char **arguments) {
     uint64_t number = 0;
     bool is_number = parse_number(value, &number), takes_value = true;
     if (strcmp(name, "--pairs") == 0)
-      p->pairs = true, takes_value = false;
+      p->series = generate_pair, takes_value = false;
+    else if (strcmp(name, "--pools") == 0)
+      p->series = generate_pool, takes_value = false;
     else if (strcmp(name, "--print") == 0)
       p->print = true, takes_value = false;
     else if (strcmp(name, "--no-passes") == 0)
@@ -163,11 +167,11 @@ static bool parse_options(Plan *p, char **arguments) {
   return p->count > 0 && p->jobs > 0;
 }
 
-static uint32_t pair_count(void) {
+static uint32_t series_count(char *(*series)(uint32_t index)) {
   for (uint32_t i = 0;; i++) {
-    char *text = generate_pair(i);
+    char *text = series(i);
     free(text);
-    if (!text) return i * PAIR_ENGINES;
+    if (!text) return i * SERIES_ENGINES;
   }
 }
 
@@ -175,10 +179,10 @@ int main(int argument_count, char **arguments) {
   Plan p = {.seed = 1, .count = 100, .device = "cpu", .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
   if (argument_count < 1 || !parse_options(&p, arguments + 1)) {
     fprintf(stderr, "usage: random_networks [--seed S] [--count N] [--device D] [--jobs J] [--assemble N] [--pairs]\n"
-                    "                       [--network FILE] [--no-passes] [--print]\n");
+                    "                       [--pools] [--network FILE] [--no-passes] [--print]\n");
     return 2;
   }
-  if (p.pairs) p.count = pair_count();
+  if (p.series) p.count = series_count(p.series);
   if (p.network) {
     p.count = 1;
     p.network_text = read_text(p.network);
