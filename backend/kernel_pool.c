@@ -1,6 +1,6 @@
 /* The POOL engine: maxima and sums over windows of quantized numbers, many channels at once. ir/pooling.h says what a
- * thread has; here it finds its window and walks over the taps, unrolled where they are few. Threads that share a window
- * put together what they have seen by shuffles.
+ * thread has; here it finds its window and walks over the taps, unrolled where they are few. Threads that share a
+ * window put together what they have seen by shuffles.
  *
  * Every number is exact: maxima compare stored numbers (offset binary in planes, two's complement in bytes), sums count
  * modulo 2^32.
@@ -41,8 +41,7 @@ void pool_load(Ptx *p, PtxValue inside, PtxValue address, int64_t offset, int co
 void pool_store(Ptx *p, PtxValue inside, PtxValue address, int64_t offset, int count, const PtxValue *words) {
   if (ptx_is_int(inside, 0)) return;
   PtxValue in_registers[4];
-  for (int i = 0; i < count; i++)
-    in_registers[i] = words[i].kind == OPERAND_REG ? words[i] : ptx_variable(p, words[i]);
+  for (int i = 0; i < count; i++) in_registers[i] = words[i].kind == OPERAND_REG ? words[i] : ptx_variable(p, words[i]);
   ptx_raw(p, "%sst.global%s.b32 %s, %s;", guard_of(p, inside), vector_of(count), ptx_at(p, address, offset),
           list_of(p, in_registers, count));
 }

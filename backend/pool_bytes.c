@@ -128,8 +128,8 @@ static PoolGroup finish_group(Pool *pool, int g) {
   return group;
 }
 
-/* The unit is half a word of planes: in each of its four runs the upper or lower four bits. The thread of the other half
- * is `shares` lanes away. */
+/* The unit is half a word of planes: in each of its four runs the upper or lower four bits. The thread of the other
+ * half is `shares` lanes away. */
 static PtxValue word_of_plane(Pool *pool, const PtxValue runs[4], int plane, PtxValue shift) {
   Ptx *p = &pool->k->ptx;
   PtxValue word = ptx_int(0);
@@ -157,9 +157,7 @@ static void store_planes(Pool *pool, const PtxValue packed[WORDS]) {
   Ptx *p = &pool->k->ptx;
   const Type *t = &pool->out.type;
   int in_block = t->layout.block / 32;
-  static const struct {
-    int word, selector;
-  } run[4] = {{0, 0x5410}, {0, 0x7632}, {1, 0x5410}, {1, 0x7632}};
+  static const struct { int word, selector; } run[4] = {{0, 0x5410}, {0, 0x7632}, {1, 0x5410}, {1, 0x7632}};
   PtxValue runs[4];
   for (int r = 0; r < 4; r++) runs[r] = pool_permute(p, packed[run[r].word], packed[run[r].word + 2], run[r].selector);
   PtxValue half = ptx_and(p, pool->unit, ptx_int(1)), shift = ptx_shl(p, half, 2), word = ptx_shr(p, pool->unit, 1);
@@ -167,8 +165,7 @@ static void store_planes(Pool *pool, const PtxValue packed[WORDS]) {
   PtxValue at = unit_address(p, &pool->out, pool->position, block, 4 * in_block);
   if (in_block > 1) at = ptx_address(p, at, in, 1);
   int64_t plane_bytes = (int64_t)layout_strides(t).plane;
-  for (int i = 0; i < t->bits; i++)
-    store_runs(pool, word_of_plane(pool, runs, i, shift), half, at, i * plane_bytes);
+  for (int i = 0; i < t->bits; i++) store_runs(pool, word_of_plane(pool, runs, i, shift), half, at, i * plane_bytes);
 }
 
 static void store_words(Pool *pool, const PtxValue packed[WORDS]) {

@@ -1,5 +1,5 @@
-/* From what a pooling kernel has found for a few channels to its result: the steps of the layer, and stores to bytes and
- * words. Channels past the last and positions that are no pixel become zeros, which is what layouts keep there. */
+/* From what a pooling kernel has found for a few channels to its result: the steps of the layer, and stores to bytes
+ * and words. Channels past the last and positions that are no pixel become zeros, which is what layouts keep there. */
 #include "pool_kernel.h"
 
 static bool has_padding_channels(const Pool *pool) {

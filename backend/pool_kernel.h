@@ -15,8 +15,8 @@ typedef struct Pool {
   Pooling plan;
   Tensor in, out;
   Epilogue epilogue;
-  PtxValue share, unit, position; /* the thread's work */
-  Place place;                    /* the position */
+  PtxValue share, unit, position;     /* the thread's work */
+  Place place;                        /* the position */
   PtxValue origin_row, origin_column; /* of the window, in the operand; may be negative */
   /* What is known of the taps so far. Registers are never written twice, so that immediates stay immediates. */
   PtxValue acc[POOL_ACCUMULATORS];
@@ -31,10 +31,10 @@ typedef struct Tap {
 
 /* What an operation does with numbers of one kind of layout. */
 typedef struct PoolForm {
-  void (*begin)(Pool *pool);                         /* acc of no tap */
-  void (*take)(Pool *pool, Tap tap);                 /* one more */
-  void (*join)(Pool *pool, const PtxValue *other);   /* another thread's acc */
-  void (*finish)(Pool *pool);                        /* acc -> result in memory */
+  void (*begin)(Pool *pool);                       /* acc of no tap */
+  void (*take)(Pool *pool, Tap tap);               /* one more */
+  void (*join)(Pool *pool, const PtxValue *other); /* another thread's acc */
+  void (*finish)(Pool *pool);                      /* acc -> result in memory */
 } PoolForm;
 
 extern const PoolForm pool_max_planes, pool_max_planes_steps, pool_sum_planes; /* pool_planes.c */
@@ -44,12 +44,12 @@ extern const PoolForm pool_max_bytes, pool_sum_bytes;                          /
 /* Words from memory in loads of up to four, `other` where a predicate is false; and to memory. */
 void pool_load(Ptx *p, PtxValue inside, PtxValue address, int64_t offset, int count, int32_t other, PtxValue *words);
 void pool_store(Ptx *p, PtxValue inside, PtxValue address, int64_t offset, int count, const PtxValue *words);
-int pool_vector(uint32_t words);                    /* the longest load that divides so many words */
+int pool_vector(uint32_t words);                                     /* the longest load that divides so many words */
 PtxValue pool_permute(Ptx *p, PtxValue a, PtxValue b, int selector); /* prmt */
-PtxValue pool_both(Ptx *p, PtxValue a, PtxValue b);  /* of two predicates, which may be immediates */
-PtxValue pool_exchange(Ptx *p, PtxValue word, int distance); /* the word of lane ^ distance */
-PtxValue pool_level_sum(Pool *pool, PtxValue stored_sum);    /* sum of levels from that of stored numbers */
-PtxValue pool_is_first(Pool *pool);                          /* of the threads that share a unit, one stores */
+PtxValue pool_both(Ptx *p, PtxValue a, PtxValue b);                  /* of two predicates, which may be immediates */
+PtxValue pool_exchange(Ptx *p, PtxValue word, int distance);         /* the word of lane ^ distance */
+PtxValue pool_level_sum(Pool *pool, PtxValue stored_sum);            /* sum of levels from that of stored numbers */
+PtxValue pool_is_first(Pool *pool);                                  /* of the threads that share a unit, one stores */
 
 /* pool_finish.c: the steps on a group of channels channel + offsets[i]; stored bits, zeros where there is no channel or
  * no pixel, each in a register of its own and as bytes of a word. */

@@ -8,10 +8,10 @@
 #include "pool_kernel.h"
 
 enum {
-  LUT_SUM = 0x96,      /* a ^ b ^ c */
-  LUT_CARRY = 0xE8,    /* two of a, b, c */
-  LUT_GREATER = 0xB2,  /* a above b, or equal and c */
-  LUT_SELECT = 0xCA    /* a ? b : c */
+  LUT_SUM = 0x96,     /* a ^ b ^ c */
+  LUT_CARRY = 0xE8,   /* two of a, b, c */
+  LUT_GREATER = 0xB2, /* a above b, or equal and c */
+  LUT_SELECT = 0xCA   /* a ? b : c */
 };
 
 static PtxValue logic(Ptx *p, PtxValue a, PtxValue b, PtxValue c, int table) {
@@ -55,8 +55,7 @@ static void load_unit(Pool *pool, Tap tap, PtxValue *out) {
   int64_t plane_bytes = (int64_t)layout_strides(t).plane;
   for (int w = 0; w < words; w += vector) {
     PtxValue there = pool_both(p, has_word(pool, &pool->in, w), tap.inside);
-    for (int i = 0; i < t->bits; i++)
-      pool_load(p, there, at, i * plane_bytes + 4 * w, vector, 0, out + i * words + w);
+    for (int i = 0; i < t->bits; i++) pool_load(p, there, at, i * plane_bytes + 4 * w, vector, 0, out + i * words + w);
   }
 }
 

@@ -2,6 +2,7 @@
  *
  * Guarantees: network inputs and outputs are dense; every tensor-core layer finds its first operand in bit planes
  * (MMA_B1) or in bytes of whole words (MMA_S8); a reshape is a view exactly where its result has its operand's bytes.
+ * Pooling that was given POOL keeps it where POOL has a form between its layouts; otherwise it is DIRECT.
  *
  * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that
  * cannot take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels

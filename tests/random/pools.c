@@ -1,5 +1,5 @@
 /* Pooling of every element type under windows of many shapes: of dense inputs, and between layers whose engines bring
- * bit planes, bytes and pieces with gaps; channels that fill no word, a word, a block and more. */
+ * bit planes, bytes and pieces with gaps to either side; channels that fill no word, a word, a block and more. */
 #include "element.h"
 #include "generate.h"
 #include <stdio.h>
@@ -10,8 +10,8 @@ static const char *const windows[] = {
     "kernel=2, stride=2",
     "kernel=3, stride=2, pad=1",
     "kernel=[2, 3], stride=[1, 2], pad=[1, 0, 0, 2]",
-    "kernel=5, stride=4, pad=2",      /* taps shared between threads */
-    "kernel=[13, 14], stride=1",      /* the whole image, in rounds */
+    "kernel=5, stride=4, pad=2", /* taps shared between threads */
+    "kernel=[13, 14], stride=1", /* the whole image, in rounds */
     "kernel=[9, 7], stride=3, pad=4",
     "kernel=1, stride=3",
 };
@@ -36,11 +36,13 @@ char *generate_pool(uint32_t index) {
   FILE *out = open_memstream(&text, &size);
   fprintf(out, "network pool {\n  input x : %s[13, 14, %d]", e->name, channels);
   if (x.zero2 != e->zero2) fprintf(out, "(zero=%d/2)", x.zero2);
-  fprintf(out, "\n  a = conv2d(x, %d, kernel=1, w=bipolar) | batchnorm(name=\"a.bn\") | quantize(%s)\n", channels, x.text);
+  fprintf(out, "\n  a = conv2d(x, %d, kernel=1, w=bipolar) | batchnorm(name=\"a.bn\") | quantize(%s)\n", channels,
+          x.text);
   fprintf(out, "  m = maxpool(a, %s)\n", window);
   fprintf(out, "  s = avgpool(a, %s) | quantize(u3)\n", window);
   fprintf(out, "  output from_max = conv2d(m, 5, kernel=3, pad=1, w=i2%s)\n", padding_of(&x));
   fprintf(out, "  output from_sum = conv2d(s, 4, kernel=3, pad=1, w=bipolar)\n");
+  if (turn % 2) fprintf(out, "  output beside = conv2d(a, 3, kernel=3, pad=1, w=bipolar%s)\n", padding_of(&x));
   fprintf(out, "  output max = maxpool(x, %s)\n", window);
   fprintf(out, "  output sum = avgpool(x, %s)\n", window);
   fprintf(out, "  output other_max = maxpool(a, %s)\n", other);
