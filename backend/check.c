@@ -4,6 +4,7 @@
  * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes of
  * tiles are checked in kernel_mma.c, which knows what it can compute.
  */
+#include "../ir/pooling.h"
 #include "../ir/staging.h"
 #include "emit.h"
 
@@ -127,6 +128,12 @@ static bool check_direct(const Check *c) {
   return bad_plan(c->g, c->node, "the direct engine has no form of %s", op_info[op].name);
 }
 
+static bool check_pool(const Check *c) {
+  Pooling unused;
+  return pooling_of(c->g, c->node, &unused) ||
+         bad_plan(c->g, c->node, "the pool engine has no form of this operation between these layouts");
+}
+
 static bool check_mma(const Check *c) {
   const Node *node = c->node;
   const Tile *t = &node->tile;
@@ -186,6 +193,16 @@ static bool check_threads(const Check *c, uint64_t threads_an_image, Launch *wan
 static bool launch_direct(const Check *c, Launch *wanted) {
   const Type *result = graph_type(c->g, c->node->result);
   return check_threads(c, layout_image_positions(result) * pixel_units(result), wanted);
+}
+
+/* Threads of a warp share units. */
+static bool launch_pool(const Check *c, Launch *wanted) {
+  Pooling pooling;
+  pooling_of(c->g, c->node, &pooling);
+  uint32_t threads = c->node->launch.threads;
+  uint64_t positions = layout_image_positions(graph_type(c->g, c->node->result));
+  return (threads % 32 == 0 || bad_plan(c->g, c->node, "its launch has %u threads", threads)) &&
+         check_threads(c, positions * pooling.units * pooling.shares, wanted);
 }
 
 static bool launch_row(const Check *c, Launch *wanted) {
@@ -254,7 +271,8 @@ static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_NONE] = {check_no_engine, NULL},     [ENGINE_MMA_B1] = {check_mma, launch_mma},
     [ENGINE_MMA_S8] = {check_mma, launch_mma},   [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
     [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
-    [ENGINE_ROW] = {check_row, launch_row},      [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_POOL] = {check_pool, launch_pool},   [ENGINE_ROW] = {check_row, launch_row},
+    [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

@@ -89,6 +89,7 @@ static const KernelOf kernel_of[ENGINE_COUNT] = {
     [ENGINE_WGMMA_B1] = kernel_wgmma,
     [ENGINE_WGMMA_S8] = kernel_wgmma,
     [ENGINE_DIRECT] = kernel_direct,
+    [ENGINE_POOL] = kernel_pool,
     [ENGINE_ROW] = kernel_row,
 };
 

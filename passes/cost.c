@@ -77,11 +77,13 @@ double engine_tera_ops(const Target *target, Engine engine) {
   return best;
 }
 
-/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones. */
-static double cuda_core_microseconds(const Graph *g, const Node *node, const Target *target, uint32_t batch) {
-  double operations = 2.0 * (double)multiply_adds(g, node) * batch;
-  operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch;
-  return operations * 32 / (target->cuda_core_tera_ops * 1e6);
+/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time. */
+static double cuda_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
+                                     uint32_t batch) {
+  double width = engine == ENGINE_POOL ? graph_type(g, node->inputs[0])->bits : 32;
+  double operations = 2.0 * (double)multiply_adds(g, node) * batch * width;
+  operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch * 32;
+  return operations / (target->cuda_core_tera_ops * 1e6);
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -130,7 +132,7 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   if (engine == ENGINE_VIEW) return 0;
   PassOptions options = {.target = target, .max_batch = batch};
   double arithmetic = engine_uses_tensor_cores(engine) ? trial_microseconds(g, node, engine, &options)
-                                                       : cuda_core_microseconds(g, node, target, batch);
+                                                       : cuda_core_microseconds(g, node, engine, target, batch);
   if (arithmetic < 0) *why = "no tile of it fits shared memory";
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);

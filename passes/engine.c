@@ -2,7 +2,7 @@
  *
  * Guarantees: every node has an engine that can compute it; of several the one that cost.c estimates fastest, or the
  * one that the options force where it can do the layer. A reshape is a view until the layout pass finds that it moves
- * data.
+ * data, and a pooling layer has the POOL engine until it finds layouts that do not go together.
  */
 #include "plan.h"
 
@@ -17,6 +17,8 @@ typedef struct Choice {
 static const Choice choices[] = {
     {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_LINEAR, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
+    {OP_MAXPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
+    {OP_AVGPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
     {OP_ARGMAX, {ENGINE_ROW}},
     {OP_SOFTMAX, {ENGINE_ROW}},
     {OP_RESHAPE, {ENGINE_VIEW, ENGINE_DIRECT}},
@@ -47,6 +49,8 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
     *why = "a stride takes taps apart that it reads as one offset";
   else if (engine_uses_tensor_cores(engine) && engine_tera_ops(target, engine) == 0)
     *why = "the target has no native instruction for it";
+  else if (engine == ENGINE_POOL && !type_is_quantized(graph_type(g, node->inputs[0])))
+    *why = "its operand is no quantized number";
   else if (engine == ENGINE_VIEW &&
            (node->step_count || !can_share_memory(g, node->inputs[0]) || !can_share_memory(g, node->result)))
     *why = "the network's inputs and outputs have memory of their own";

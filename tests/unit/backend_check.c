@@ -114,6 +114,10 @@ static void bad_launches(void **state) {
   Plan p = plan(source, ENGINE_DIRECT, 4);
   node_of(&p, OP_MAXPOOL)->launch.threads = 2048;
   refused(&p, "layer 'top' does not serve: its launch has 2048 threads");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  Launch *pool = &node_of(&p, OP_MAXPOOL)->launch;
+  pool->threads = pool->x_div = 48;
+  refused(&p, "layer 'top' does not serve: its launch has 48 threads");
   p = plan(source, ENGINE_DIRECT, 4);
   node_of(&p, OP_ARGMAX)->launch.x_div = 0;
   refused(&p, "another launch");
@@ -124,6 +128,9 @@ static void bad_engines(void **state) {
   Plan p = plan(source, ENGINE_MMA_B1, 4);
   node_of(&p, OP_MAXPOOL)->engine = ENGINE_MMA_B1;
   refused(&p, "tensor cores compute linear");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_ARGMAX)->engine = ENGINE_POOL;
+  refused(&p, "the pool engine has no form of this operation between these layouts");
   p = plan(source, ENGINE_MMA_B1, 4);
   node_of(&p, OP_MAXPOOL)->engine = ENGINE_ROW;
   refused(&p, "the row engine computes argmax and softmax");
