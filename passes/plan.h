@@ -31,6 +31,10 @@ typedef struct Pitches {
 } Pitches;
 Pitches *pitches_of_pieces(const Graph *g);
 
+/* tile_patch.c */
+bool patch_fits(const Graph *g, const Node *node, const Target *target); /* a tile of patches in shared memory */
+int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+
 /* tile.c */
 /* Blocks of a layer on wgmma that an SM runs side by side. */
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);

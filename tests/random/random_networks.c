@@ -25,8 +25,9 @@ typedef struct Plan {
   bool pairs, print, no_passes;
 } Plan;
 
-static const Engine pair_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
-enum { PAIR_ENGINES = 5 };
+static const Engine pair_engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,   ENGINE_PATCH_S8,
+                                      ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
+enum { PAIR_ENGINES = 6 };
 
 /* --- what check number `index` is --- */
 
