@@ -47,7 +47,7 @@ static void copy_weights(PatchKernel *k) {
   int64_t bytes = k->s.weight_bytes;
   PtxValue from = ptx_address(p, m->weights, ptx_special(p, "%ctaid.y"), bytes);
   PtxValue start = ptx_shl(p, m->thread, 4);
-  PtxValue at = ptx_for(p, start, ptx_int(bytes), ptx_int(16 * k->threads));
+  PtxValue at = ptx_for(p, start, ptx_int(bytes), ptx_int(512 * m->tile.warps_m));
   PtxValue source = ptx_address(p, from, at, 1), to = ptx_add(p, m->shared, at);
   ptx_raw(p, "cp.async.cg.shared.global [%s], [%s], 16;", ptx_text(p, to), ptx_text(p, source));
   ptx_end_for(p);
@@ -73,10 +73,22 @@ static void place(PatchKernel *k) {
   m->warp_column = ptx_int(0);
   m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
   k->tile_count = ptx_mul(p, m->k->batch, ptx_int((int64_t)k->s.across * k->s.down));
+  PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
+  k->next = ptx_variable(p, first);
+  k->current = ptx_variable(p, ptx_add(p, first, ptx_int((int64_t)k->s.patch_bytes)));
   patch_place_fill(k);
   patch_multiply_begin(k);
 }
 
+static void swap_patches(PatchKernel *k) {
+  Ptx *p = &k->m.k->ptx;
+  PtxValue filled = ptx_variable(p, k->next);
+  ptx_assign(p, k->next, k->current);
+  ptx_assign(p, k->current, filled);
+}
+
+/* One barrier a tile: behind it every warp has stored its share of this patch and has done with the one before, which the
+ * next is then stored over. */
 static void emit(PatchKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
@@ -86,15 +98,15 @@ static void emit(PatchKernel *k) {
   patch_fill_begin(k, start);
   patch_fill_end(k);
   PtxValue tile = ptx_for(p, start, k->tile_count, step);
+  swap_patches(k);
   ptx_raw(p, "cp.async.wait_group 0;");
   ptx_raw(p, "bar.sync 0;");
+  patch_fill_begin(k, ptx_add(p, tile, step));
   mma_make_accumulators(m);
   patch_multiply(k);
-  ptx_raw(p, "bar.sync 0;");
-  patch_fill_begin(k, ptx_add(p, tile, step));
+  patch_fill_end(k);
   k->tile = patch_tile_place(k, tile);
   mma_finish(m);
-  patch_fill_end(k);
   ptx_end_for(p);
   ptx_raw(p, "cp.async.wait_group 0;");
 }

@@ -1,22 +1,32 @@
 /* Layers on patches, the copies: the input pixels of a tile on their way to shared memory, as words of four channels.
  *
  * Pixels of whole words are copied by cp.async. Others, as the three bytes of an image's pixel, are loaded byte by byte
- * and put together; where a thread has few of them, the loads are under way while it does something else.
+ * and put together; where a thread has few of them, the loads are under way while it multiplies.
+ *
+ * A thread keeps to its column, so that its elements are known distances apart in the image and in the patch.
  */
 #include "patch_kernel.h"
 
-void patch_place_fill(PatchKernel *k) {
-  const Patch *s = &k->s;
-  uint32_t kept = k->m.in.type.layout.pitch;
-  k->threads = 32 * k->m.tile.warps_m;
-  k->async = kept % 4 == 0;
-  k->vector = kept == 4 * s->words ? (int)s->words : 1;
-  k->row_elements = (int)s->pitch / k->vector;
-  k->elements = k->row_elements * (int)s->height;
-  k->per_thread = (k->elements + k->threads - 1) / k->threads;
+static int threads_of(const PatchKernel *k) {
+  return 32 * k->m.tile.warps_m;
 }
 
-/* The input pixel of the patch's first column and row. */
+static bool has_whole_rows(const PatchKernel *k) {
+  return (int)k->s.row_elements <= threads_of(k);
+}
+
+void patch_place_fill(PatchKernel *k) {
+  Ptx *p = &k->m.k->ptx;
+  k->async = k->m.in.type.layout.pitch % 4 == 0;
+  k->held = has_whole_rows(k) && k->s.passes <= HELD_ELEMENTS;
+  k->thread_row = has_whole_rows(k) ? ptx_div(p, k->m.thread, ptx_int(k->s.row_elements)) : ptx_int(0);
+  PtxValue before = ptx_mul(p, k->thread_row, ptx_int(k->s.row_elements));
+  k->thread_column = ptx_sub(p, k->m.thread, before);
+}
+
+/* --- places --- */
+
+/* The input pixel of the patch's first row and column. */
 typedef struct Origin {
   PtxValue image, y, x; /* image: its first pixel */
 } Origin;
@@ -34,112 +44,163 @@ static Origin origin_of(PatchKernel *k, PtxValue tile) {
   return o;
 }
 
-/* Where an element comes from. */
-typedef struct Source {
-  PtxValue inside; /* predicate: a pixel of the image */
-  PtxValue at;     /* its address, or that of pixel 0 */
-  PtxValue word;   /* of the pixel */
-} Source;
+/* base + index * bytes, the index signed. */
+static PtxValue signed_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes) {
+  PtxValue d = ptx_new(p, CLASS_B64);
+  ptx_raw(p, "mad.wide.s32 %s, %s, %lld, %s;", ptx_text(p, d), ptx_text(p, index), (long long)bytes, ptx_text(p, base));
+  return d;
+}
 
-static PatchElement place_element(PatchKernel *k, const Origin *o, PtxValue number, bool all_there, Source *from) {
+/* Elements of a column of the patch; the first may lie outside of the image, and then its address outside of memory. */
+static PatchFill place_column(PatchKernel *k, const Origin *o, PtxValue column) {
   Ptx *p = &k->m.k->ptx;
   const Tensor *in = &k->m.in;
-  int per_pixel = (int)k->s.words / k->vector;
-  PtxValue row = ptx_div(p, number, ptx_int(k->row_elements));
-  PtxValue in_row = ptx_sub(p, number, ptx_mul(p, row, ptx_int(k->row_elements)));
-  PtxValue y = ptx_add(p, o->y, row), x = ptx_add(p, o->x, ptx_div(p, in_row, ptx_int(per_pixel)));
-  PatchElement e = {.in_patch = ptx_int(1)};
-  from->word = per_pixel == 1 ? ptx_int(0) : ptx_rem(p, in_row, ptx_int(per_pixel));
-  from->inside = inside_image(p, in->image, y, x);
-  if (!all_there) {
-    e.in_patch = ptx_setp(p, "lt.u32", number, ptx_int(k->elements));
-    from->inside = ptx_pred_and(p, from->inside, e.in_patch);
-  }
-  PtxValue pixel = ptx_add(p, o->image, ptx_mad(p, y, ptx_int(in->image.width), x));
-  pixel = ptx_select(p, from->inside, pixel, ptx_int(0));
-  from->at = ptx_address(p, ptx_address(p, in->base, pixel, in->type.layout.pitch), from->word, 4);
-  PtxValue patch = ptx_add(p, k->m.shared, ptx_int(k->s.weight_bytes));
-  e.to = ptx_mad(p, number, ptx_int(4 * k->vector), patch);
-  return e;
+  PtxValue per_pixel = ptx_int(k->s.words / k->s.vector);
+  PatchFill f = {.row = k->thread_row, .word = ptx_int(0)};
+  if (per_pixel.value > 1) f.word = ptx_rem(p, column, per_pixel);
+  f.y = ptx_add(p, o->y, f.row);
+  PtxValue x = ptx_add(p, o->x, ptx_div(p, column, per_pixel));
+  f.in_patch = has_whole_rows(k) ? ptx_setp(p, "lt.u32", f.row, ptx_int(k->s.pass_rows))
+                                 : ptx_setp(p, "lt.u32", column, ptx_int(k->s.row_elements));
+  f.inside = ptx_pred_and(p, ptx_setp(p, "lt.u32", x, ptx_int(in->image.width)), f.in_patch);
+  int64_t pixel_bytes = in->type.layout.pitch;
+  f.from = ptx_address(p, in->base, o->image, pixel_bytes);
+  f.from = signed_address(p, f.from, f.y, in->image.width * pixel_bytes);
+  f.from = signed_address(p, f.from, x, pixel_bytes);
+  f.from = ptx_address(p, f.from, f.word, 4);
+  PtxValue element = ptx_mad(p, f.row, ptx_int(k->s.row_elements), column);
+  f.to = ptx_mad(p, element, ptx_int(4 * k->s.vector), k->next);
+  return f;
 }
 
-static const char *guard(Ptx *p, PtxValue pred) {
-  return ptx_is_int(pred, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, pred));
+/* Rows between a thread's elements, as bytes of the image and of the patch. */
+static int64_t image_bytes_apart(const PatchKernel *k) {
+  return (int64_t)k->s.pass_rows * k->m.in.image.width * k->m.in.type.layout.pitch;
 }
+
+static int64_t patch_bytes_apart(const PatchKernel *k) {
+  return 4 * (int64_t)k->s.pass_rows * k->s.pitch;
+}
+
+/* Predicate: element i of the thread is in the patch. counted: from the first pass on. */
+static PtxValue in_patch(PatchKernel *k, const PatchFill *f, int i, bool counted) {
+  Ptx *p = &k->m.k->ptx;
+  if (counted && (uint32_t)(i + 1) * k->s.pass_rows <= k->s.height) return f->in_patch;
+  PtxValue row = ptx_add(p, f->row, ptx_int((int64_t)i * k->s.pass_rows));
+  return ptx_pred_and(p, ptx_setp(p, "lt.u32", row, ptx_int(k->s.height)), f->in_patch);
+}
+
+static PtxValue in_image(PatchKernel *k, const PatchFill *f, int i) {
+  Ptx *p = &k->m.k->ptx;
+  PtxValue y = ptx_add(p, f->y, ptx_int((int64_t)i * k->s.pass_rows));
+  return ptx_pred_and(p, ptx_setp(p, "lt.u32", y, ptx_int(k->m.in.image.height)), f->inside);
+}
+
+static PtxValue source(PatchKernel *k, const PatchFill *f, int i) {
+  return ptx_address(&k->m.k->ptx, f->from, ptx_int(1), i * image_bytes_apart(k));
+}
+
+/* --- copies of whole words --- */
 
 /* Words that the tensor does not keep (the fourth of pixels of 12 bytes) are zeros like pixels outside. */
-static void copy_element(PatchKernel *k, const PatchElement *e, const Source *from) {
+static void copy_element(PatchKernel *k, const PatchFill *f, int i, PtxValue stored) {
   Ptx *p = &k->m.k->ptx;
-  PtxValue read = from->inside;
-  int kept = (int)k->m.in.type.layout.pitch / 4;
-  if (kept < (int)k->s.words) read = ptx_pred_and(p, read, ptx_setp(p, "lt.u32", from->word, ptx_int(kept)));
-  PtxValue at = ptx_new(p, CLASS_B64);
-  ptx_raw(p, "selp.b64 %s, %s, %s, %s;", ptx_text(p, at), ptx_text(p, from->at), ptx_text(p, k->m.in.base),
+  PtxValue read = in_image(k, f, i), at = ptx_new(p, CLASS_B64), from = source(k, f, i);
+  int kept = (int)k->m.in.type.layout.pitch / 4, bytes = 4 * (int)k->s.vector;
+  if (kept < (int)k->s.words) read = ptx_pred_and(p, read, ptx_setp(p, "lt.u32", f->word, ptx_int(kept)));
+  ptx_raw(p, "selp.b64 %s, %s, %s, %s;", ptx_text(p, at), ptx_text(p, from), ptx_text(p, k->m.in.base),
           ptx_text(p, read));
-  PtxValue bytes = ptx_select(p, read, ptx_int(4 * k->vector), ptx_int(0));
-  ptx_raw(p, "%scp.async.%s.shared.global [%s], [%s], %d, %s;", guard(p, e->in_patch), k->vector == 4 ? "cg" : "ca",
-          ptx_text(p, e->to), ptx_text(p, at), 4 * k->vector, ptx_text(p, bytes));
+  PtxValue read_bytes = ptx_select(p, read, ptx_int(bytes), ptx_int(0));
+  const char *to = ptx_at(p, f->to, i * patch_bytes_apart(k));
+  ptx_raw(p, "@%s cp.async.%s.shared.global %s, [%s], %d, %s;", ptx_text(p, stored), bytes == 16 ? "cg" : "ca", to,
+          ptx_text(p, at), bytes, ptx_text(p, read_bytes));
 }
+
+/* --- words put together --- */
 
 /* Channels past the last are zeros. */
-static void load_element_bytes(PatchKernel *k, PatchElement *e, const Source *from) {
+static void load_bytes(PatchKernel *k, const PatchFill *f, int i, PtxValue bytes[4]) {
   Ptx *p = &k->m.k->ptx;
-  int channels = k->m.in.image.channels, bytes = channels < 4 ? channels : 4;
+  int channels = k->m.in.image.channels;
+  PtxValue read = in_image(k, f, i), from = source(k, f, i);
   for (int b = 0; b < 4; b++) {
-    e->bytes[b] = ptx_int(0);
-    if (b >= bytes) continue;
-    PtxValue read = from->inside;
+    bytes[b] = ptx_int(0);
+    if (b >= channels) continue;
+    PtxValue exists = read;
     if (channels > 4) {
-      PtxValue channel = ptx_add(p, ptx_shl(p, from->word, 2), ptx_int(b));
-      read = ptx_pred_and(p, read, ptx_setp(p, "lt.u32", channel, ptx_int(channels)));
+      PtxValue channel = ptx_add(p, ptx_shl(p, f->word, 2), ptx_int(b));
+      exists = ptx_pred_and(p, read, ptx_setp(p, "lt.u32", channel, ptx_int(channels)));
     }
-    e->bytes[b] = ptx_variable(p, ptx_int(0));
-    ptx_raw(p, "%sld.global.nc.u8 %s, %s;", guard(p, read), ptx_text(p, e->bytes[b]), ptx_at(p, from->at, b));
+    bytes[b] = ptx_variable(p, ptx_int(0));
+    ptx_raw(p, "@%s ld.global.nc.u8 %s, %s;", ptx_text(p, exists), ptx_text(p, bytes[b]), ptx_at(p, from, b));
   }
 }
 
-static void store_element_bytes(PatchKernel *k, const PatchElement *e) {
+static void store_bytes(PatchKernel *k, const PatchFill *f, int i, PtxValue stored, const PtxValue bytes[4]) {
   Ptx *p = &k->m.k->ptx;
-  PtxValue word = e->bytes[3];
-  for (int b = 2; b >= 0; b--) word = ptx_mad(p, word, ptx_int(256), e->bytes[b]);
-  ptx_store_if(p, e->in_patch, "shared.b32", e->to, 0, word);
+  PtxValue word = bytes[3];
+  for (int b = 2; b >= 0; b--) word = ptx_mad(p, word, ptx_int(256), bytes[b]);
+  ptx_store_if(p, stored, "shared.b32", f->to, i * patch_bytes_apart(k), word);
 }
 
-/* Elements first, first + threads, ... of the thread. */
-static void start_elements(PatchKernel *k, const Origin *o, PtxValue first, int count, bool all_there) {
-  Ptx *p = &k->m.k->ptx;
+/* --- the fill --- */
+
+static void start(PatchKernel *k, const PatchFill *f, int count, bool counted) {
   for (int i = 0; i < count; i++) {
-    Source from;
-    PtxValue number = ptx_add(p, first, ptx_int(i * k->threads));
-    bool there = all_there || (k->per_thread <= HELD_ELEMENTS && (i + 1) * k->threads <= k->elements);
-    PatchElement *e = &k->held[i];
-    *e = place_element(k, o, number, there, &from);
     if (k->async)
-      copy_element(k, e, &from);
+      copy_element(k, f, i, in_patch(k, f, i, counted));
     else
-      load_element_bytes(k, e, &from);
+      load_bytes(k, f, i, k->bytes[i]);
   }
 }
 
-static void store_elements(PatchKernel *k, int count) {
-  for (int i = 0; i < count && !k->async; i++) store_element_bytes(k, &k->held[i]);
+static void store(PatchKernel *k, const PatchFill *f, int count, bool counted) {
+  for (int i = 0; i < count && !k->async; i++) store_bytes(k, f, i, in_patch(k, f, i, counted), k->bytes[i]);
+}
+
+/* All elements of a column, HELD_ELEMENTS at a time. */
+static void fill_column(PatchKernel *k, const PatchFill *column) {
+  Ptx *p = &k->m.k->ptx;
+  PatchFill f = *column;
+  f.y = ptx_variable(p, f.y);
+  f.from = ptx_variable(p, f.from);
+  f.to = ptx_variable(p, f.to);
+  int rows = HELD_ELEMENTS * (int)k->s.pass_rows;
+  f.row = ptx_for(p, column->row, ptx_int(k->s.height), ptx_int(rows));
+  start(k, &f, HELD_ELEMENTS, false);
+  store(k, &f, HELD_ELEMENTS, false);
+  ptx_assign(p, f.y, ptx_add(p, f.y, ptx_int(rows)));
+  ptx_assign(p, f.from, ptx_address(p, f.from, ptx_int(1), HELD_ELEMENTS * image_bytes_apart(k)));
+  ptx_assign(p, f.to, ptx_add(p, f.to, ptx_int(HELD_ELEMENTS * patch_bytes_apart(k))));
+  ptx_end_for(p);
+}
+
+/* Every thread's columns, one where rows have no more elements than there are threads. */
+static void fill_columns(PatchKernel *k, const Origin *o) {
+  Ptx *p = &k->m.k->ptx;
+  PatchFill f;
+  if (has_whole_rows(k)) {
+    f = place_column(k, o, k->thread_column);
+    fill_column(k, &f);
+    return;
+  }
+  PtxValue column = ptx_for(p, k->thread_column, ptx_int(k->s.row_elements), ptx_int(threads_of(k)));
+  f = place_column(k, o, column);
+  fill_column(k, &f);
+  ptx_end_for(p);
 }
 
 void patch_fill_begin(PatchKernel *k, PtxValue tile) {
-  Ptx *p = &k->m.k->ptx;
   Origin o = origin_of(k, tile);
-  if (k->per_thread <= HELD_ELEMENTS) {
-    start_elements(k, &o, k->m.thread, k->per_thread, false);
+  if (k->held) {
+    k->fill = place_column(k, &o, k->thread_column);
+    start(k, &k->fill, (int)k->s.passes, true);
   } else {
-    int step = HELD_ELEMENTS * k->threads;
-    PtxValue first = ptx_for(p, k->m.thread, ptx_int(k->elements), ptx_int(step));
-    start_elements(k, &o, first, HELD_ELEMENTS, k->elements % step == 0);
-    store_elements(k, HELD_ELEMENTS);
-    ptx_end_for(p);
+    fill_columns(k, &o);
   }
-  if (k->async) ptx_raw(p, "cp.async.commit_group;");
+  if (k->async) ptx_raw(&k->m.k->ptx, "cp.async.commit_group;");
 }
 
 void patch_fill_end(PatchKernel *k) {
-  if (k->per_thread <= HELD_ELEMENTS) store_elements(k, k->per_thread);
+  if (k->held) store(k, &k->fill, (int)k->s.passes, true);
 }

@@ -15,35 +15,42 @@ typedef struct TilePlace {
   PtxValue image, y, x;
 } TilePlace;
 
-/* An element of the patch on its way: the bytes that were loaded, and where they go. */
-typedef struct PatchElement {
-  PtxValue to, in_patch; /* address; in_patch: a predicate, or the immediate 1 */
-  PtxValue bytes[4];
-} PatchElement;
+/* What a thread brings to the patch of a tile. */
+typedef struct PatchFill {
+  PtxValue y, inside;  /* input row of its first element; predicate: its column is in the patch and the image */
+  PtxValue from, to;   /* addresses of its first element */
+  PtxValue in_patch;   /* predicate: its column is in the patch */
+  PtxValue row;        /* of the patch, that of the first element */
+  PtxValue word;       /* of the pixel */
+} PatchFill;
 
 typedef struct PatchKernel {
   Mma m; /* first: m.place_row finds the rest behind it */
   Patch s;
   TilePlace tile;
   PtxValue tile_count;
-  /* The fill: a thread brings every `threads`-th element of vector words. */
-  bool async;                  /* by cp.async; otherwise by loads of bytes */
-  int threads, vector, row_elements, elements, per_thread;
-  PtxValue a_base, b_base, last_ones; /* patch_multiply.c */
-  PatchElement held[HELD_ELEMENTS];
+  PtxValue current, next; /* addresses of the patch that is multiplied and of the one that is filled */
+  /* patch_fill.c */
+  bool async; /* by cp.async; otherwise by loads of bytes */
+  bool held;  /* loaded bytes wait in registers for patch_fill_end */
+  PtxValue thread_row, thread_column;
+  PatchFill fill;
+  PtxValue bytes[HELD_ELEMENTS][4];
+  /* patch_multiply.c */
+  PtxValue lane_input, lane_weights, last_ones;
 } PatchKernel;
 
 /* kernel_patch.c */
 TilePlace patch_tile_place(PatchKernel *k, PtxValue tile);
 
-/* patch_fill.c: brings the patch of a tile to shared memory, zeros outside of the image and for tiles past the last.
- * begin starts it, and end, with which all of the thread's share has been stored or is a copy under way, finishes it. */
+/* patch_fill.c: brings the patch of a tile to k->next, zeros outside of the image and for tiles past the last. begin
+ * starts it, and end, with which all of the thread's share has been stored or is a copy under way, finishes it. */
 void patch_place_fill(PatchKernel *k);
 void patch_fill_begin(PatchKernel *k, PtxValue tile);
 void patch_fill_end(PatchKernel *k);
 
-/* patch_multiply.c: the products of a tile, into m.accumulators. */
-void patch_multiply_begin(PatchKernel *k); /* addresses that serve all tiles */
+/* patch_multiply.c: the products of a tile, whose patch is k->current, into m.accumulators. */
+void patch_multiply_begin(PatchKernel *k); /* what serves all tiles */
 void patch_multiply(PatchKernel *k);
 
 #endif

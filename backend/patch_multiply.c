@@ -1,7 +1,7 @@
 /* Layers on patches, the products: every register of the left operand is one word of the patch, those of the right one
  * come four at a time in the order in which weights.h has them.
  *
- * Where a lane reads is one address a lane, and what tells its rows, steps and units apart is known while compiling.
+ * Where a lane reads is one address a lane and patch, and what tells its rows, steps and units apart is known while compiling.
  * Of a group of 8 lanes each reads another position of a row of the tile, of a quad each another word of a unit: with
  * s = stride * words and d = dilation * words, for words of 1, the banks s * group + d * quad, which differ or are the
  * same word wherever s is 1 .. 4 and d is 1, so that a load is one access.
@@ -33,20 +33,19 @@ void patch_multiply_begin(PatchKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
   const Attrs *a = &m->node->attrs;
-  PtxValue patch = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
   PtxValue warp = ptx_shr(p, m->thread, 5);
   PtxValue word = ptx_mad(p, warp, ptx_int(position_words(k, PATCH_WARP_ROWS)), lane_word(k));
   word = ptx_mad(p, m->group, ptx_int((int64_t)a->stride[1] * k->s.words), word);
-  k->a_base = ptx_mad(p, word, ptx_int(4), patch);
-  k->b_base = ptx_mad(p, m->lane, ptx_int(16), m->shared);
+  k->lane_input = ptx_shl(p, word, 2);
+  k->lane_weights = ptx_mad(p, m->lane, ptx_int(16), m->shared);
   int left = m->w.words * a->kernel[1] - 4 * ((int)k->s.row_units - 1); /* words of a row's last unit */
   PtxValue real = ptx_setp(p, "lt.u32", m->quad, ptx_int(left));
   k->last_ones = left == 4 ? ptx_int(0x01010101) : ptx_select(p, real, ptx_int(0x01010101), ptx_int(0));
 }
 
-static PtxValue load_input(PatchKernel *k, uint32_t unit, int i, int h) {
+static PtxValue load_input(PatchKernel *k, PtxValue lane, uint32_t unit, int i, int h) {
   int64_t words = position_words(k, (uint32_t)(16 * i + 8 * h)) + unit_words(k, unit);
-  return ptx_load(&k->m.k->ptx, "shared.b32", CLASS_B32, k->a_base, 4 * words);
+  return ptx_load(&k->m.k->ptx, "shared.b32", CLASS_B32, lane, 4 * words);
 }
 
 /* S2 (weights.h): what a row's last unit has past the filter does not count. */
@@ -61,7 +60,7 @@ static void add_sum(PatchKernel *k, uint32_t unit, int i, int h, PtxValue word) 
 }
 
 /* Fragments of a row tile. Past the last unit weights are zero: any input serves. */
-static void load_rows(PatchKernel *k, uint32_t step, int i, PtxValue a[4]) {
+static void load_rows(PatchKernel *k, PtxValue lane, uint32_t step, int i, PtxValue a[4]) {
   for (uint32_t u = 0; u < 2; u++)
     for (int h = 0; h < 2; h++) {
       uint32_t unit = 2 * step + u;
@@ -69,7 +68,7 @@ static void load_rows(PatchKernel *k, uint32_t step, int i, PtxValue a[4]) {
         a[2 * u + (uint32_t)h] = a[h];
         continue;
       }
-      a[2 * u + (uint32_t)h] = load_input(k, unit, i, h);
+      a[2 * u + (uint32_t)h] = load_input(k, lane, unit, i, h);
       add_sum(k, unit, i, h, a[2 * u + (uint32_t)h]);
     }
 }
@@ -80,14 +79,15 @@ static void load_columns(PatchKernel *k, uint32_t step, int pair, PtxValue b[4])
   for (int i = 0; i < 4; i++) b[i] = ptx_new(p, CLASS_B32);
   int64_t offset = ((int64_t)step * (k->m.tile.n / 16) + pair) * 512;
   ptx_raw(p, "ld.shared.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, b[0]), ptx_text(p, b[1]), ptx_text(p, b[2]),
-          ptx_text(p, b[3]), ptx_at(p, k->b_base, offset));
+          ptx_text(p, b[3]), ptx_at(p, k->lane_weights, offset));
 }
 
 void patch_multiply(PatchKernel *k) {
   Mma *m = &k->m;
+  PtxValue lane = ptx_add(&m->k->ptx, k->current, k->lane_input);
   for (uint32_t step = 0; step < k->s.steps; step++) {
     PtxValue a[MAX_ROW_TILES][4], b[4];
-    for (int i = 0; i < m->row_tiles; i++) load_rows(k, step, i, a[i]);
+    for (int i = 0; i < m->row_tiles; i++) load_rows(k, lane, step, i, a[i]);
     for (int pair = 0; pair < m->column_tiles / 2; pair++) {
       load_columns(k, step, pair, b);
       for (int j = 0; j < 2; j++)

@@ -19,9 +19,9 @@ static uint32_t row_units(const Graph *g, const Node *node) {
 }
 
 bool patch_serves(const Graph *g, const Node *node) {
-  return node->op == OP_CONV2D && node->attrs.groups == 1 &&
-         type_channels(graph_type(g, node->inputs[0])) <= MOST_PATCH_CHANNELS &&
-         patch_steps(g, node) <= MOST_PATCH_STEPS;
+  if (node->op != OP_CONV2D || node->attrs.groups != 1) return false;
+  Image in = type_image(graph_type(g, node->inputs[0]));
+  return in.channels <= MOST_PATCH_CHANNELS && in.width <= MOST_SIDE && patch_steps(g, node) <= MOST_PATCH_STEPS;
 }
 
 uint32_t patch_steps(const Graph *g, const Node *node) {
@@ -45,23 +45,34 @@ static void size_tile(Patch *p, const Type *result, uint32_t positions, uint32_t
   p->down = divide_up(height, p->rows);
 }
 
-/* The shape with the fewest tiles, and of those the one with the smallest patch. */
-static Patch shaped(Patch p, const Graph *g, const Node *node, uint32_t positions) {
-  static const uint32_t columns[] = {16, 8, 32};
+/* Pixels whose bytes are whole words are copied at once, others put together word by word. */
+static void size_patch(Patch *p, const Graph *g, const Node *node, uint32_t threads) {
   const Attrs *a = &node->attrs;
-  uint32_t filter_rows = (uint32_t)graph_type(g, node->inputs[1])->dim[1];
-  Patch best = p;
-  uint64_t least = 0;
+  p->width = side(p->columns, a->stride[1], 4 * p->row_units / p->words, a->dilation[1]);
+  p->height = side(p->rows, a->stride[0], (uint32_t)graph_type(g, node->inputs[1])->dim[1], a->dilation[0]);
+  p->pitch = p->width * p->words;
+  p->vector = graph_type(g, node->inputs[0])->layout.pitch == 4 * p->words ? p->words : 1;
+  p->row_elements = p->pitch / p->vector;
+  p->pass_rows = p->row_elements < threads ? threads / p->row_elements : 1;
+  if (p->pass_rows > p->height) p->pass_rows = p->height;
+  p->passes = divide_up(p->height, p->pass_rows);
+  p->patch_bytes = 4 * (uint64_t)p->pitch * p->height;
+}
+
+uint64_t patch_elements_of_thread(const Patch *p, const Tile *tile) {
+  return (uint64_t)p->passes * divide_up(p->row_elements, 32u * tile->warps_m);
+}
+
+/* The shape with the fewest tiles, and of those the one that is filled soonest. */
+static Patch shaped(Patch p, const Graph *g, const Node *node, const Tile *tile) {
+  static const uint32_t columns[] = {16, 8, 32};
+  Patch best = {0};
   for (int i = 0; i < 3; i++) {
-    size_tile(&p, graph_type(g, node->result), positions, columns[i]);
-    p.width = side(p.columns, a->stride[1], 4 * p.row_units / p.words, a->dilation[1]);
-    p.height = side(p.rows, a->stride[0], filter_rows, a->dilation[0]);
-    uint64_t tiles = (uint64_t)p.across * p.down, pixels = (uint64_t)p.width * p.height;
-    if (i > 0 && (tiles > (uint64_t)best.across * best.down ||
-                  (tiles == (uint64_t)best.across * best.down && pixels >= least)))
-      continue;
-    best = p;
-    least = pixels;
+    size_tile(&p, graph_type(g, node->result), tile->m, columns[i]);
+    size_patch(&p, g, node, 32u * tile->warps_m);
+    uint64_t tiles = (uint64_t)p.across * p.down, least = (uint64_t)best.across * best.down;
+    bool sooner = patch_elements_of_thread(&p, tile) < patch_elements_of_thread(&best, tile);
+    if (i == 0 || tiles < least || (tiles == least && sooner)) best = p;
   }
   return best;
 }
@@ -70,9 +81,8 @@ Patch patch_of(const Graph *g, const Node *node, const Tile *tile) {
   Patch p = {.words = words_of(graph_type(g, node->inputs[0])), .row_units = row_units(g, node)};
   p.units = p.row_units * (uint32_t)graph_type(g, node->inputs[1])->dim[1];
   p.steps = divide_up(p.units, 2);
-  p = shaped(p, g, node, tile->m);
-  p.pitch = p.width * p.words;
+  p = shaped(p, g, node, tile);
   p.weight_bytes = p.steps * tile->n * 32;
-  p.shared_bytes = p.weight_bytes + 4 * (uint64_t)p.pitch * p.height;
+  p.shared_bytes = p.weight_bytes + 2 * p.patch_bytes;
   return p;
 }

@@ -3,9 +3,10 @@
  *
  * A tile is a rectangle of rows x columns positions of the result. The input pixels that its windows touch, the patch,
  * lie in shared memory row after row, `words` 32-bit words a pixel, so that a register of the product's left operand is
- * one word of it. The reduction runs over units of 4 words that neighbour each other in a filter row (taps of a row,
+ * one word of it. The threads of a block fill it together: in a pass each brings one element (a word, or a whole pixel)
+ * of pass_rows rows, or where a row has more elements than there are threads, of a part of one. The reduction runs over units of 4 words that neighbour each other in a filter row (taps of a row,
  * in each its words), and takes two a step; a row's last unit may be partly past the filter, where weights are zero.
- * The weights of all steps lie in front of the patch.
+ * The weights of all steps lie in front of two patches: one is multiplied while the next is filled.
  */
 #ifndef IR_PATCH_H
 #define IR_PATCH_H
@@ -26,8 +27,11 @@ typedef struct Patch {
   uint32_t across, down;           /* tiles of an image */
   uint32_t width, height;          /* of the patch, in input pixels */
   uint32_t pitch;                  /* words between its rows */
+  uint32_t vector, row_elements;   /* words of an element, elements of a row */
+  uint32_t pass_rows, passes;      /* passes: over all rows, of the same columns */
   uint32_t weight_bytes;           /* of a tile's channels */
-  uint64_t shared_bytes;           /* weights and patch */
+  uint64_t patch_bytes;            /* of one */
+  uint64_t shared_bytes;           /* weights and patches */
 } Patch;
 
 /* Whether a layer is of this kind: a convolution without groups, of few channels and few steps. */
@@ -36,5 +40,7 @@ bool patch_serves(const Graph *g, const Node *node);
 uint32_t patch_steps(const Graph *g, const Node *node);
 /* node: one that patch_serves, and the tile of whole warps. */
 Patch patch_of(const Graph *g, const Node *node, const Tile *tile);
+/* What each thread brings of a patch. */
+uint64_t patch_elements_of_thread(const Patch *p, const Tile *tile);
 
 #endif

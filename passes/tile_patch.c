@@ -1,25 +1,25 @@
 /* Tiles of layers on patches: one of the table below whose weights and patch fit shared memory.
  *
  * The estimate counts, for the SM with most tiles, products and what else a tile takes, the patch and the epilogue, which
- * blocks on the same SM hide from each other.
+ * warps on the same SM hide from each other.
  */
 #include "../ir/patch.h"
 #include "tile.h"
 
 /* Larger ones first: of equals the larger wins. The last fits wherever one does. */
-static const uint8_t warps[] = {8, 4, 2, 1};
-static const uint8_t channels[] = {64, 32};
+static const uint8_t tile_warps[] = {8, 4, 2, 1}, tile_channels[] = {64, 32};
 
 enum {
   STEP_WORDS = 8,
-  OTHER_REGISTERS = 64, /* besides accumulators */
+  OTHER_REGISTERS = 76, /* besides accumulators */
   SM_REGISTERS = 65536,
   SM_THREADS = 2048,
+  WARPS_THAT_TAKE_TURNS = 4, /* one on each of an SM's tensor cores */
   MOST_BLOCKS = 8 /* of an SM, that pay */
 };
 
 static const double latency = 2e-6;         /* launch, weights, first patch, last epilogue */
-static const double fill_rate = 1e10;       /* words of patches a second and SM */
+static const double fill_rate = 2e10;       /* elements of patches, idle threads' too, a second and SM */
 static const double epilogue_rate = 2.2e10; /* results a second and SM */
 
 static Tile tile_of(uint8_t warps_m, uint8_t n) {
@@ -48,9 +48,10 @@ double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double tiles_of_sm = divide_up(tiles, target->sm_count);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count;
   double products = 2.0 * tile->m * tile->n * p.steps * STEP_WORDS * 4 / rate;
-  double rest = (double)p.pitch * p.height / fill_rate + (double)tile->m * tile->n / epilogue_rate;
-  double at_once = lesser(tiles_of_sm, patch_blocks_at_once(g, node, tile, target));
-  double of_tile = greater(products, rest) + lesser(products, rest) / at_once;
+  double elements = patch_elements_of_thread(&p, tile) * 32.0 * tile->warps_m;
+  double rest = elements / fill_rate + (double)tile->m * tile->n / epilogue_rate;
+  double warps = lesser(tiles_of_sm, patch_blocks_at_once(g, node, tile, target)) * tile->warps_m;
+  double of_tile = greater(products, rest) + lesser(products, rest) / greater(1, warps / WARPS_THAT_TAKE_TURNS);
   return (latency + tiles_of_sm * of_tile) * 1e6;
 }
 
@@ -58,9 +59,9 @@ Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options) {
   const Type *result = graph_type(g, node->result);
   Tile best = {0};
   double least = 0;
-  for (size_t w = 0; w < sizeof warps; w++)
-    for (size_t n = 0; n < sizeof channels; n++) {
-      Tile tile = tile_of(warps[w], channels[n]);
+  for (size_t w = 0; w < sizeof tile_warps; w++)
+    for (size_t n = 0; n < sizeof tile_channels; n++) {
+      Tile tile = tile_of(tile_warps[w], tile_channels[n]);
       bool fits = patch_of(g, node, &tile).shared_bytes <= options->target->shared_bytes;
       if (!fits || !tile_covers_blocks(result, tile.n)) continue;
       double microseconds = patch_microseconds(g, node, &tile, options);
