@@ -2,9 +2,9 @@
  * come four at a time in the order in which weights.h has them.
  *
  * Where a lane reads is one address a lane and patch, and what tells its rows, steps and units apart is known while compiling.
- * Of a group of 8 lanes each reads another position of a row of the tile, of a quad each another word of a unit: with
- * s = stride * words and d = dilation * words, for words of 1, the banks s * group + d * quad, which differ or are the
- * same word wherever s is 1 .. 4 and d is 1, so that a load is one access.
+ * Of the 8 groups of lanes each reads another position of a row of the tile, of a quad each lane another word of a unit:
+ * without dilation words stride * words * group + quad, which lie in different banks or are the same where stride * words
+ * is 1 .. 4 or 12. Such a load is one access to shared memory; with 8 or 16 words between positions it is two or four.
  */
 #include "patch_kernel.h"
 

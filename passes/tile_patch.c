@@ -20,6 +20,7 @@ enum {
 
 static const double latency = 2e-6;         /* launch, weights, first patch, last epilogue */
 static const double fill_rate = 2e10;       /* elements of patches, idle threads' too, a second and SM */
+static const double shared_rate = 1.7e9;    /* accesses of 128 bytes to shared memory a second and SM */
 static const double epilogue_rate = 2.2e10; /* results a second and SM */
 
 static Tile tile_of(uint8_t warps_m, uint8_t n) {
@@ -40,6 +41,12 @@ int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
 }
 
+/* A step of a warp reads 8 registers of its two row tiles, and of every 8 columns 256 bytes. */
+static double products_of_tile(const Patch *p, const Tile *tile, double rate) {
+  double accesses = (double)p->steps * tile->warps_m * (8 + tile->n / 8 * 2);
+  return greater(2.0 * tile->m * tile->n * p->steps * STEP_WORDS * 4 / rate, accesses / shared_rate);
+}
+
 double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Patch p = patch_of(g, node, tile);
@@ -47,7 +54,7 @@ double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double tiles = (double)p.across * p.down * options->max_batch * columns;
   double tiles_of_sm = divide_up(tiles, target->sm_count);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count;
-  double products = 2.0 * tile->m * tile->n * p.steps * STEP_WORDS * 4 / rate;
+  double products = products_of_tile(&p, tile, rate);
   double elements = patch_elements_of_thread(&p, tile) * 32.0 * tile->warps_m;
   double rest = elements / fill_rate + (double)tile->m * tile->n / epilogue_rate;
   double warps = lesser(tiles_of_sm, patch_blocks_at_once(g, node, tile, target)) * tile->warps_m;
