@@ -87,8 +87,8 @@ static void swap_patches(PatchKernel *k) {
   ptx_assign(p, k->current, filled);
 }
 
-/* One barrier a tile: behind it every warp has stored its share of this patch and has done with the one before, which the
- * next is then stored over. */
+/* One barrier a tile: behind it every warp has stored its share of this patch and has done with the one before, which
+ * the next is then stored over. */
 static void emit(PatchKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;

@@ -17,11 +17,11 @@ typedef struct TilePlace {
 
 /* What a thread brings to the patch of a tile. */
 typedef struct PatchFill {
-  PtxValue y, inside;  /* input row of its first element; predicate: its column is in the patch and the image */
-  PtxValue from, to;   /* addresses of its first element */
-  PtxValue in_patch;   /* predicate: its column is in the patch */
-  PtxValue row;        /* of the patch, that of the first element */
-  PtxValue word;       /* of the pixel */
+  PtxValue y, inside; /* input row of its first element; predicate: its column is in the patch and the image */
+  PtxValue from, to;  /* addresses of its first element */
+  PtxValue in_patch;  /* predicate: its column is in the patch */
+  PtxValue row;       /* of the patch, that of the first element */
+  PtxValue word;      /* of the pixel */
 } PatchFill;
 
 typedef struct PatchKernel {

@@ -1,10 +1,11 @@
 /* Layers on patches, the products: every register of the left operand is one word of the patch, those of the right one
  * come four at a time in the order in which weights.h has them.
  *
- * Where a lane reads is one address a lane and patch, and what tells its rows, steps and units apart is known while compiling.
- * Of the 8 groups of lanes each reads another position of a row of the tile, of a quad each lane another word of a unit:
- * without dilation words stride * words * group + quad, which lie in different banks or are the same where stride * words
- * is 1 .. 4 or 12. Such a load is one access to shared memory; with 8 or 16 words between positions it is two or four.
+ * Where a lane reads is one address a lane and patch, and what tells its rows, steps and units apart is known while
+ * compiling. Of the 8 groups of lanes each reads another position of a row of the tile, of a quad each lane another
+ * word of a unit: without dilation words stride * words * group + quad, which lie in different banks or are the same
+ * where stride * words is 1 .. 4 or 12. Such a load is one access to shared memory; with 8 or 16 words between
+ * positions it is two or four.
  */
 #include "patch_kernel.h"
 

@@ -21,7 +21,7 @@ typedef struct PackedWeights {
   int32_t rows;        /* output channels, padded to CHANNEL_PADDING with zeros */
   int32_t product_scale, sum_scale;
   uint32_t *data; /* weights_pack: [plane][row][row_words]; weights_pack_pieces: see ../ir/staging.h;
-                     weights_pack_fragments: [tile of channels][step][pair of column tiles][lane][tile of the pair][b] */
+                     weights_pack_fragments: [tile of channels][step][pair of 8 columns][lane][columns][unit] */
   size_t bytes;
   int32_t *border; /* [class][row], NULL if all zero */
   int32_t class_count, column_classes;

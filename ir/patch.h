@@ -4,9 +4,10 @@
  * A tile is a rectangle of rows x columns positions of the result. The input pixels that its windows touch, the patch,
  * lie in shared memory row after row, `words` 32-bit words a pixel, so that a register of the product's left operand is
  * one word of it. The threads of a block fill it together: in a pass each brings one element (a word, or a whole pixel)
- * of pass_rows rows, or where a row has more elements than there are threads, of a part of one. The reduction runs over units of 4 words that neighbour each other in a filter row (taps of a row,
- * in each its words), and takes two a step; a row's last unit may be partly past the filter, where weights are zero.
- * The weights of all steps lie in front of two patches: one is multiplied while the next is filled.
+ * of pass_rows rows, or where a row has more elements than there are threads, of a part of one. The reduction runs over
+ * units of 4 words that neighbour each other in a filter row (taps of a row, in each its words), and takes two a step;
+ * a row's last unit may be partly past the filter, where weights are zero. The weights of all steps lie in front of two
+ * patches: one is multiplied while the next is filled.
  */
 #ifndef IR_PATCH_H
 #define IR_PATCH_H
@@ -20,18 +21,18 @@ enum {
 };
 
 typedef struct Patch {
-  uint32_t words;                  /* of a pixel: 1, 2 or 4 */
-  uint32_t row_units, units;       /* of a filter row, of the filter */
+  uint32_t words;            /* of a pixel: 1, 2 or 4 */
+  uint32_t row_units, units; /* of a filter row, of the filter */
   uint32_t steps;
-  uint32_t columns, rows;          /* of a tile; columns is 8, 16 or 32 */
-  uint32_t across, down;           /* tiles of an image */
-  uint32_t width, height;          /* of the patch, in input pixels */
-  uint32_t pitch;                  /* words between its rows */
-  uint32_t vector, row_elements;   /* words of an element, elements of a row */
-  uint32_t pass_rows, passes;      /* passes: over all rows, of the same columns */
-  uint32_t weight_bytes;           /* of a tile's channels */
-  uint64_t patch_bytes;            /* of one */
-  uint64_t shared_bytes;           /* weights and patches */
+  uint32_t columns, rows;        /* of a tile; columns is 8, 16 or 32 */
+  uint32_t across, down;         /* tiles of an image */
+  uint32_t width, height;        /* of the patch, in input pixels */
+  uint32_t pitch;                /* words between its rows */
+  uint32_t vector, row_elements; /* words of an element, elements of a row */
+  uint32_t pass_rows, passes;    /* passes: over all rows, of the same columns */
+  uint32_t weight_bytes;         /* of a tile's channels */
+  uint64_t patch_bytes;          /* of one */
+  uint64_t shared_bytes;         /* weights and patches */
 } Patch;
 
 /* Whether a layer is of this kind: a convolution without groups, of few channels and few steps. */

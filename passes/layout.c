@@ -1,7 +1,8 @@
 /* layout: where every bit of every tensor lies.
  *
  * Guarantees: network inputs and outputs are dense; every tensor-core layer finds its first operand in bit planes
- * (MMA_B1) or in bytes, of whole words for MMA_S8; a reshape is a view exactly where its result has its operand's bytes.
+ * (MMA_B1) or in bytes, of whole words for MMA_S8; a reshape is a view exactly where its result has its operand's
+ * bytes.
  *
  * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that
  * cannot take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels

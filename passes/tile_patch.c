@@ -1,7 +1,7 @@
 /* Tiles of layers on patches: one of the table below whose weights and patch fit shared memory.
  *
- * The estimate counts, for the SM with most tiles, products and what else a tile takes, the patch and the epilogue, which
- * warps on the same SM hide from each other.
+ * The estimate counts, for the SM with most tiles, products and what else a tile takes, the patch and the epilogue,
+ * which warps on the same SM hide from each other.
  */
 #include "../ir/patch.h"
 #include "tile.h"
@@ -15,7 +15,7 @@ enum {
   SM_REGISTERS = 65536,
   SM_THREADS = 2048,
   WARPS_THAT_TAKE_TURNS = 4, /* one on each of an SM's tensor cores */
-  MOST_BLOCKS = 8 /* of an SM, that pay */
+  MOST_BLOCKS = 8            /* of an SM, that pay */
 };
 
 static const double latency = 2e-6;         /* launch, weights, first patch, last epilogue */
@@ -55,7 +55,7 @@ double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double tiles_of_sm = divide_up(tiles, target->sm_count);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count;
   double products = products_of_tile(&p, tile, rate);
-  double elements = patch_elements_of_thread(&p, tile) * 32.0 * tile->warps_m;
+  double elements = (double)patch_elements_of_thread(&p, tile) * 32 * tile->warps_m;
   double rest = elements / fill_rate + (double)tile->m * tile->n / epilogue_rate;
   double warps = lesser(tiles_of_sm, patch_blocks_at_once(g, node, tile, target)) * tile->warps_m;
   double of_tile = greater(products, rest) + lesser(products, rest) / greater(1, warps / WARPS_THAT_TAKE_TURNS);
