@@ -1,7 +1,8 @@
 /* Layers on patches, the copies: the input pixels of a tile on their way to shared memory, as words of four channels.
  *
- * Pixels of whole words are copied by cp.async. Others, as the three bytes of an image's pixel, are loaded byte by byte
- * and put together; where a thread has few of them, the loads are under way while it multiplies.
+ * Pixels of whole words are copied by cp.async. Others, as the three bytes of an image's pixel, are loaded in groups of
+ * four and cut apart, or byte by byte and put together (../ir/patch.h says which); where a thread has few of them, the
+ * loads are under way while it multiplies.
  *
  * A thread keeps to its column, so that its elements are known distances apart in the image and in the patch.
  */
@@ -39,7 +40,8 @@ static Origin origin_of(PatchKernel *k, PtxValue tile) {
   PtxValue y = ptx_add(p, ptx_mul(p, place.y, ptx_int(a->stride[0])), ptx_int(-a->pad[0]));
   PtxValue exists = ptx_setp(p, "lt.u32", tile, k->tile_count);
   Origin o = {.y = ptx_select(p, exists, y, ptx_int(-(1 << 30)))};
-  o.x = ptx_add(p, ptx_mul(p, place.x, ptx_int(a->stride[1])), ptx_int(-a->pad[1]));
+  int64_t before = a->pad[1] + (int64_t)k->s.lead;
+  o.x = ptx_add(p, ptx_mul(p, place.x, ptx_int(a->stride[1])), ptx_int(-before));
   o.image = ptx_mul(p, place.image, ptx_int((int64_t)in.height * in.width));
   return o;
 }
@@ -55,11 +57,11 @@ static PtxValue signed_address(Ptx *p, PtxValue base, PtxValue index, int64_t by
 static PatchFill place_column(PatchKernel *k, const Origin *o, PtxValue column) {
   Ptx *p = &k->m.k->ptx;
   const Tensor *in = &k->m.in;
-  PtxValue per_pixel = ptx_int(k->s.words / k->s.vector);
+  PtxValue per_pixel = ptx_int(k->s.group == 4 ? 1 : k->s.words / k->s.vector);
   PatchFill f = {.row = k->thread_row, .word = ptx_int(0)};
   if (per_pixel.value > 1) f.word = ptx_rem(p, column, per_pixel);
   f.y = ptx_add(p, o->y, f.row);
-  PtxValue x = ptx_add(p, o->x, ptx_div(p, column, per_pixel));
+  PtxValue x = ptx_mad(p, ptx_div(p, column, per_pixel), ptx_int(k->s.group), o->x);
   f.in_patch = has_whole_rows(k) ? ptx_setp(p, "lt.u32", f.row, ptx_int(k->s.pass_rows))
                                  : ptx_setp(p, "lt.u32", column, ptx_int(k->s.row_elements));
   f.inside = ptx_pred_and(p, ptx_setp(p, "lt.u32", x, ptx_int(in->image.width)), f.in_patch);
@@ -143,6 +145,34 @@ static void store_bytes(PatchKernel *k, const PatchFill *f, int i, PtxValue stor
   ptx_store_if(p, stored, "shared.b32", f->to, i * patch_bytes_apart(k), word);
 }
 
+/* --- groups of four pixels --- */
+
+static void load_group(PatchKernel *k, const PatchFill *f, int i, PtxValue words[4]) {
+  Ptx *p = &k->m.k->ptx;
+  PtxValue read = in_image(k, f, i), from = source(k, f, i);
+  for (int w = 0; w < k->m.in.image.channels; w++) {
+    words[w] = ptx_variable(p, ptx_int(0));
+    ptx_raw(p, "@%s ld.global.nc.b32 %s, %s;", ptx_text(p, read), ptx_text(p, words[w]), ptx_at(p, from, 4 * w));
+  }
+}
+
+/* The word that begins with a pixel's bytes. */
+static PtxValue cut_pixel(PatchKernel *k, const PtxValue words[4], int pixel) {
+  Ptx *p = &k->m.k->ptx;
+  int channels = k->m.in.image.channels, word = pixel * channels / 4, shift = pixel * channels % 4 * 8;
+  if (shift + 8 * channels <= 32) return ptx_shr(p, words[word], shift);
+  return ptx_3(p, "shf.r.wrap.b32", words[word], words[word + 1], ptx_int(shift));
+}
+
+static void store_group(PatchKernel *k, const PatchFill *f, int i, PtxValue stored, const PtxValue words[4]) {
+  Ptx *p = &k->m.k->ptx;
+  PtxValue pixels[4];
+  for (int pixel = 0; pixel < 4; pixel++) pixels[pixel] = cut_pixel(k, words, pixel);
+  ptx_raw(p, "@%s st.shared.v4.b32 %s, {%s, %s, %s, %s};", ptx_text(p, stored),
+          ptx_at(p, f->to, i * patch_bytes_apart(k)), ptx_text(p, pixels[0]), ptx_text(p, pixels[1]),
+          ptx_text(p, pixels[2]), ptx_text(p, pixels[3]));
+}
+
 /* --- the fill --- */
 
 static void start(PatchKernel *k, const PatchFill *f, int count, bool counted) {
@@ -150,12 +180,13 @@ static void start(PatchKernel *k, const PatchFill *f, int count, bool counted) {
     if (k->async)
       copy_element(k, f, i, in_patch(k, f, i, counted));
     else
-      load_bytes(k, f, i, k->bytes[i]);
+      (k->s.group == 4 ? load_group : load_bytes)(k, f, i, k->loaded[i]);
   }
 }
 
 static void store(PatchKernel *k, const PatchFill *f, int count, bool counted) {
-  for (int i = 0; i < count && !k->async; i++) store_bytes(k, f, i, in_patch(k, f, i, counted), k->bytes[i]);
+  for (int i = 0; i < count && !k->async; i++)
+    (k->s.group == 4 ? store_group : store_bytes)(k, f, i, in_patch(k, f, i, counted), k->loaded[i]);
 }
 
 /* All elements of a column, HELD_ELEMENTS at a time. */

@@ -31,13 +31,14 @@ typedef struct PatchKernel {
   PtxValue tile_count;
   PtxValue current, next; /* addresses of the patch that is multiplied and of the one that is filled */
   /* patch_fill.c */
-  bool async; /* by cp.async; otherwise by loads of bytes */
-  bool held;  /* loaded bytes wait in registers for patch_fill_end */
+  bool async; /* by cp.async; otherwise by loads */
+  bool held;  /* what was loaded waits in registers for patch_fill_end */
   PtxValue thread_row, thread_column;
   PatchFill fill;
-  PtxValue bytes[HELD_ELEMENTS][4];
+  PtxValue loaded[HELD_ELEMENTS][4]; /* bytes of a word, or words of a group */
   /* patch_multiply.c */
-  PtxValue lane_input, lane_weights, last_ones;
+  PtxValue lane_input, lane_weights;
+  PtxValue ones, last_ones; /* a one for each byte that S2 sums: of a unit, and of the last in a filter row */
 } PatchKernel;
 
 /* kernel_patch.c */

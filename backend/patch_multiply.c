@@ -35,13 +35,16 @@ void patch_multiply_begin(PatchKernel *k) {
   Ptx *p = &m->k->ptx;
   const Attrs *a = &m->node->attrs;
   PtxValue warp = ptx_shr(p, m->thread, 5);
-  PtxValue word = ptx_mad(p, warp, ptx_int(position_words(k, PATCH_WARP_ROWS)), lane_word(k));
+  PtxValue word = ptx_add(p, lane_word(k), ptx_int(k->s.lead));
+  word = ptx_mad(p, warp, ptx_int(position_words(k, PATCH_WARP_ROWS)), word);
   word = ptx_mad(p, m->group, ptx_int((int64_t)a->stride[1] * k->s.words), word);
   k->lane_input = ptx_shl(p, word, 2);
   k->lane_weights = ptx_mad(p, m->lane, ptx_int(16), m->shared);
   int left = m->w.words * a->kernel[1] - 4 * ((int)k->s.row_units - 1); /* words of a row's last unit */
   PtxValue real = ptx_setp(p, "lt.u32", m->quad, ptx_int(left));
-  k->last_ones = left == 4 ? ptx_int(0x01010101) : ptx_select(p, real, ptx_int(0x01010101), ptx_int(0));
+  int channels = m->in.image.channels;
+  k->ones = ptx_int(channels < 4 ? 0x010101 >> 8 * (3 - channels) : 0x01010101);
+  k->last_ones = left == 4 ? k->ones : ptx_select(p, real, k->ones, ptx_int(0));
 }
 
 static PtxValue load_input(PatchKernel *k, PtxValue lane, uint32_t unit, int i, int h) {
@@ -49,7 +52,7 @@ static PtxValue load_input(PatchKernel *k, PtxValue lane, uint32_t unit, int i, 
   return ptx_load(&k->m.k->ptx, "shared.b32", CLASS_B32, lane, 4 * words);
 }
 
-/* S2 (weights.h): what a row's last unit has past the filter does not count. */
+/* S2 (weights.h): what a row's last unit has past the filter does not count, nor bytes past the last channel. */
 static void add_sum(PatchKernel *k, uint32_t unit, int i, int h, PtxValue word) {
   Ptx *p = &k->m.k->ptx;
   if (!k->m.w.sum_scale) return;
@@ -57,7 +60,7 @@ static void add_sum(PatchKernel *k, uint32_t unit, int i, int h, PtxValue word) 
   bool last = unit % k->s.row_units == k->s.row_units - 1;
   const char *mnemonic = k->m.in.type.kind == ELEM_UINT ? "dp4a.u32.u32" : "dp4a.s32.u32";
   ptx_raw(p, "%s %s, %s, %s, %s;", mnemonic, ptx_text(p, sum), ptx_text(p, word),
-          ptx_text(p, last ? k->last_ones : ptx_int(0x01010101)), ptx_text(p, sum));
+          ptx_text(p, last ? k->last_ones : k->ones), ptx_text(p, sum));
 }
 
 /* Fragments of a row tile. Past the last unit weights are zero: any input serves. */

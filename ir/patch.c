@@ -45,13 +45,22 @@ static void size_tile(Patch *p, const Type *result, uint32_t positions, uint32_t
   p->down = divide_up(height, p->rows);
 }
 
-/* Pixels whose bytes are whole words are copied at once, others put together word by word. */
+static void size_elements(Patch *p, const Type *input, const Attrs *a) {
+  Layout l = input->layout;
+  Image image = type_image(input);
+  bool dense = l.kind == LAYOUT_NONE || l.pitch == (uint32_t)image.channels;
+  p->group = dense && image.channels < 4 && image.width % 4 == 0 ? 4 : 1;
+  p->lead = p->group == 4 ? (4 - (uint32_t)a->pad[1] % 4) % 4 : 0;
+  p->width = divide_up(p->width + p->lead, p->group) * p->group;
+  p->vector = p->group == 4 ? 4 : l.pitch == 4 * p->words ? p->words : 1;
+}
+
 static void size_patch(Patch *p, const Graph *g, const Node *node, uint32_t threads) {
   const Attrs *a = &node->attrs;
   p->width = side(p->columns, a->stride[1], 4 * p->row_units / p->words, a->dilation[1]);
   p->height = side(p->rows, a->stride[0], (uint32_t)graph_type(g, node->inputs[1])->dim[1], a->dilation[0]);
+  size_elements(p, graph_type(g, node->inputs[0]), a);
   p->pitch = p->width * p->words;
-  p->vector = graph_type(g, node->inputs[0])->layout.pitch == 4 * p->words ? p->words : 1;
   p->row_elements = p->pitch / p->vector;
   p->pass_rows = p->row_elements < threads ? threads / p->row_elements : 1;
   if (p->pass_rows > p->height) p->pass_rows = p->height;

@@ -3,11 +3,16 @@
  *
  * A tile is a rectangle of rows x columns positions of the result. The input pixels that its windows touch, the patch,
  * lie in shared memory row after row, `words` 32-bit words a pixel, so that a register of the product's left operand is
- * one word of it. The threads of a block fill it together: in a pass each brings one element (a word, or a whole pixel)
- * of pass_rows rows, or where a row has more elements than there are threads, of a part of one. The reduction runs over
- * units of 4 words that neighbour each other in a filter row (taps of a row, in each its words), and takes two a step;
- * a row's last unit may be partly past the filter, where weights are zero. The weights of all steps lie in front of two
- * patches: one is multiplied while the next is filled.
+ * one word of it. The reduction runs over units of 4 words that neighbour each other in a filter row (taps of a row, in
+ * each its words), and takes two a step; a row's last unit may be partly past the filter, where weights are zero. The
+ * weights of all steps lie in front of two patches: one is multiplied while the next is filled.
+ *
+ * The threads of a block fill it together: in a pass each brings one element of pass_rows rows, or where a row has more
+ * elements than there are threads, of a part of one. An element is a word or a whole pixel; of dense pixels of fewer
+ * than 4 bytes, whose rows are whole groups of 4, it is such a group: as many aligned words of memory as a pixel has
+ * bytes, from which the words of its 4 pixels are cut. The upper bytes of those words belong to the next pixel;
+ * channels past the last have weights of zero. Patches then begin at a group, `lead` columns in front of the first
+ * window.
  */
 #ifndef IR_PATCH_H
 #define IR_PATCH_H
@@ -29,6 +34,7 @@ typedef struct Patch {
   uint32_t width, height;        /* of the patch, in input pixels */
   uint32_t pitch;                /* words between its rows */
   uint32_t vector, row_elements; /* words of an element, elements of a row */
+  uint32_t group, lead;          /* pixels of an element: 4 or 1; columns in front of the first window */
   uint32_t pass_rows, passes;    /* passes: over all rows, of the same columns */
   uint32_t weight_bytes;         /* of a tile's channels */
   uint64_t patch_bytes;          /* of one */

@@ -1,6 +1,6 @@
 /* Layers on patches with few blocks: each walks over many tiles, of several images, filling one patch while it
- * multiplies the other. On the CPU device, which looks for races between warps, bit for bit against the evaluator, at the
- * largest batch and below it. */
+ * multiplies the other. On the CPU device, which looks for races between warps, bit for bit against the evaluator, at
+ * the largest batch and below it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,6 +22,10 @@ typedef struct Layer {
 } Layer;
 
 static const Layer layers[] = {
+    {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1}, /* groups of pixels */
+    {"u8[40, 60, 3](zero=7)", "64, kernel=[3, 4], pad=2, w=u8(zero=9)", 3},
+    {"i8[99, 96, 2]", "32, kernel=[9, 3], stride=[7, 5], w=i8", 1}, /* more than are held */
+    {"u6[33, 40, 1]", "32, kernel=[5, 9], pad=[3, 1], w=u8(zero=5)", 2},
     {"u8[50, 61, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1},     /* bytes held while multiplying */
     {"u8[75, 90, 3](zero=128)", "64, kernel=11, stride=4, w=i8", 2}, /* more bytes than are held; a border */
     {"i8[40, 33, 1]", "32, kernel=5, pad=2, w=u8(zero=5)", 3},       /* sums of the input */

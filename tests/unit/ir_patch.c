@@ -51,11 +51,13 @@ static void first_layers(void **state) {
   Patch p = patch(c, &resnet, &four_warps);
   assert_true(p.words == 1 && p.row_units == 2 && p.units == 14 && p.steps == 7);
   assert_true(p.columns == 16 && p.rows == 8 && p.across == 7 && p.down == 14);
-  assert_true(p.width == 15 * 2 + 8 && p.height == 7 * 2 + 7); /* an eighth tap beside the seven */
-  assert_true(p.weight_bytes == 7 * 64 * 32 && p.shared_bytes == p.weight_bytes + 2 * 4 * 38 * 21);
-  assert_true(p.row_elements == 38 && p.pass_rows == 3 && p.passes == 7);
+  assert_true(p.group == 4 && p.lead == 1);                            /* -4 is where a group begins */
+  assert_true(p.width == 1 + 15 * 2 + 8 + 1 && p.height == 7 * 2 + 7); /* an eighth tap beside the seven */
+  assert_true(p.weight_bytes == 7 * 64 * 32 && p.shared_bytes == p.weight_bytes + 2 * 4 * 40 * 21);
+  assert_true(p.row_elements == 10 && p.pass_rows == 12 && p.passes == 2);
   p = patch(c, &alexnet, &four_warps);
   assert_true(p.words == 1 && p.row_units == 3 && p.units == 33 && p.steps == 17);
+  assert_true(p.group == 1 && p.lead == 0); /* 227 is no multiple of 4 */
   p = patch(c, &vgg, &four_warps);
   assert_true(p.units == 3 && p.steps == 2 && (int32_t)(p.across * p.columns) >= 224);
 }
@@ -64,7 +66,7 @@ static void words_follow_channels(void **state) {
   Context *c = *state;
   static const uint32_t words[] = {0, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 4, 4};
   for (int32_t channels = 1; channels <= 16; channels++) {
-    Case s = {{9, 12}, channels, 8, {3, 2}, {1, 1}, 0, {1, 1}};
+    Case s = {{9, 13}, channels, 8, {3, 2}, {1, 1}, 0, {1, 1}};
     Patch p = patch(c, &s, &four_warps);
     assert_int_equal(p.words, words[channels]);
     assert_int_equal(p.vector, channels % 4 == 0 && channels != 12 ? p.words : 1);
