@@ -132,6 +132,7 @@ Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
   PtxValue position = position_of_pixel(p, &grid, pixel);
   if (t->type.layout.kind == LAYOUT_PLANES) return load_planes(p, t, position, channel);
   if (t->type.layout.kind == LAYOUT_BYTES) {
+    if (layout_orders_channels(t->type.layout)) channel = bit_of_channel(p, t->type.layout, channel);
     PtxValue at = unit_address(p, t, position, channel, 1);
     const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
     return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, 0), 0};

@@ -73,11 +73,11 @@ static bool check_tensors(const Check *c) {
   bool weights = node->op == OP_CONV2D || node->op == OP_LINEAR;
   bool good = check_tensor(c, node->result);
   for (uint32_t i = 0; i < node->input_count; i++)
-    if (i == 0 || node->op == OP_ADD || node->op == OP_CONCAT) good = check_tensor(c, node->inputs[i]) && good;
+    if (operand_is_activation(node->op, i)) good = check_tensor(c, node->inputs[i]) && good;
   if (weights && graph_value(c->g, node->inputs[1])->kind != VALUE_CONST)
     good = bad_plan(c->g, node, "its weights are no constant");
   for (uint32_t s = 0; s < node->step_count; s++)
-    if (node->steps[s].op == OP_ADD) good = check_tensor(c, node->steps[s].args[0]) && good;
+    if (step_operand(&node->steps[s]) != NO_VALUE) good = check_tensor(c, step_operand(&node->steps[s])) && good;
   return good;
 }
 
@@ -164,6 +164,7 @@ static bool check_wgmma(const Check *c) {
   const Type *t = graph_type(c->g, node->inputs[0]);
   if (!check_mma(c)) return false;
   if (!layout_is_pieces(t->layout)) return bad_plan(c->g, node, "its input must lie in pieces");
+  if (node->tile.k % 4) return bad_plan(c->g, node, "its tile takes no whole pieces");
   if (node->op != OP_CONV2D) return true;
   if (a->stride[0] != 1 || a->stride[1] != 1) return bad_plan(c->g, node, "wgmma computes convolutions of stride 1");
   Image in = type_image(t), out = type_image(&node->main_type);
@@ -213,8 +214,7 @@ static bool check_block(const Check *c, uint64_t shared_bytes, const Launch *wan
 }
 
 static uint32_t column_tiles(const Check *c) {
-  uint32_t n = c->node->tile.n;
-  return (layout_covered_channels(graph_type(c->g, c->node->result)) + n - 1) / n;
+  return tile_count_of_channels(&c->node->tile, graph_type(c->g, c->node->result));
 }
 
 static bool launch_mma(const Check *c, Launch *wanted) {
@@ -251,7 +251,7 @@ static bool launch_wgmma(const Check *c, Launch *wanted) {
   *wanted = (Launch){.x_mul = (uint32_t)positions,
                      .x_div = t->m,
                      .y = t->resident ? column_tiles(c) : 1,
-                     .threads = 32u * t->warps_m + 32,
+                     .threads = staging_threads(t),
                      .shared_bytes = (uint32_t)shared_bytes,
                      .x_most = c->node->launch.x_most};
   return within(c, "positions of an image in tiles of channels", positions, UINT32_MAX) &&

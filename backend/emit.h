@@ -99,8 +99,10 @@ PtxValue inside_image(Ptx *p, Image image, PtxValue row, PtxValue column); /* pr
 enum { MAX_STEP_CONSTANTS = 4 };
 typedef struct StepConstant {
   bool is_immediate, per_channel;
+  bool is_table;        /* not loaded: rows of a channel are looked up, a number at a time */
   PtxValue immediate;   /* one number for all channels */
   PtxValue pointer, at; /* array of rows [channel]; row of the channel that epilogue_at named */
+  int64_t offset;       /* is_table: bytes from `at` to the row of the channel that epilogue_load named */
   int width;            /* numbers a row; 0: the step has no such constant */
   RegClass class;
   PtxValue *loaded;
@@ -109,7 +111,7 @@ typedef struct StepConstant {
 typedef struct EpilogueStep {
   const Step *step;
   StepConstant constants[MAX_STEP_CONSTANTS];
-  Tensor other; /* second operand of add */
+  Tensor other; /* the activation among its operands (step_operand) */
 } EpilogueStep;
 
 typedef struct Epilogue {

@@ -2,6 +2,8 @@
  * their order, never fused. Steps stand in one table, `forms`: the constants of each, and what it does to the number.
  *
  * A constant of one number is an immediate; others are arrays in device memory, a row a channel or one row for all.
+ * Thresholds that depend on a second activation stay there, a part of the row for each of its numbers, and each element
+ * loads the part that its number names.
  */
 #include "emit.h"
 
@@ -84,16 +86,57 @@ static bool all_zero(const Value *v) {
   return true;
 }
 
+/* Numbers that a quantized type has. */
+static int numbers_of(const Type *t) {
+  return type_q_max(t) - type_q_min(t) + 1;
+}
+
+/* Thresholds [C or 1, R * L] as [C or 1, R * row_width(L)]: the L thresholds of a number load as whole vectors. */
+static StepConstant bind_table(Kernel *k, ValueId value, int numbers) {
+  const Value *v = graph_value(k->graph, value);
+  int rows = v->type.dim[0], width = v->type.dim[1] / numbers, stride = row_width(width);
+  int32_t *table = ARENA_NEW(k->graph->context, int32_t, (size_t)rows * (size_t)numbers * (size_t)stride);
+  for (int i = 0; i < rows * numbers; i++)
+    memcpy(table + (size_t)i * (size_t)stride, (const int32_t *)v->data + (size_t)i * (size_t)width,
+           (size_t)width * sizeof *table);
+  StepConstant s = bind(k, table, rows, numbers * stride, CLASS_B32);
+  s.is_table = true;
+  return s;
+}
+
 static void bind_thresholds(EpilogueStep *s, Kernel *k, const Type *in) {
   (void)in;
-  ValueId flip = s->step->args[1];
-  s->constants[0] = bind_value(k, s->step->args[0]);
+  ValueId flip = s->step->args[1], other = step_operand(s->step);
+  if (other == NO_VALUE) {
+    s->constants[0] = bind_value(k, s->step->args[0]);
+  } else {
+    s->other = tensor_of(k, other);
+    s->constants[0] = bind_table(k, s->step->args[0], numbers_of(&s->other.type));
+  }
   s->constants[1] = all_zero(graph_value(k->graph, flip)) ? bind_one(k, 0, CLASS_B32) : bind_value(k, flip);
 }
 
 static void bind_arguments(EpilogueStep *s, Kernel *k, const Type *in) {
   (void)in;
   for (uint32_t a = 0; a < s->step->arg_count; a++) s->constants[a] = bind_value(k, s->step->args[a]);
+}
+
+/* Loads a row of numbers, and what pads it. */
+static void load_row(Ptx *p, StepConstant *c, int64_t offset) {
+  int stride = row_width(c->width), vector = stride < 4 ? stride : 4;
+  const char *type = c->class == CLASS_F32 ? "f32" : "b32";
+  for (int w = 0; w < stride; w += vector) {
+    PtxValue *r = &c->loaded[w];
+    for (int i = 0; i < vector; i++) r[i] = ptx_new(p, c->class);
+    const char *at = ptx_at(p, c->at, offset + 4 * w);
+    if (vector == 1)
+      ptx_raw(p, "ld.global.nc.%s %s, %s;", type, ptx_text(p, r[0]), at);
+    else if (vector == 2)
+      ptx_raw(p, "ld.global.nc.v2.%s {%s, %s}, %s;", type, ptx_text(p, r[0]), ptx_text(p, r[1]), at);
+    else
+      ptx_raw(p, "ld.global.nc.v4.%s {%s, %s, %s, %s}, %s;", type, ptx_text(p, r[0]), ptx_text(p, r[1]),
+              ptx_text(p, r[2]), ptx_text(p, r[3]), at);
+  }
 }
 
 /* --- what steps do --- */
@@ -151,14 +194,36 @@ static Flow apply_quantize(Ptx *p, const Application *a, Flow f) {
   return (Flow){*to, q, zero};
 }
 
+/* The element of the step's second activation. */
+static Flow other_element(Ptx *p, const Application *a) {
+  Epilogue *e = a->epilogue;
+  if (e->read_other) return e->read_other(e->user, a->index, a->pixel, a->channel);
+  return load_element(p, &step_of(a)->other, a->pixel, a->channel);
+}
+
+/* The thresholds of the number that the second activation has here, in registers. */
+static StepConstant looked_up(Ptx *p, const Application *a) {
+  const StepConstant *table = &step_of(a)->constants[0];
+  const Type *type = &step_of(a)->other.type;
+  Flow other = other_element(p, a);
+  PtxValue r = ptx_add(p, other.reg, ptx_int(other.bias - type_q_min(type)));
+  const Type *thresholds = graph_type(a->epilogue->kernel->graph, step_of(a)->step->args[0]);
+  int width = thresholds->dim[1] / numbers_of(type), stride = row_width(width);
+  StepConstant row = {.class = CLASS_B32, .width = width, .loaded = ARENA_NEW(p->context, PtxValue, stride)};
+  row.at = ptx_address(p, table->at, r, 4 * stride);
+  load_row(p, &row, table->offset);
+  return row;
+}
+
 static Flow apply_thresholds(Ptx *p, const Application *a, Flow f) {
-  const StepConstant *thresholds = &step_of(a)->constants[0];
+  StepConstant thresholds = step_of(a)->constants[0];
+  if (thresholds.is_table) thresholds = looked_up(p, a);
   const Type *to = &step_of(a)->step->type;
   PtxValue x = flow_level(p, f), flip = constant(a, 1), count = ptx_int(0);
   if (!ptx_is_int(flip, 0)) x = ptx_2(p, "xor.b32", x, flip);
-  for (int i = 0; i < thresholds->width; i++) {
+  for (int i = 0; i < thresholds.width; i++) {
     PtxValue reached = ptx_new(p, CLASS_B32); /* -1 or 0 */
-    ptx_raw(p, "set.ge.u32.s32 %s, %s, %s;", ptx_text(p, reached), ptx_text(p, x), ptx_text(p, thresholds->loaded[i]));
+    ptx_raw(p, "set.ge.u32.s32 %s, %s, %s;", ptx_text(p, reached), ptx_text(p, x), ptx_text(p, thresholds.loaded[i]));
     count = i ? ptx_sub(p, count, reached) : ptx_1(p, "neg.s32", reached);
   }
   return (Flow){*to, count, type_q_min(to)};
@@ -209,9 +274,7 @@ static Flow apply_sign(Ptx *p, const Application *a, Flow f) {
 }
 
 static Flow apply_add(Ptx *p, const Application *a, Flow f) {
-  Epilogue *e = a->epilogue;
-  Flow other = e->read_other ? e->read_other(e->user, a->index, a->pixel, a->channel)
-                             : load_element(p, &step_of(a)->other, a->pixel, a->channel);
+  Flow other = other_element(p, a);
   PtxValue y = other.type.kind == ELEM_F32 ? other.reg : dequantized(p, other, constant(a, 0));
   return real(a, ptx_2(p, "add.rn.f32", f.reg, y));
 }
@@ -262,21 +325,9 @@ void epilogue_at(Epilogue *e, PtxValue channel) {
     }
 }
 
-static void load_row(Ptx *p, StepConstant *c, int64_t offset) {
-  int stride = row_width(c->width), vector = stride < 4 ? stride : 4;
-  const char *type = c->class == CLASS_F32 ? "f32" : "b32";
-  for (int w = 0; w < stride; w += vector) {
-    PtxValue *r = &c->loaded[w];
-    for (int i = 0; i < vector; i++) r[i] = ptx_new(p, c->class);
-    const char *at = ptx_at(p, c->at, offset + 4 * w);
-    if (vector == 1)
-      ptx_raw(p, "ld.global.nc.%s %s, %s;", type, ptx_text(p, r[0]), at);
-    else if (vector == 2)
-      ptx_raw(p, "ld.global.nc.v2.%s {%s, %s}, %s;", type, ptx_text(p, r[0]), ptx_text(p, r[1]), at);
-    else
-      ptx_raw(p, "ld.global.nc.v4.%s {%s, %s, %s, %s}, %s;", type, ptx_text(p, r[0]), ptx_text(p, r[1]),
-              ptx_text(p, r[2]), ptx_text(p, r[3]), at);
-  }
+/* Bytes from `at` to the row of the channel `offset` behind. */
+static int64_t row_offset(const StepConstant *c, int offset) {
+  return c->per_channel ? (int64_t)offset * 4 * row_width(c->width) : 0;
 }
 
 void epilogue_load(Epilogue *e, int offset) {
@@ -286,8 +337,10 @@ void epilogue_load(Epilogue *e, int offset) {
       StepConstant *c = &e->steps[i].constants[j];
       if (c->is_immediate)
         c->loaded[0] = c->immediate;
+      else if (c->is_table)
+        c->offset = row_offset(c, offset);
       else if (c->width)
-        load_row(p, c, c->per_channel ? (int64_t)offset * 4 * row_width(c->width) : 0);
+        load_row(p, c, row_offset(c, offset));
     }
 }
 

@@ -204,6 +204,7 @@ static void store_four_bytes(Direct *d, PtxValue unit) {
   PtxValue word = ptx_variable(p, ptx_int(0));
   PtxValue byte = ptx_for(p, ptx_int(0), ptx_int(4), ptx_int(1));
   PtxValue channel = ptx_add(p, ptx_shl(p, unit, 2), byte);
+  if (layout_orders_channels(t->layout)) channel = channel_of_bit(p, t->layout, channel);
   ptx_if(p, ptx_setp(p, "lt.u32", channel, ptx_int(d->out.image.channels)));
   PtxValue stored = ptx_and(p, flow_stored(p, element(d, channel), t), ptx_int(255));
   ptx_assign(p, word, ptx_or(p, word, ptx_2(p, "shl.b32", stored, ptx_shl(p, byte, 3))));

@@ -48,7 +48,8 @@ void mma_bind(Mma *m) {
       m->column_class = kernel_constant(k, m->w.column_class, (size_t)out.width * 4);
     }
   }
-  epilogue_begin(&m->epilogue, k);
+  m->signs = mma_signs_bind(m);
+  if (!m->signs) epilogue_begin(&m->epilogue, k);
 }
 
 void mma_place_lane(Mma *m) {
@@ -61,7 +62,7 @@ void mma_place_lane(Mma *m) {
   ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, m->shared));
 }
 
-RowPlace mma_place_row(Mma *m, PtxValue row) {
+RowPlace mma_place(Mma *m, PtxValue row) {
   Ptx *p = &m->k->ptx;
   PtxValue position = ptx_add(p, m->first_position, row);
   PtxValue exists = ptx_setp(p, "lt.u32", position, m->total_positions);
@@ -165,7 +166,7 @@ bool mma_bad_tile(const Mma *m) {
 static bool tile_fits(const Mma *m) {
   const Tile *t = &m->tile;
   int threads = 32 * t->warps_m * t->warps_n;
-  int block = m->out.type.layout.kind == LAYOUT_PLANES ? m->out.type.layout.block : 8;
+  int block = layout_orders_channels(m->out.type.layout) ? m->out.type.layout.block : 8;
   bool warps = t->m == 16 * m->row_tiles * t->warps_m && t->n == 8 * m->column_tiles * t->warps_n &&
                m->row_tiles <= MAX_ROW_TILES && m->column_tiles <= MAX_COLUMN_TILES;
   int warp_n = t->n / t->warps_n;
@@ -190,7 +191,7 @@ bool mma_find_instruction(Mma *m) {
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Mma m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place_row = mma_place_row};
+  Mma m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place = mma_place};
   m.row_bytes = mma_row_bytes(&m);
   m.row_tiles = t->m / t->warps_m / 16;
   m.column_tiles = t->n / t->warps_n / 8;
@@ -199,12 +200,13 @@ bool kernel_mma(Kernel *k) {
   if (!tile_fits(&m)) return false;
   m.w = weights_pack(k->graph, k->node);
   if (!mma_find_instruction(&m)) return false;
+  m.sum_factor = -m.w.sum_scale;
   m.chunks = m.w.row_words / m.tile.k;
   mma_bind(&m);
   place_thread(&m);
   mma_place_copies(&m);
   mma_make_accumulators(&m);
   mma_reduce_sync(&m);
-  mma_finish(&m);
+  (m.signs ? mma_signs_finish : mma_finish)(&m);
   return true;
 }

@@ -58,7 +58,7 @@ static void copy_weights(PatchKernel *k) {
 
 static bool tile_fits(const PatchKernel *k) {
   const Tile *t = &k->m.tile;
-  int block = k->m.out.type.layout.kind == LAYOUT_PLANES ? k->m.out.type.layout.block : 8;
+  int block = layout_orders_channels(k->m.out.type.layout) ? k->m.out.type.layout.block : 8;
   bool columns = (t->n == 32 || t->n == 64) && (t->n % block == 0 || block % t->n == 0);
   bool rows = t->warps_n == 1 && t->m == PATCH_WARP_ROWS * t->warps_m;
   return (columns && rows && t->k == 8 && t->stages == 1 && t->split_k == 1 && !t->resident) || mma_bad_tile(&k->m);
@@ -106,14 +106,14 @@ static void emit(PatchKernel *k) {
   patch_multiply(k);
   patch_fill_end(k);
   k->tile = patch_tile_place(k, tile);
-  mma_finish(m);
+  (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);
   ptx_raw(p, "cp.async.wait_group 0;");
 }
 
 bool kernel_patch(Kernel *k) {
   const Tile *t = &k->node->tile;
-  PatchKernel q = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place_row = place_row}};
+  PatchKernel q = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place = place_row}};
   q.m.row_tiles = PATCH_WARP_ROWS / 16;
   q.m.column_tiles = t->n / 8;
   q.m.in = tensor_of(k, k->node->inputs[0]);
@@ -122,6 +122,7 @@ bool kernel_patch(Kernel *k) {
   q.s = patch_of(k->graph, k->node, t);
   q.m.w = weights_pack_fragments(k->graph, k->node);
   if (!mma_find_instruction(&q.m)) return false;
+  q.m.sum_factor = -q.m.w.sum_scale;
   mma_bind(&q.m);
   emit(&q);
   return true;

@@ -1,8 +1,8 @@
 /* The engines on wgmma: convolution of stride 1 and matrix product of operands that lie in pieces (../ir/type.h).
  *
- * A block of threads goes through tiles of tile.m positions x tile.n channels. Its last warp starts the copies, bulk
- * copies that complete on barriers in shared memory (wgmma_load.c); the others, four to 64 x row_tiles rows, multiply
- * what has come (wgmma_multiply.c) and finish the tile (mma_finish.c) while the next tile's copies are under way.
+ * A block of threads goes through tiles of tile.m positions x tile.n channels. One thread starts the copies, bulk copies
+ * that complete on barriers in shared memory (wgmma_load.c); warps, four to 64 x row_tiles rows, multiply what has come
+ * (wgmma_multiply.c) and finish the tile (mma_signs.c, mma_finish.c) while copies for the next are under way.
  *
  * Rows of a tile are positions, those between pixels too: their products are computed and thrown away, which is what
  * makes each filter tap one offset for the whole tile, so that an input is in shared memory once for all taps.
@@ -70,7 +70,7 @@ void wgmma_ring_next(Wgmma *w, Ring ring) {
 /* --- tiles --- */
 
 static int column_tile_count(const Wgmma *w) {
-  return ((int)layout_covered_channels(&w->m.out.type) + w->m.tile.n - 1) / w->m.tile.n;
+  return (int)tile_count_of_channels(&w->m.tile, &w->m.out.type);
 }
 
 /* Resident weights belong to one tile of channels, which blockIdx.y names; streamed ones to any. */
@@ -79,8 +79,8 @@ void wgmma_for_each_tile(Wgmma *w) {
   Mma *m = &w->m;
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
   if (m->tile.resident) {
-    PtxValue tile = ptx_for(p, start, w->row_tiles, step);
-    m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
+    w->row_tile = ptx_for(p, start, w->row_tiles, step);
+    m->first_position = ptx_mul(p, w->row_tile, ptx_int(m->tile.m));
     m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
     return;
   }
@@ -126,30 +126,52 @@ static void place(Wgmma *w) {
   w->row_tiles = ptx_div(p, rounded, ptx_int(m->tile.m));
 }
 
+/* Registers of a thread that multiplies and of one of the loading group, with three groups of four warps in an SM. */
+enum { MULTIPLY_REGISTERS = 240, LOAD_REGISTERS = 24 };
+
+static void move_registers(Wgmma *w, const char *way, int count) {
+  if (staging_moves_registers(&w->m.tile)) ptx_raw(&w->m.k->ptx, "setmaxnreg.%s.sync.aligned.u32 %d;", way, count);
+}
+
 static void finish_tiles(Wgmma *w) {
   wgmma_multiply_begin(w);
   wgmma_for_each_tile(w);
   wgmma_multiply_tile(w);
-  mma_finish(&w->m);
+  (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
   ptx_end_for(&w->m.k->ptx);
 }
 
-static void emit(Wgmma *w) {
+/* The last warp, or group of warps, loads. */
+static void emit_streamed(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  place(w);
-  init_barriers(w);
+  if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
+  move_registers(w, "inc", MULTIPLY_REGISTERS);
   finish_tiles(w);
   ptx_else(p);
-  ptx_if(p, ptx_setp(p, "eq.s32", w->m.lane, ptx_int(0)));
-  wgmma_load(w);
+  move_registers(w, "dec", LOAD_REGISTERS);
+  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps)));
+  wgmma_load_all(w);
   ptx_end_if(p);
   ptx_end_if(p);
+}
+
+static void emit_resident(Wgmma *w) {
+  wgmma_load_first(w);
+  finish_tiles(w);
+}
+
+/* The row of ones sums the input with every weight plane i, weighted 2^i: 2^planes - 1 times. That is odd, so modulo 2^32
+ * it has an inverse. */
+static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
+  uint32_t times = (1u << planes) - 1, inverse = 1;
+  for (int i = 0; i < 5; i++) inverse *= 2 - times * inverse; /* each step doubles the bits that are right */
+  return (int32_t)(0u - (uint32_t)sum_scale * inverse);
 }
 
 bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place_row = mma_place_row}, .consumer_warps = t->warps_m};
+  Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place}, .consumer_warps = t->warps_m};
   w.m.row_tiles = t->m / t->warps_m / 16;
   w.m.column_tiles = t->n / 8;
   w.m.in = tensor_of(k, k->node->inputs[0]);
@@ -161,6 +183,10 @@ bool kernel_wgmma(Kernel *k) {
   mma_bind(&w.m);
   size_t window = (size_t)w.s.input_rows * PIECE_BYTES;
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
-  emit(&w);
+  w.m.sum_factor = every_plane_sums(w.s.weight_planes, w.m.w.sum_scale);
+  place(&w);
+  wgmma_write_fixed_rows(&w);
+  init_barriers(&w);
+  (t->resident ? emit_resident : emit_streamed)(&w);
   return true;
 }

@@ -43,6 +43,13 @@ typedef struct Mma {
   PackedWeights w;
   Tensor in, out;
   Epilogue epilogue;
+  bool signs;                /* the epilogue is thresholds alone, done by mma_signs.c */
+  bool sign_pairs;           /* two results at a time */
+  int sign_width;            /* words of a row of sign_thresholds: 1, or a multiple of 4 */
+  int64_t sign_bound;        /* |sum| at most */
+  PtxValue sign_thresholds;  /* device constants */
+  PtxValue sign_flips;       /* bits of channels that fall; the immediate 0 where none does */
+  PtxValue sign_mask;        /* bits of channels that exist; the immediate -1 where all do */
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */
@@ -53,11 +60,12 @@ typedef struct Mma {
   PtxValue first_position, first_channel; /* of the block's tile */
   PtxValue warp_row, warp_column;      /* of the warp in the tile */
   Grid grid;                           /* the rows of tiles are its positions: those of the result */
-  RowPlace (*place_row)(struct Mma *m, PtxValue row); /* of the tile */
+  RowPlace (*place)(struct Mma *m, PtxValue row); /* of the tile */
   PtxValue total_positions;            /* of the batch */
   PtxValue shared;
   InputCopy copy;
   PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
+  int32_t sum_factor; /* of sums as they are accumulated: what makes them - sum_scale * S2 */
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 
@@ -67,7 +75,7 @@ typedef struct Position {
 } Position;
 
 /* kernel_mma.c: the parts of a kernel that wgmma has too. */
-RowPlace mma_place_row(Mma *m, PtxValue row); /* rows are positions from first_position on */
+RowPlace mma_place(Mma *m, PtxValue row); /* rows are positions from first_position on */
 bool mma_find_instruction(Mma *m); /* m->instruction: one that the target has, or reported */
 bool mma_bad_tile(const Mma *m);   /* reports it; false */
 void mma_bind(Mma *m);             /* constants and pairs of planes; m->w is packed */
@@ -98,6 +106,29 @@ void mma_multiply(Mma *m, int i, int j, const PtxValue a[4], const PtxValue b[2]
 /* mma_copy.c: global memory to a stage, asynchronously. */
 void mma_place_copies(Mma *m);
 void mma_copy_chunk(Mma *m, Position at, PtxValue stage);
+
+/* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored. Past
+ * the last position (exists) nothing is. */
+typedef struct MmaRow {
+  PtxValue pixel, is_pixel;
+  PtxValue position, exists; /* of the result */
+  PtxValue border;           /* address of the correction of the lane's first channel */
+} MmaRow;
+
+/* mma_rows.c */
+void mma_finish_sums(Mma *m); /* m->sums: -sum_scale * S2 of whole rows */
+MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel);
+PtxValue mma_tile_channel(Mma *m, int column_tile);                       /* first channel of an instruction tile */
+int mma_run_tiles(const Mma *m, Layout l);                                /* that share a run of bits of a lane */
+PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel);               /* bit, or byte, in the block of channels */
+/* Stores the lane's runs whose last instruction tile is column_tile: words[row tile][half][plane]. */
+void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
+/* The same of bytes in pieces: words[row tile][half][word]. */
+void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
+
+/* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
+bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */
+void mma_signs_finish(Mma *m);
 
 /* mma_finish.c: from accumulators to the stored result. */
 void mma_finish(Mma *m);

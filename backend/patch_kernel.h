@@ -25,7 +25,7 @@ typedef struct PatchFill {
 } PatchFill;
 
 typedef struct PatchKernel {
-  Mma m; /* first: m.place_row finds the rest behind it */
+  Mma m; /* first: m.place finds the rest behind it */
   Patch s;
   TilePlace tile;
   PtxValue tile_count;

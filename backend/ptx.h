@@ -38,7 +38,8 @@ typedef struct Ptx {
   uint32_t label_count;
   PtxBlock blocks[PTX_MAX_DEPTH];
   uint32_t depth;
-  const char *error; /* first misuse, or NULL */
+  uint32_t blocks_of_sm; /* .minnctapersm, which setmaxnreg needs; 0: unsaid */
+  const char *error;     /* first misuse, or NULL */
 } Ptx;
 
 void ptx_begin(Ptx *p, Context *c);

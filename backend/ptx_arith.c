@@ -39,15 +39,28 @@ PtxValue ptx_mad(Ptx *p, PtxValue a, PtxValue b, PtxValue c) {
   return ptx_3(p, "mad.lo.s32", a, b, c);
 }
 
+/* a / d for any a, by a product (Granlund and Montgomery, "Division by invariant integers using multiplication", 1994,
+ * figure 4.1), as assemblers divide by a reciprocal that they work out at run time. d: above 1, no power of two. */
+static PtxValue divide_by_constant(Ptx *p, PtxValue a, uint32_t d) {
+  int log = 32 - __builtin_clz(d - 1);
+  uint64_t factor = ((UINT64_C(1) << 32) * ((UINT64_C(1) << log) - d)) / d + 1;
+  PtxValue high = ptx_2(p, "mul.hi.u32", a, ptx_int((int64_t)factor));
+  PtxValue rest = ptx_shr(p, ptx_sub(p, a, high), 1);
+  return ptx_shr(p, ptx_add(p, rest, high), log - 1);
+}
+
 PtxValue ptx_div(Ptx *p, PtxValue a, PtxValue b) {
   if (both_immediate(a, b)) return ptx_int((int64_t)((uint32_t)a.value / (uint32_t)b.value));
   if (power_of_two(b) >= 0) return ptx_shr(p, a, power_of_two(b));
+  if (b.kind == OPERAND_IMMEDIATE && (uint32_t)b.value > 1) return divide_by_constant(p, a, (uint32_t)b.value);
   return ptx_2(p, "div.u32", a, b);
 }
 
 PtxValue ptx_rem(Ptx *p, PtxValue a, PtxValue b) {
   if (both_immediate(a, b)) return ptx_int((int64_t)((uint32_t)a.value % (uint32_t)b.value));
   if (power_of_two(b) >= 0) return ptx_and(p, a, ptx_int(b.value - 1));
+  if (b.kind == OPERAND_IMMEDIATE && (uint32_t)b.value > 1)
+    return ptx_sub(p, a, ptx_mul(p, divide_by_constant(p, a, (uint32_t)b.value), b));
   return ptx_2(p, "rem.u32", a, b);
 }
 

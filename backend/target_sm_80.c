@@ -7,9 +7,9 @@
 extern const Target target_sm_80;
 
 static const MmaRate mma_rates[] = {
-    {"m16n8k256_b1", ENGINE_MMA_B1, 4950, true, false},  {"m16n8k32_s8_s8", ENGINE_MMA_S8, 624, true, false},
-    {"m16n8k32_s8_u8", ENGINE_MMA_S8, 624, true, false}, {"m16n8k32_u8_s8", ENGINE_MMA_S8, 624, true, false},
-    {"m16n8k32_u8_u8", ENGINE_MMA_S8, 624, true, false},
+    {"m16n8k256_b1", ENGINE_MMA_B1, 4950, true},  {"m16n8k32_s8_s8", ENGINE_MMA_S8, 624, true},
+    {"m16n8k32_s8_u8", ENGINE_MMA_S8, 624, true}, {"m16n8k32_u8_s8", ENGINE_MMA_S8, 624, true},
+    {"m16n8k32_u8_u8", ENGINE_MMA_S8, 624, true},
 };
 
 const Target target_sm_80 = {

@@ -7,9 +7,9 @@
 extern const Target target_sm_86;
 
 static const MmaRate mma_rates[] = {
-    {"m16n8k256_b1", ENGINE_MMA_B1, 2272, true, false},  {"m16n8k32_s8_s8", ENGINE_MMA_S8, 284, true, false},
-    {"m16n8k32_s8_u8", ENGINE_MMA_S8, 284, true, false}, {"m16n8k32_u8_s8", ENGINE_MMA_S8, 284, true, false},
-    {"m16n8k32_u8_u8", ENGINE_MMA_S8, 284, true, false},
+    {"m16n8k256_b1", ENGINE_MMA_B1, 2272, true},  {"m16n8k32_s8_s8", ENGINE_MMA_S8, 284, true},
+    {"m16n8k32_s8_u8", ENGINE_MMA_S8, 284, true}, {"m16n8k32_u8_s8", ENGINE_MMA_S8, 284, true},
+    {"m16n8k32_u8_u8", ENGINE_MMA_S8, 284, true},
 };
 
 const Target target_sm_86 = {

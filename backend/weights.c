@@ -20,7 +20,7 @@ typedef struct Packing {
   const Type *input;
   const uint8_t *q; /* [O][KH][KW][I], two's complement for signed types */
   int32_t channels_out, kernel_h, kernel_w, channels_in;
-  uint32_t *bit_of_channel; /* of the input's planes; NULL for bytes */
+  uint32_t *place_of_channel; /* bit of the input's planes, or byte */
   Staging staging;          /* of pieces */
   Patch patch;              /* of fragments */
   LevelMap map;             /* of stored weights */
@@ -51,12 +51,11 @@ static void pack_tap(const Packing *s, const PackedWeights *w, int32_t o, int32_
   const uint8_t *q = weights_at(s, o, tap);
   memset(words, 0, sizeof *words * (size_t)(w->planes * w->words));
   for (int32_t c = 0; c < s->channels_in; c++) {
-    uint32_t stored = s->stored[q[c]];
-    if (!s->bit_of_channel) {
-      words[c / 4] |= stored << c % 4 * 8;
+    uint32_t stored = s->stored[q[c]], bit = s->place_of_channel[c];
+    if (!engine_uses_planes(s->node->engine)) {
+      words[bit / 4] |= stored << bit % 4 * 8;
       continue;
     }
-    uint32_t bit = s->bit_of_channel[c];
     for (int plane = 0; plane < w->planes; plane++)
       words[plane * w->words + (int32_t)(bit / 32)] |= (stored >> plane & 1) << bit % 32;
   }
@@ -80,30 +79,20 @@ static void put_in_row(const Packing *s, PackedWeights *w, int plane, int32_t o,
   memcpy(row + (int64_t)tap * w->words, words, sizeof *words * (size_t)w->words);
 }
 
-/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][piece][row] of 16 bytes --- */
+/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][piece][n] of 16 bytes --- */
 
 static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, int plane, uint32_t block, int32_t tap,
                            uint32_t row) {
   const Staging *g = &s->staging;
   uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
-  uint64_t piece = chunk * g->pieces + block % g->chunk_blocks * g->taps + (uint32_t)tap;
-  return w->data + (piece * g->weight_rows + row) * (PIECE_BYTES / 4);
+  uint64_t piece = chunk * g->copied_pieces + block % g->chunk_blocks * g->taps + (uint32_t)tap;
+  return w->data + (piece * s->node->tile.n + row) * (PIECE_BYTES / 4);
 }
 
 static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
   for (uint32_t block = 0; block < s->staging.blocks; block++)
     memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
-}
-
-/* The row that sums the input: ones, with weight plane 0. */
-static void put_sum_rows(const Packing *s, PackedWeights *w, uint32_t tiles) {
-  if (s->staging.weight_rows == s->node->tile.n) return;
-  int one = engine_uses_planes(s->node->engine) ? 0xff : 1;
-  for (uint32_t tile = 0; tile < tiles; tile++)
-    for (uint32_t block = 0; block < s->staging.blocks; block++)
-      for (int32_t tap = 0; tap < w->taps; tap++)
-        memset(piece_row(s, w, tile, 0, block, tap, s->node->tile.n), one, PIECE_BYTES);
 }
 
 /* --- fragments (../ir/patch.h): words in the order in which lanes read them, 16 bytes each --- */
@@ -216,14 +205,12 @@ static PackedWeights begin(Packing *s, const Graph *g, const Node *node) {
   s->kernel_h = conv ? t->dim[1] : 1;
   s->kernel_w = conv ? t->dim[2] : 1;
   s->channels_in = t->dim[t->rank - 1];
-  if (engine_uses_planes(node->engine)) {
-    s->bit_of_channel = ARENA_NEW(g->context, uint32_t, s->channels_in);
-    for (int32_t c = 0; c < s->channels_in; c++)
-      s->bit_of_channel[c] = layout_bit_of_channel(s->input->layout, (uint32_t)c);
-  }
+  s->place_of_channel = ARENA_NEW(g->context, uint32_t, s->channels_in);
+  for (uint32_t c = 0; c < (uint32_t)s->channels_in; c++)
+    s->place_of_channel[c] = layout_orders_channels(s->input->layout) ? layout_bit_of_channel(s->input->layout, c) : c;
   PackedWeights w = {.taps = s->kernel_h * s->kernel_w};
   choose_storage(s, &w, t);
-  w.words = (int32_t)s->input->layout.pitch / (s->bit_of_channel ? 32 : 4);
+  w.words = (int32_t)s->input->layout.pitch / (engine_uses_planes(node->engine) ? 32 : 4);
   w.rows = (s->channels_out + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING;
   return w;
 }
@@ -246,17 +233,12 @@ PackedWeights weights_pack(const Graph *g, const Node *node) {
   return w;
 }
 
-/* Tiles of channels that cover the result. */
-static uint32_t channel_tiles(const Graph *g, const Node *node) {
-  return (layout_covered_channels(graph_type(g, node->result)) + node->tile.n - 1u) / node->tile.n;
-}
-
 PackedWeights weights_pack_fragments(const Graph *g, const Node *node) {
   Packing s;
   PackedWeights w = begin(&s, g, node);
   s.patch = patch_of(g, node, &node->tile);
   w.words = (int32_t)s.patch.words;
-  w.bytes = (size_t)channel_tiles(g, node) * s.patch.weight_bytes;
+  w.bytes = (size_t)tile_count_of_channels(&node->tile, graph_type(g, node->result)) * s.patch.weight_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_fragments);
   correct(&s, &w);
@@ -267,11 +249,10 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   Packing s;
   PackedWeights w = begin(&s, g, node);
   s.staging = staging_of(g, node, &node->tile);
-  uint32_t tiles = channel_tiles(g, node);
-  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.chunk_bytes;
+  uint32_t tiles = tile_count_of_channels(&node->tile, graph_type(g, node->result));
+  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.packed_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_pieces);
-  put_sum_rows(&s, &w, tiles);
   correct(&s, &w);
   return w;
 }

@@ -1,5 +1,6 @@
 /* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk copy
- * of contiguous bytes, and waits for a stage to be free before it fills it again.
+ * of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its own
+ * where weights are streamed, and where they are resident one of those that multiply.
  *
  * A window may begin before the first position of the tensor and end behind the last of the batch. What is missing is
  * copied from zeros.
@@ -13,9 +14,9 @@ typedef struct Window {
   PtxValue has_front, has_middle, has_back;
 } Window;
 
-static Window place_window(Wgmma *w) {
+static Window place_window(Wgmma *w, PtxValue first_position) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue start = ptx_add(p, w->m.first_position, ptx_int(-(int64_t)w->s.shift)), rows = ptx_int(w->s.input_rows);
+  PtxValue start = ptx_add(p, first_position, ptx_int(-(int64_t)w->s.shift)), rows = ptx_int(w->s.input_rows);
   Window x = {.first = start, .front = ptx_int(0), .has_front = ptx_int(0)};
   if (w->s.shift) {
     PtxValue missing = ptx_2(p, "max.s32", ptx_sub(p, ptx_int(0), start), ptx_int(0));
@@ -34,28 +35,43 @@ static Window place_window(Wgmma *w) {
   return x;
 }
 
-/* `from`: the plane and block of channels at position 0. */
+/* `from`: where the bytes of the tensor begin. */
 static void copy_window(Wgmma *w, const Window *x, PtxValue from, PtxValue to, PtxValue full) {
   Ptx *p = &w->m.k->ptx;
-  from = ptx_address(p, from, x->first, PIECE_BYTES);
   if (!ptx_is_int(x->has_front, 0)) ptx_bulk_copy_if(p, x->has_front, to, w->zeros, x->front, full);
   to = ptx_add(p, to, x->front);
   ptx_bulk_copy_if(p, x->has_middle, to, from, x->middle, full);
   ptx_bulk_copy_if(p, x->has_back, ptx_add(p, to, x->middle), w->zeros, x->back, full);
 }
 
-/* The windows of a chunk of one plane. Blocks past the last have weights of zero: any window serves. */
+/* The windows of a chunk of one plane; zeros for blocks past the last. */
 static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk, PtxValue to, PtxValue full) {
   Ptx *p = &w->m.k->ptx;
   Strides strides = layout_strides(&w->m.in.type);
   PtxValue base = ptx_address(p, w->m.in.base, plane, (int64_t)strides.plane);
+  base = ptx_address(p, base, x->first, PIECE_BYTES);
   PtxValue first = ptx_mul(p, chunk, ptx_int(w->s.chunk_blocks));
   bool ragged = w->s.blocks % w->s.chunk_blocks;
   for (uint32_t i = 0; i < w->s.chunk_blocks; i++) {
     PtxValue block = ptx_add(p, first, ptx_int(i));
-    if (ragged) block = ptx_2(p, "min.u32", block, ptx_int(w->s.blocks - 1));
     PtxValue from = ptx_address(p, base, block, (int64_t)strides.block);
+    if (ragged) from = ptx_select(p, ptx_setp(p, "lt.u32", block, ptx_int(w->s.blocks)), from, w->zeros);
     copy_window(w, x, from, ptx_add(p, to, ptx_int((int64_t)i * w->s.input_rows * PIECE_BYTES)), full);
+  }
+}
+
+/* Packed weights of a chunk: at once where shared memory has the same rows, otherwise piece by piece. */
+static void copy_weights(Wgmma *w, PtxValue from, PtxValue to, PtxValue full) {
+  Ptx *p = &w->m.k->ptx;
+  uint32_t rows = w->m.tile.n;
+  if (w->s.weight_rows == rows) {
+    ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
+    return;
+  }
+  for (uint32_t i = 0; i < w->s.copied_pieces; i++) {
+    PtxValue piece = ptx_address(p, from, ptx_int(i), rows * PIECE_BYTES);
+    PtxValue at = ptx_add(p, to, ptx_int((int64_t)i * w->s.weight_rows * PIECE_BYTES));
+    ptx_bulk_copy_if(p, ptx_int(1), at, piece, ptx_int(rows * PIECE_BYTES), full);
   }
 }
 
@@ -63,51 +79,77 @@ static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk
 static PtxValue tile_weights(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   PtxValue number = ptx_div(p, w->m.first_channel, ptx_int(w->m.tile.n));
-  return ptx_address(p, w->m.weights, number, (int64_t)w->s.weight_planes * w->s.chunks * w->s.chunk_bytes);
+  return ptx_address(p, w->m.weights, number, (int64_t)w->s.weight_planes * w->s.chunks * w->s.packed_bytes);
 }
 
-static void load_resident(Wgmma *w) {
+/* A stage's barrier, which expects the stage's bytes. */
+static PtxValue open_stage(Wgmma *w, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue done = wgmma_resident_barrier(w), bytes = ptx_int(w->s.resident_bytes);
-  w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
-  ptx_barrier_expect(p, done, bytes);
-  PtxValue from = tile_weights(w);
-  ptx_bulk_copy_if(p, ptx_int(1), wgmma_resident(w), from, bytes, done);
-}
-
-/* Waits for the next stage to be free; returns its barrier, which expects the stage's bytes. */
-static PtxValue open_stage(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
-  PtxValue full = wgmma_full(w, w->ring.stage);
-  ptx_barrier_expect(p, full, ptx_int(w->s.stage_bytes));
+  PtxValue full = wgmma_full(w, stage);
+  uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes + w->s.packed_bytes;
+  ptx_barrier_expect(p, full, ptx_int(bytes));
   return full;
 }
 
-static void load_windows(Wgmma *w) {
+/* --- resident weights --- */
+
+/* All planes of the windows of a tile of rows. */
+static void load_windows(Wgmma *w, PtxValue row_tile, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  Window x = place_window(w);
-  PtxValue full = open_stage(w), to = wgmma_stage(w, w->ring.stage);
-  int64_t plane_bytes = (int64_t)w->s.chunk_blocks * w->s.input_rows * PIECE_BYTES;
+  Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
+  PtxValue full = open_stage(w, stage), to = wgmma_stage(w, stage);
+  int64_t plane_bytes = w->s.window_bytes;
   for (uint32_t plane = 0; plane < w->s.input_planes; plane++)
     copy_chunk(w, &x, ptx_int(plane), ptx_int(0), ptx_add(p, to, ptx_int(plane * plane_bytes)), full);
-  wgmma_ring_next(w, w->ring);
 }
+
+void wgmma_load_first(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
+  PtxValue done = wgmma_resident_barrier(w);
+  w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
+  ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.packed_bytes));
+  PtxValue from = tile_weights(w), to = wgmma_resident(w);
+  for (uint32_t plane = 0; plane < w->s.weight_planes; plane++)
+    copy_weights(w, ptx_address(p, from, ptx_int(plane), w->s.packed_bytes),
+                 ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes)), done);
+  PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
+  PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
+  ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
+  load_windows(w, row_tile, stage);
+  ptx_end_if(p);
+  ptx_assign(p, row_tile, ptx_add(p, row_tile, ptx_special(p, "%nctaid.x")));
+  ptx_end_for(p);
+  ptx_end_if(p);
+}
+
+void wgmma_load_ahead(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue ahead = ptx_mul(p, ptx_special(p, "%nctaid.x"), ptx_int(w->m.tile.stages));
+  PtxValue row_tile = ptx_add(p, w->row_tile, ahead);
+  PtxValue exists = ptx_setp(p, "lt.s32", row_tile, w->row_tiles);
+  ptx_if(p, ptx_pred_and(p, exists, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
+  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
+  load_windows(w, row_tile, w->ring.stage);
+  ptx_end_if(p);
+}
+
+/* --- streamed weights --- */
 
 static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue full = open_stage(w), to = wgmma_stage(w, w->ring.stage);
+  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
+  PtxValue full = open_stage(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
   copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
-  from = ptx_address(p, from, number, w->s.chunk_bytes);
-  to = ptx_add(p, to, ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows * PIECE_BYTES));
-  ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.chunk_bytes), full);
+  from = ptx_address(p, from, number, w->s.packed_bytes);
+  copy_weights(w, from, ptx_add(p, to, ptx_int(w->s.window_bytes)), full);
   wgmma_ring_next(w, w->ring);
 }
 
 static void load_chunks(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  Window x = place_window(w);
+  Window x = place_window(w, w->m.first_position);
   PtxValue from = tile_weights(w);
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
   PtxValue pair = mma_pair_word(&w->m, index);
@@ -117,10 +159,47 @@ static void load_chunks(Wgmma *w) {
   ptx_end_for(p);
 }
 
-void wgmma_load(Wgmma *w) {
+/* --- what is written once --- */
+
+/* Row `row` of a piece of weights, counted behind the n rows that are copied; of a last piece of zeros from its first. */
+static PtxValue fixed_word(Wgmma *w, PtxValue piece, PtxValue row) {
+  Ptx *p = &w->m.k->ptx;
+  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
+  PtxValue ones = ptx_setp(p, "eq.s32", row, ptx_int(w->m.tile.n));
+  ones = ptx_pred_and(p, ones, ptx_setp(p, "lt.s32", piece, ptx_int(w->s.copied_pieces)));
+  return ptx_select(p, ones, ptx_int(one), ptx_int(0));
+}
+
+/* Rows first ... weight_rows - 1 of pieces from first_piece on, of every copy of the weights in shared memory. */
+static void write_rows(Wgmma *w, uint32_t first_piece, uint32_t first) {
+  Ptx *p = &w->m.k->ptx;
+  const Tile *t = &w->m.tile;
+  uint32_t rows = w->s.weight_rows - first, pieces = w->s.pieces - first_piece;
+  uint32_t copies = t->resident ? w->s.weight_planes : t->stages;
+  uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
+  PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
+  PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * pieces * rows), ptx_int(staging_threads(t)));
+  PtxValue row = ptx_add(p, ptx_rem(p, i, ptx_int(rows)), ptx_int(first)), rest = ptx_div(p, i, ptx_int(rows));
+  PtxValue piece = ptx_add(p, ptx_rem(p, rest, ptx_int(pieces)), ptx_int(first_piece));
+  PtxValue at = ptx_mad(p, ptx_div(p, rest, ptx_int(pieces)), ptx_int(apart), base);
+  PtxValue line = ptx_mad(p, piece, ptx_int(w->s.weight_rows), row);
+  at = ptx_mad(p, line, ptx_int(PIECE_BYTES), at);
+  PtxValue word = ptx_variable(p, fixed_word(w, piece, row));
+  const char *text = ptx_text(p, word);
+  ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), text, text, text, text);
+  ptx_end_for(p);
+}
+
+void wgmma_write_fixed_rows(Wgmma *w) {
+  bool sums = w->s.weight_rows > w->m.tile.n, zeros = w->s.pieces > w->s.copied_pieces;
+  if (sums) write_rows(w, 0, w->m.tile.n);
+  if (zeros) write_rows(w, w->s.copied_pieces, 0);
+  if (sums || zeros) ptx_raw(&w->m.k->ptx, "fence.proxy.async;");
+}
+
+void wgmma_load_all(Wgmma *w) {
   w->ring = wgmma_ring_start(w, 1);
-  if (w->m.tile.resident) load_resident(w);
   wgmma_for_each_tile(w);
-  (w->m.tile.resident ? load_windows : load_chunks)(w);
+  load_chunks(w);
   ptx_end_for(&w->m.k->ptx);
 }

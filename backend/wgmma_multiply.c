@@ -95,6 +95,7 @@ static void multiply_resident(Wgmma *w) {
   wait_for_products(w, 0);
   ptx_end_for(p);
   give_back(w, ptx_int(1), w->ring.stage);
+  wgmma_load_ahead(w);
   wgmma_ring_next(w, w->ring);
 }
 
@@ -107,7 +108,7 @@ static void multiply_pair(Wgmma *w, PtxValue index) {
   ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
   PtxValue input = input_address(w, w->ring.stage);
   PtxValue weights = ptx_add(p, wgmma_stage(w, w->ring.stage),
-                             ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows * PIECE_BYTES));
+                             ptx_int(w->s.window_bytes));
   PtxValue adds = ptx_setp(p, "gt.s32", ptx_or(p, index, chunk), ptx_int(0));
   multiply_chunk(w, input, in_pieces(w, weights), adds);
   wait_for_products(w, 1);
@@ -134,6 +135,5 @@ void wgmma_multiply_begin(Wgmma *w) {
 }
 
 void wgmma_multiply_tile(Wgmma *w) {
-  /* what finish_sums left of the tile before is no accumulator */
   (w->m.tile.resident ? multiply_resident : multiply_streamed)(w);
 }

@@ -53,14 +53,15 @@ static const KindInfo kinds[] = {
     [ARG_TENSOR] = {fits_tensor, "a tensor"},
     [ARG_TENSORS] = {fits_tensor, "a tensor"},
     [ARG_COUNT] = {fits_count, "an integer from 1 to 16777216"},
-    [ARG_INTEGER] = {fits_integer, "an integer"},
+    [ARG_INTEGER] = {fits_integer, "an integer from -16777216 to 16777216"},
     [ARG_REAL] = {fits_real, "a number within binary32"},
     [ARG_SCALE] = {fits_scale, "a positive, normal binary32 number"},
     [ARG_TRUTH] = {fits_truth, "true or false"},
     [ARG_TYPE] = {fits_type, "a type of 1 to 8 bits: u1..u8, i2..i8, bipolar or ternary"},
-    [ARG_PAIR] = {fits_pair, "an integer of at least 1, or a list [vertical, horizontal]"},
-    [ARG_PAD] = {fits_pad, "an integer of at least 0, [vertical, horizontal], [top, left, bottom, right] or \"same\""},
-    [ARG_SHAPE] = {fits_shape, "a list of 1 to 4 integers of at least 1"},
+    [ARG_PAIR] = {fits_pair, "an integer from 1 to 16777216, or a list of two: [vertical, horizontal]"},
+    [ARG_PAD] = {fits_pad, "an integer from 0 to 16777216, [vertical, horizontal], [top, left, bottom, right] or "
+                           "\"same\""},
+    [ARG_SHAPE] = {fits_shape, "a list of 1 to 4 integers from 1 to 16777216"},
     [ARG_ORDER] = {fits_order, "\"hwc\" or \"chw\""},
 };
 

@@ -128,6 +128,7 @@ static const StatementList *body_of(const Lower *l) { return l->network ? &l->ne
 
 static Item unknown_name(Lower *l, const Place *place, const Expression *e) {
   diag(l->context, DIAG_UNKNOWN_NAME, e->loc, e->text);
+  if (!diag_is_kept(l->context)) return item_none();
   if (operation_by_name(e->text) || block_by_name(l, e->text)) {
     diag_hint(l->context, "'%s' works on something: %s(x), or x | %s", e->text, e->text, e->text);
     return item_none();
@@ -175,8 +176,7 @@ static Item list(Lower *l, const Place *place, const Expression *e) {
   return result;
 }
 
-static Item unknown_operation(Lower *l, const Place *place, const Expression *e, const Binding *b) {
-  diag(l->context, DIAG_UNKNOWN_OPERATION, e->loc, e->text);
+static void suggest_for_operation(const Lower *l, const Expression *e, const Binding *b) {
   if (b && b->item.kind != ITEM_NONE) {
     diag_seen(l->context, "'%s', %s", e->text, item_words(l, &b->item));
   } else {
@@ -185,6 +185,11 @@ static Item unknown_operation(Lower *l, const Place *place, const Expression *e,
     suggest_blocks(l, &s);
     suggestion_hint(l->context, &s);
   }
+}
+
+static Item unknown_operation(Lower *l, const Place *place, const Expression *e, const Binding *b) {
+  diag(l->context, DIAG_UNKNOWN_OPERATION, e->loc, e->text);
+  if (diag_is_kept(l->context)) suggest_for_operation(l, e, b);
   for (uint32_t i = 0; i < e->list.count; i++) evaluate(l, place, e->list.items[i].value, false);
   return item_none();
 }

@@ -11,11 +11,6 @@ typedef struct Job {
   Module module;
 } Job;
 
-static bool is_ir(const char *path) {
-  size_t n = strlen(path);
-  return n > 3 && !strcmp(path + n - 3, ".ir");
-}
-
 static bool load(Job *job) {
   Context *c = job->context;
   const char *path = job->options->source, *problem;
@@ -25,8 +20,10 @@ static bool load(Job *job) {
     diag(c, DIAG_CANNOT_READ, (SourceLoc){0}, path, problem);
     return false;
   }
-  if (is_ir(path)) job->graph = graph_parse(c, path, arena_strndup(c, (const char *)data, size), NULL);
-  else job->graph = frontend_load(c, path, (const char *)data, size, &job->options->frontend);
+  if (options_source_is_ir(job->options))
+    job->graph = graph_parse(c, path, arena_strndup(c, (const char *)data, size), NULL);
+  else
+    job->graph = frontend_load(c, path, (const char *)data, size, &job->options->frontend);
   return job->graph != NULL;
 }
 

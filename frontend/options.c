@@ -203,6 +203,8 @@ static bool read_file(Options *o, const char *word) {
   return true;
 }
 
+bool options_source_is_ir(const Options *o) { return ends_with(o->source, ".ir"); }
+
 bool options_make_module(const Options *o) {
   for (uint32_t i = 0; i < o->output_count; i++)
     if (o->outputs[i].kind < OUTPUT_IR) return true;
@@ -220,10 +222,20 @@ static uint32_t count_outputs(const Options *o, OutputKind kind) {
   return n;
 }
 
+/* A graph in text form stands for one network and holds its parameters. */
+static bool check_source(const Options *o) {
+  const FrontendOptions *f = &o->frontend;
+  if (!options_source_is_ir(o)) return true;
+  const char *option = f->network ? "--network" : f->random_params ? "--random-params" : "-Wunused-params";
+  if (!f->network && !f->random_params && !f->warn_unused_params) return true;
+  return wrong("%s has no meaning for '%s', a graph that holds its parameters", option, o->source);
+}
+
 /* What only makes sense, or no sense, together. */
 static bool check_together(const Options *o) {
   const PassOptions *p = &o->passes;
   if (!o->source) return wrong("no network is named%s%s", "", "");
+  if (!check_source(o)) return false;
   if (o->array_count && !o->evaluate) return wrong("'%s' is an array, but there is no --eval%s", o->arrays[0], "");
   if (o->evaluate && !o->array_count) return wrong("--eval lacks its .npy arrays%s%s", "", "");
   if (count_outputs(o, OUTPUT_NPY) && !o->evaluate) return wrong("an .npy output needs --eval%s%s", "", "");

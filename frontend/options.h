@@ -40,6 +40,7 @@ typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsR
 /* Reads the command line; prints help, version and the list of passes itself (DONE) and says what is wrong on stderr
  * (WRONG). */
 OptionsResult options_read(int count, char **words, Options *out);
+bool options_source_is_ir(const Options *o); /* a graph in the IR's text form, not a network in the language */
 bool options_make_module(const Options *o); /* some output needs the whole compilation */
 bool options_run_passes(const Options *o);  /* something needs passes */
 

@@ -176,11 +176,12 @@ void param_missing(Lower *l, const Call *call, const char *name, const char *exp
     report_absence(l, call);
     return;
   }
+  diag(l->context, DIAG_PARAM_MISSING, call->loc, name);
+  if (!diag_is_kept(l->context)) return;
+  diag_expected(l->context, "%s in %s", expected, file_words(l));
   Suggestion s = suggestion_for(name);
   for (uint32_t i = 0; i < set->file_count; i++)
     for (uint32_t k = 0; k < set->files[i]->count; k++) suggestion_offer(&s, set->files[i]->tensors[k].name);
-  diag(l->context, DIAG_PARAM_MISSING, call->loc, name);
-  diag_expected(l->context, "%s in %s", expected, file_words(l));
   suggestion_hint(l->context, &s);
 }
 

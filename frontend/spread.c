@@ -10,6 +10,8 @@
 #include "lower.h"
 #include <math.h>
 
+enum { MAX_CHANNELS = 1 << 14 };
+
 /* Quantiles of a normal distribution, of mean 0 and variance 1 as they stand: the upper half. */
 static const double normal_half[SPREAD_SAMPLES / 2] = {
     0.0400, 0.1201, 0.2010, 0.2832, 0.3673, 0.4540, 0.5441, 0.6386,
@@ -24,7 +26,9 @@ static double normal_sample(int i) {
 /* Another order of the samples, so that two spreads can be joined as if independent. `turn` gives different orders. */
 static int shuffled(int i, int turn) { return (i * 13 + 7 * turn + 5) % SPREAD_SAMPLES; }
 
+/* Past MAX_CHANNELS channels number c is taken to be as number c % MAX_CHANNELS. */
 static Spread new_spread(const Lower *l, int32_t channels) {
+  if (channels > MAX_CHANNELS) channels = MAX_CHANNELS;
   return (Spread){channels, ARENA_NEW(l->context, double, (size_t)channels * SPREAD_SAMPLES)};
 }
 
@@ -104,23 +108,22 @@ static Spread after_sums(Lower *l, const Node *n, const Spread *x) {
   int32_t groups = n->op == OP_CONV2D ? n->attrs.groups : 1;
   int64_t taps = type_elements(&w->type) / out / in;
   LevelMap map = type_level_map(&w->type);
-  int32_t channels = in * groups;
-  double *means = ARENA_NEW(l->context, double, channels), *variances = ARENA_NEW(l->context, double, channels);
-  for (int32_t c = 0; c < channels; c++) {
-    Moments m = c < x->channels ? spread_moments(x, c) : (Moments){means[c % x->channels], 0};
+  double *means = ARENA_NEW(l->context, double, x->channels), *variances = ARENA_NEW(l->context, double, x->channels);
+  for (int32_t c = 0; c < x->channels; c++) {
+    Moments m = spread_moments(x, c);
     means[c] = m.mean;
-    variances[c] = c < x->channels ? m.deviation * m.deviation : variances[c % x->channels];
+    variances[c] = m.deviation * m.deviation;
   }
   Spread result = new_spread(l, out);
   const uint8_t *q = w->data;
-  for (int32_t o = 0; o < out; o++) {
-    int32_t first = o / (out / groups) * in;
+  for (int32_t o = 0; o < result.channels; o++) {
+    int32_t first = (int32_t)((int64_t)(o / (out / groups)) * in % x->channels);
     double mean = 0, variance = 0, step = (double)type_step(l->graph, &w->type, o);
     for (int64_t t = 0; t < taps; t++)
-      for (int32_t i = 0; i < in; i++) {
+      for (int32_t i = 0, c = first; i < in; i++, c = c + 1 < x->channels ? c + 1 : 0) {
         double level = map.mult * (low < 0 ? (int8_t)*q++ : *q++) - map.offset;
-        mean += level * means[first + i];
-        variance += level * level * variances[first + i];
+        mean += level * means[c];
+        variance += level * level * variances[c];
       }
     set_normal(result.samples + (size_t)o * SPREAD_SAMPLES, step * mean, step * sqrt(variance));
   }
@@ -215,7 +218,7 @@ static Spread after_concat(Lower *l, const Node *n) {
   for (uint32_t k = 0; k < n->input_count; k++) {
     Spread x = spread_of(l, n->inputs[k]);
     int32_t count = type_channels(graph_type(l->graph, n->inputs[k]));
-    for (int32_t c = 0; c < count; c++)
+    for (int32_t c = 0; c < count && first + c < result.channels; c++)
       for (int i = 0; i < SPREAD_SAMPLES; i++)
         result.samples[(size_t)(first + c) * SPREAD_SAMPLES + i] = samples_of(&x, c)[i];
     if (channels) first += count;

@@ -73,6 +73,7 @@ void diag_expected(Context *c, const char *format, ...) __attribute__((format(pr
 void diag_seen(Context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_hint(Context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_note(Context *c, SourceLoc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool diag_is_kept(const Context *c); /* the latest report is; those past MAX_REPORTS need no search for a hint */
 uint32_t diag_error_count(const Context *c); /* errors since context_new, flushed ones too */
 /* Writes all reports so far, in source order, equal ones once, and forgets them. Errors past MAX_REPORTS are counted.
  *

@@ -109,6 +109,10 @@ void diag_note(Context *c, SourceLoc loc, const char *format, ...) {
   ADD_LINE(NULL, loc);
 }
 
+bool diag_is_kept(const Context *c) {
+  return c->latest != NULL;
+}
+
 uint32_t diag_error_count(const Context *c) {
   return c->error_count;
 }

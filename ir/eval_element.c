@@ -20,7 +20,7 @@ typedef struct Vector { /* [channels] or [1]: then stride is 0 */
 typedef struct Element {
   const Attrs *attrs;
   Vector operand[5]; /* of operands 1 and later */
-  int32_t levels;    /* thresholds a channel */
+  int32_t levels;    /* thresholds a channel, and a number of the other operand */
   LevelMap map;      /* of the number that comes in, */
   Vector scale;      /* its scale and whether the step is half of it */
   bool half;
@@ -28,7 +28,8 @@ typedef struct Element {
   Vector result_scale;
 } Element;
 
-typedef Number (*Apply)(const Element *e, Number x, float second, int32_t channel);
+/* `second`: of an addition the second operand as a real number, of thresholds the r of ops.def. */
+typedef Number (*Apply)(const Element *e, Number x, Number second, int32_t channel);
 
 static float real_at(const Vector *v, int32_t channel) {
   return ((const float *)v->data)[(size_t)channel * v->stride];
@@ -45,6 +46,10 @@ static Vector scale_vector(const Graph *g, const Type *t) {
   return scales ? (Vector){scales, 1} : (Vector){&t->scale, 0};
 }
 
+static int32_t numbers_of(const Type *t) {
+  return type_q_max(t) - type_q_min(t) + 1;
+}
+
 static Element prepare(const Graph *g, const Attrs *attrs, const Operand *in, uint32_t count, const Type *type) {
   Element e = {.attrs = attrs, .map = type_level_map(in[0].type), .scale = scale_vector(g, in[0].type)};
   e.half = e.map.mult == 2;
@@ -59,17 +64,18 @@ static Element prepare(const Graph *g, const Attrs *attrs, const Operand *in, ui
     e.operand[i] = (Vector){in[i].data, t->dim[0] == 1 ? 0 : (size_t)(type_elements(t) / t->dim[0])};
     e.levels = i == 1 && t->rank == 2 ? t->dim[1] : e.levels;
   }
+  if (count == 4 && type_is_quantized(in[3].type)) e.levels /= numbers_of(in[3].type);
   return e;
 }
 
 /* --- the operations --- */
 
-static Number apply_affine(const Element *e, Number x, float second, int32_t c) {
+static Number apply_affine(const Element *e, Number x, Number second, int32_t c) {
   (void)second;
   return real(exact_add(exact_mul(x.f, real_at(&e->operand[1], c)), real_at(&e->operand[2], c)));
 }
 
-static Number apply_batchnorm(const Element *e, Number x, float second, int32_t c) {
+static Number apply_batchnorm(const Element *e, Number x, Number second, int32_t c) {
   float a, b;
   (void)second;
   exact_batchnorm(real_at(&e->operand[1], c), real_at(&e->operand[2], c), real_at(&e->operand[3], c),
@@ -77,62 +83,61 @@ static Number apply_batchnorm(const Element *e, Number x, float second, int32_t 
   return real(exact_add(exact_mul(x.f, a), b));
 }
 
-static Number apply_bias(const Element *e, Number x, float second, int32_t c) {
+static Number apply_bias(const Element *e, Number x, Number second, int32_t c) {
   (void)second;
   return real(exact_add(x.f, real_at(&e->operand[1], c)));
 }
 
-static Number apply_relu(const Element *e, Number x, float second, int32_t c) {
+static Number apply_relu(const Element *e, Number x, Number second, int32_t c) {
   (void)e, (void)second, (void)c;
   return real(x.f > 0 ? x.f : 0.0f);
 }
 
-static Number apply_relu6(const Element *e, Number x, float second, int32_t c) {
+static Number apply_relu6(const Element *e, Number x, Number second, int32_t c) {
   float y = apply_relu(e, x, second, c).f;
   return real(y < 6 ? y : 6.0f);
 }
 
-static Number apply_leaky_relu(const Element *e, Number x, float second, int32_t c) {
+static Number apply_leaky_relu(const Element *e, Number x, Number second, int32_t c) {
   (void)second, (void)c;
   return real(x.f > 0 ? x.f : exact_mul(x.f, e->attrs->alpha));
 }
 
-static Number apply_prelu(const Element *e, Number x, float second, int32_t c) {
+static Number apply_prelu(const Element *e, Number x, Number second, int32_t c) {
   (void)second;
   return real(x.f > 0 ? x.f : exact_mul(x.f, real_at(&e->operand[1], c)));
 }
 
-static Number apply_hardtanh(const Element *e, Number x, float second, int32_t c) {
+static Number apply_hardtanh(const Element *e, Number x, Number second, int32_t c) {
   (void)second, (void)c;
   return real(exact_min(exact_max(x.f, e->attrs->lo), e->attrs->hi));
 }
 
-static Number apply_sign(const Element *e, Number x, float second, int32_t c) {
+static Number apply_sign(const Element *e, Number x, Number second, int32_t c) {
   (void)e, (void)second, (void)c;
   return real(x.f >= 0 ? 1.0f : -1.0f);
 }
 
-static Number apply_add(const Element *e, Number x, float second, int32_t c) {
+static Number apply_add(const Element *e, Number x, Number second, int32_t c) {
   (void)e, (void)c;
-  return real(exact_add(x.f, second));
+  return real(exact_add(x.f, second.f));
 }
 
-static Number apply_quantize(const Element *e, Number x, float second, int32_t c) {
+static Number apply_quantize(const Element *e, Number x, Number second, int32_t c) {
   (void)second;
   return (Number){.i = exact_quantize(x.f, real_at(&e->result_scale, c), e->zero2, e->q_min, e->q_max)};
 }
 
-static Number apply_dequantize(const Element *e, Number x, float second, int32_t c) {
+static Number apply_dequantize(const Element *e, Number x, Number second, int32_t c) {
   float scale = real_at(&e->scale, c);
   (void)second;
   return real(exact_dequantize(level_of(e, x), e->half ? exact_mul(scale, 0.5f) : scale));
 }
 
-static Number apply_thresholds(const Element *e, Number x, float second, int32_t c) {
-  const int32_t *t = (const int32_t *)e->operand[1].data + (size_t)c * e->operand[1].stride;
+static Number apply_thresholds(const Element *e, Number x, Number second, int32_t c) {
+  const int32_t *t = (const int32_t *)e->operand[1].data + (size_t)c * e->operand[1].stride + second.i * e->levels;
   int32_t flipped = level_of(e, x) ^ ((const int32_t *)e->operand[2].data)[(size_t)c * e->operand[2].stride];
   int32_t q = e->q_min;
-  (void)second;
   for (int32_t i = 0; i < e->levels; i++) q += flipped >= t[i];
   return (Number){.i = q};
 }
@@ -167,16 +172,23 @@ static void store(const Type *t, void *data, size_t i, Number x) {
     store_integer(t, data, i, x.i);
 }
 
-/* The second operand of add as a real number; 0 for other operations. */
-static float second_at(const Element *second, const Operand *operand, size_t i, int32_t c) {
-  Number y = load(operand->type, operand->data, i);
-  return operand->type->kind == ELEM_F32 ? y.f : apply_dequantize(second, y, 0, c).f;
+/* The second activation of an operation, among its operands, NULL if there is none. */
+static const Operand *second_operand(Op op, const Operand *in, uint32_t count) {
+  for (uint32_t i = 1; i < count; i++)
+    if (operand_is_activation(op, i)) return &in[i];
+  return NULL;
+}
+
+/* What Apply calls `second`, of a number y of type t. */
+static Number second_of(Op op, const Element *second, const Type *t, Number y, int32_t c) {
+  if (op == OP_THRESHOLDS) return (Number){.i = y.i - type_q_min(t)};
+  return t->kind == ELEM_F32 ? y : apply_dequantize(second, y, (Number){0}, c);
 }
 
 static void eval_elements(const Eval *e, Op op) {
   const Type *from = e->in[0].type;
   Element element = prepare(e->graph, e->attrs, e->in, e->count, e->type), second = {0};
-  const Operand *other = op == OP_ADD ? &e->in[1] : NULL;
+  const Operand *other = second_operand(op, e->in, e->count);
   int32_t channels = type_channels(from);
   size_t total = (size_t)type_elements(from) * image_count(from, e->batch);
   Apply apply = applies[op];
@@ -184,7 +196,8 @@ static void eval_elements(const Eval *e, Op op) {
   for (size_t pixel = 0; pixel < total; pixel += (size_t)channels)
     for (int32_t c = 0; c < channels; c++) {
       size_t i = pixel + (size_t)c;
-      float y = other ? second_at(&second, other, i, c) : 0;
+      Number y = {0};
+      if (other) y = second_of(op, &second, other->type, load(other->type, other->data, i), c);
       store(e->type, e->out, i, apply(&element, load(from, e->in[0].data, i), y, c));
     }
 }
@@ -231,7 +244,7 @@ void eval_thresholds(const Eval *e) {
 
 /* --- one number through a chain --- */
 
-int32_t eval_chain(const Graph *g, const Type *source, const Step *steps, uint32_t step_count, int32_t x,
+int32_t eval_chain(const Graph *g, const Type *source, const Step *steps, uint32_t step_count, int32_t x, int32_t other,
                    int32_t channel, float *out) {
   Number n = {.i = x};
   const Type *type = source;
@@ -241,7 +254,13 @@ int32_t eval_chain(const Graph *g, const Type *source, const Step *steps, uint32
       in[i + 1] = (Operand){graph_type(g, steps[s].args[i]), g->values[steps[s].args[i]].data};
     Element e = prepare(g, &steps[s].attrs, in, steps[s].arg_count + 1, &steps[s].type);
     if (s == 0) e.map = (LevelMap){1, 0}; /* x is a level already */
-    n = applies[steps[s].op](&e, n, 0, channel);
+    const Operand *second = second_operand(steps[s].op, in, steps[s].arg_count + 1);
+    Number y = {0};
+    if (second) {
+      Element of_second = prepare(g, &steps[s].attrs, second, 1, &steps[s].type);
+      y = second_of(steps[s].op, &of_second, second->type, (Number){.i = other}, channel);
+    }
+    n = applies[steps[s].op](&e, n, y, channel);
     type = &steps[s].type;
   }
   if (type->kind != ELEM_F32) return n.i;

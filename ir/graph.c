@@ -9,6 +9,16 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
+bool operand_is_activation(Op op, uint32_t i) {
+  return i == 0 || op == OP_ADD || op == OP_CONCAT || (op == OP_THRESHOLDS && i == 3);
+}
+
+ValueId step_operand(const Step *step) {
+  for (uint32_t i = 0; i < step->arg_count; i++)
+    if (operand_is_activation(step->op, i + 1)) return step->args[i];
+  return NO_VALUE;
+}
+
 const char *const engine_name[ENGINE_COUNT] = {
 #define ENGINE(ENUM, name, operand) #name,
 #include "engines.def"
@@ -126,24 +136,66 @@ static ValueId add_value(Graph *g, const char *name, Value value) {
   return v;
 }
 
+static ValueId add_typed(Graph *g, const char *name, ValueKind kind, Type type, const void *data) {
+  return add_value(
+      g, name,
+      (Value){.kind = kind, .type = type, .data = data, .definition = NO_NODE, .arena_offset = NO_OFFSET});
+}
+
 ValueId graph_add_input(Graph *g, const char *name, Type type) {
-  ValueId v = add_value(g, name, (Value){.kind = VALUE_INPUT, .type = type, .arena_offset = NO_OFFSET});
+  ValueId v = add_typed(g, name, VALUE_INPUT, type, NULL);
   g->inputs = grow_items(g, g->inputs, sizeof(ValueId), g->input_count, g->input_count + 1);
   g->inputs[g->input_count++] = v;
   return v;
 }
 
 ValueId graph_add_const(Graph *g, const char *name, Type type, const void *data) {
-  return add_value(g, name, (Value){.kind = VALUE_CONST, .type = type, .data = data, .arena_offset = NO_OFFSET});
+  return add_typed(g, name, VALUE_CONST, type, data);
 }
 
 ValueId graph_add_result(Graph *g, const char *name, Type type) {
-  return add_value(g, name, (Value){.kind = VALUE_RESULT, .type = type, .arena_offset = NO_OFFSET});
+  return add_typed(g, name, VALUE_RESULT, type, NULL);
 }
 
 void graph_add_output(Graph *g, ValueId value) {
   g->outputs = grow_items(g, g->outputs, sizeof(ValueId), g->output_count, g->output_count + 1);
   g->outputs[g->output_count++] = value;
+  g->values[value].uses++;
+}
+
+/* --- definitions and uses --- */
+
+/* Adds `change`, 1 or -1, to the uses of every operand of a node. */
+static void count_operands(Graph *g, const Node *node, int change) {
+  for (uint32_t i = 0; i < node->input_count; i++) g->values[node->inputs[i]].uses += (uint32_t)change;
+  for (uint32_t s = 0; s < node->step_count; s++)
+    for (uint32_t i = 0; i < node->steps[s].arg_count; i++)
+      g->values[node->steps[s].args[i]].uses += (uint32_t)change;
+}
+
+/* Notes where the nodes from `first` on stand. */
+static void note_definitions(Graph *g, NodeId first) {
+  for (NodeId n = first; n < g->node_count; n++)
+    if (g->nodes[n].op != OP_NONE) g->values[g->nodes[n].result].definition = n;
+}
+
+void graph_index(Graph *g) {
+  for (ValueId v = 0; v < g->value_count; v++) {
+    g->values[v].definition = NO_NODE;
+    g->values[v].uses = 0;
+  }
+  for (NodeId n = 0; n < g->node_count; n++)
+    if (g->nodes[n].op != OP_NONE) count_operands(g, &g->nodes[n], 1);
+  for (uint32_t i = 0; i < g->output_count; i++) g->values[g->outputs[i]].uses++;
+  note_definitions(g, 0);
+}
+
+NodeId graph_definition(const Graph *g, ValueId value) {
+  return g->values[value].definition;
+}
+
+uint32_t graph_use_count(const Graph *g, ValueId value) {
+  return g->values[value].uses;
 }
 
 /* --- nodes --- */
@@ -158,6 +210,7 @@ static Node *open_node(Graph *g, NodeId position) {
   memmove(node + 1, node, sizeof(Node) * (g->node_count - position));
   g->node_count++;
   *node = (Node){.op = OP_NONE, .result = NO_VALUE};
+  note_definitions(g, position + 1);
   return node;
 }
 
@@ -176,6 +229,8 @@ ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, 
   node->input_count = input_count;
   node->result = result;
   node->loc = loc;
+  g->values[result].definition = position;
+  count_operands(g, node, 1);
   infer_node(g, position);
   return result;
 }
@@ -183,6 +238,7 @@ ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, 
 Node *graph_add_bare_node(Graph *g, Op op, ValueId result, SourceLoc loc) {
   Node *node = open_node(g, g->node_count);
   *node = (Node){.op = op, .attrs = attrs_default(), .result = result, .loc = loc};
+  g->values[result].definition = g->node_count - 1;
   return node;
 }
 
@@ -196,53 +252,50 @@ void graph_append_step(Graph *g, NodeId id, Op op, const Attrs *attrs, const Val
   *step = (Step){.op = op, .attrs = attrs ? *attrs : attrs_default(), .type = type};
   step->type.layout = (Layout){0};
   for (; step->arg_count < arg_count && step->arg_count < 4; step->arg_count++)
-    step->args[step->arg_count] = args[step->arg_count];
+    g->values[step->args[step->arg_count] = args[step->arg_count]].uses++;
   infer_node(g, id);
 }
 
-void graph_delete_node(Graph *g, NodeId node) {
-  g->nodes[node].op = OP_NONE;
+void graph_set_inputs(Graph *g, NodeId id, const ValueId *inputs, uint32_t input_count) {
+  Node *node = &g->nodes[id];
+  ValueId *copy = ARENA_NEW(g->context, ValueId, input_count);
+  if (input_count) memcpy(copy, inputs, sizeof(ValueId) * input_count);
+  count_operands(g, node, -1);
+  node->inputs = copy;
+  node->input_count = input_count;
+  count_operands(g, node, 1);
 }
 
-/* Counts every operand of a node. */
-static void count_operands(const Node *node, uint32_t *uses) {
-  for (uint32_t i = 0; i < node->input_count; i++) uses[node->inputs[i]]++;
-  for (uint32_t s = 0; s < node->step_count; s++)
-    for (uint32_t i = 0; i < node->steps[s].arg_count; i++) uses[node->steps[s].args[i]]++;
+void graph_set_input(Graph *g, NodeId node, uint32_t index, ValueId value) {
+  ValueId *input = &g->nodes[node].inputs[index];
+  g->values[*input].uses--;
+  g->values[*input = value].uses++;
+}
+
+void graph_delete_node(Graph *g, NodeId id) {
+  Node *node = &g->nodes[id];
+  if (node->op == OP_NONE) return;
+  count_operands(g, node, -1);
+  g->values[node->result].definition = NO_NODE;
+  node->op = OP_NONE;
+}
+
+void graph_take_result(Graph *g, NodeId node, NodeId from) {
+  ValueId result = g->nodes[from].result;
+  graph_delete_node(g, from);
+  g->values[g->nodes[node].result].definition = NO_NODE;
+  g->nodes[node].result = result;
+  g->values[result].definition = node;
 }
 
 void graph_compact(Graph *g) {
-  uint32_t *uses = ARENA_NEW(g->context, uint32_t, g->value_count);
-  for (uint32_t i = 0; i < g->output_count; i++) uses[g->outputs[i]]++;
-  for (NodeId n = g->node_count; n-- > 0;) {
-    Node *node = &g->nodes[n];
-    if (node->op != OP_NONE && !uses[node->result]) node->op = OP_NONE;
-    if (node->op != OP_NONE) count_operands(node, uses);
-  }
+  for (NodeId n = g->node_count; n-- > 0;)
+    if (g->nodes[n].op != OP_NONE && !g->values[g->nodes[n].result].uses) graph_delete_node(g, n);
   uint32_t kept = 0;
   for (NodeId n = 0; n < g->node_count; n++)
     if (g->nodes[n].op != OP_NONE) g->nodes[kept++] = g->nodes[n];
   g->node_count = kept;
-}
-
-NodeId graph_definition(const Graph *g, ValueId value) {
-  if (g->values[value].kind != VALUE_RESULT) return NO_NODE;
-  for (NodeId n = 0; n < g->node_count; n++)
-    if (g->nodes[n].op != OP_NONE && g->nodes[n].result == value) return n;
-  return NO_NODE;
-}
-
-uint32_t graph_use_count(const Graph *g, ValueId value) {
-  uint32_t uses = 0;
-  for (NodeId n = 0; n < g->node_count; n++) {
-    const Node *node = &g->nodes[n];
-    if (node->op == OP_NONE) continue;
-    for (uint32_t i = 0; i < node->input_count; i++) uses += node->inputs[i] == value;
-    for (uint32_t s = 0; s < node->step_count; s++)
-      for (uint32_t i = 0; i < node->steps[s].arg_count; i++) uses += node->steps[s].args[i] == value;
-  }
-  for (uint32_t i = 0; i < g->output_count; i++) uses += g->outputs[i] == value;
-  return uses;
+  note_definitions(g, 0);
 }
 
 static void replace_in(ValueId *ids, uint32_t count, ValueId old_value, ValueId new_value) {
@@ -251,6 +304,7 @@ static void replace_in(ValueId *ids, uint32_t count, ValueId old_value, ValueId 
 }
 
 void graph_replace_uses(Graph *g, ValueId old_value, ValueId new_value) {
+  if (old_value == new_value || !g->values[old_value].uses) return;
   for (NodeId n = 0; n < g->node_count; n++) {
     Node *node = &g->nodes[n];
     replace_in(node->inputs, node->input_count, old_value, new_value);
@@ -258,6 +312,8 @@ void graph_replace_uses(Graph *g, ValueId old_value, ValueId new_value) {
       replace_in(node->steps[s].args, node->steps[s].arg_count, old_value, new_value);
   }
   replace_in(g->outputs, g->output_count, old_value, new_value);
+  g->values[new_value].uses += g->values[old_value].uses;
+  g->values[old_value].uses = 0;
 }
 
 bool graph_is_output(const Graph *g, ValueId value) {

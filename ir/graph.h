@@ -50,6 +50,9 @@ typedef struct Attrs {
 } Attrs;
 Attrs attrs_default(void);
 
+/* Operand i of an operation is an activation; others are constants. */
+bool operand_is_activation(Op op, uint32_t i);
+
 /* One epilogue step: op applied to what the main operation and the steps before it gave. `args` are the operands after
  * the first. `type` is the step's result. */
 typedef struct Step {
@@ -59,6 +62,8 @@ typedef struct Step {
   uint32_t arg_count;
   ValueId args[4];
 } Step;
+/* The activation among a step's args; NO_VALUE if there is none. */
+ValueId step_operand(const Step *step);
 
 /* The unit that computes a layer; chosen by the engine pass, see plan.h. */
 typedef enum Engine {
@@ -83,6 +88,16 @@ typedef struct Tile {
   uint16_t m, n, k;
   uint8_t warps_m, warps_n, stages, split_k, resident;
 } Tile;
+
+/* Tiles along the channels: together they write whole blocks of the result, zeros behind its last channel. The one warp
+ * along the channels of a single tile writes all of a block itself. */
+static inline bool tile_is_single(const Tile *t, const Type *result) {
+  return t->warps_n == 1 && type_channels(result) <= t->n;
+}
+static inline uint32_t tile_count_of_channels(const Tile *t, const Type *result) {
+  uint32_t written = result->layout.block ? result->layout.pitch : (uint32_t)type_channels(result);
+  return tile_is_single(t, result) ? 1 : (written + t->n - 1u) / t->n;
+}
 
 /* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads of
  * half a warp touch every bank once. That of wgmma stands in staging.h. */
@@ -120,6 +135,8 @@ typedef struct Value {
   const char *name; /* unique in the graph; never NULL */
   const void *data; /* VALUE_CONST: dense row-major elements as in type.h; borrowed (mapped file or arena), aligned to
                        its element size */
+  uint32_t definition;   /* NodeId of the node that gives it, see graph_definition; kept by the functions below */
+  uint32_t uses;         /* see graph_use_count; kept by the functions below */
   uint64_t arena_offset; /* VALUE_RESULT: bytes from the arena's start at the largest batch; NO_OFFSET until chosen, and
                             for network outputs, which have memory of their own */
 } Value;
@@ -158,8 +175,13 @@ ValueId graph_insert_node(Graph *g, NodeId position, Op op, const Attrs *attrs, 
 void graph_append_step(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *args, uint32_t arg_count,
                        Type type);
 /* A node at the end whose result value exists and whose operands, steps and types the caller fills in; nothing is
- * inferred. For readers of graphs. */
+ * inferred. For readers of graphs, who call graph_index when all nodes are filled. */
 Node *graph_add_bare_node(Graph *g, Op op, ValueId result, SourceLoc loc);
+void graph_index(Graph *g); /* finds definitions and counts uses anew */
+/* Operands and results of nodes are changed by these alone, which keep definitions and uses. The inputs are copied. */
+void graph_set_inputs(Graph *g, NodeId node, const ValueId *inputs, uint32_t input_count);
+void graph_set_input(Graph *g, NodeId node, uint32_t index, ValueId value);
+void graph_take_result(Graph *g, NodeId node, NodeId from); /* deletes `from`, whose result becomes this node's */
 void graph_delete_node(Graph *g, NodeId node);           /* op becomes OP_NONE */
 void graph_compact(Graph *g);                            /* drops deleted nodes and nodes whose results nobody uses */
 NodeId graph_definition(const Graph *g, ValueId value);  /* node that defines it, NO_NODE for inputs and constants */

@@ -285,16 +285,29 @@ bool infer_dequantize(Inference *in) {
   return true;
 }
 
+/* The numbers that the second activation of thresholds can be; 1 without one, 0 after a report. */
+static int32_t infer_other_numbers(Inference *in) {
+  if (in->count < 4) return 1;
+  const Type *x = in->operands[0], *other = in->operands[3];
+  if (type_is_quantized(other) && type_same_shape(x, other)) return type_q_max(other) - type_q_min(other) + 1;
+  infer_reject_operand(in, 3, arena_printf(in->context, "quantized elements of shape %s", shape_string(in->context, x)),
+                       NULL);
+  return 0;
+}
+
 bool infer_thresholds(Inference *in) {
   const Type *x = in->operands[0], *t = in->operands[1], *flip = in->operands[2];
   Context *c = in->context;
   int32_t channels = type_channels(x);
   if (!type_is_integer(x)) return infer_reject_operand(in, 0, "quantized or i32 elements", NULL);
   if (!infer_wanted(in)) return false;
-  int32_t most = type_q_max(in->result) - type_q_min(in->result);
+  int32_t numbers = infer_other_numbers(in), most = type_q_max(in->result) - type_q_min(in->result);
+  if (!numbers) return false;
   if (t->kind != ELEM_I32 || t->batched || t->rank != 2 || (t->dim[0] != 1 && t->dim[0] != channels) ||
-      t->dim[1] > most)
-    return infer_reject_operand(in, 1, arena_printf(c, "i32[%d or 1, at most %d]", channels, most), NULL);
+      t->dim[1] % numbers || t->dim[1] / numbers > most) {
+    const char *rows = numbers == 1 ? "" : arena_printf(c, "%d times ", numbers);
+    return infer_reject_operand(in, 1, arena_printf(c, "i32[%d or 1, %sat most %d]", channels, rows, most), NULL);
+  }
   if (flip->kind != ELEM_I32 || flip->batched || flip->rank != 1 || (flip->dim[0] != 1 && flip->dim[0] != channels))
     return infer_reject_operand(in, 2, arena_printf(c, "i32[%d] or i32[1]", channels), NULL);
   return true;

@@ -28,7 +28,8 @@ static bool infer_window(Inference *in, const int32_t *dilation, int32_t *height
     return true;
   }
   diag(c, DIAG_WINDOW_TOO_LARGE, in->loc, in->name);
-  diag_expected(c, "a window of at most the padded image");
+  diag_expected(c, rows > 0 && columns > 0 ? "at most 2147483647 places for it in height and in width"
+                                           : "a window of at most the padded image");
   diag_seen(c, "kernel %d x %d, dilation %d x %d, on %s padded by %d, %d, %d, %d", a->kernel[0], a->kernel[1],
             dilation[0], dilation[1], shape_string(c, x), a->pad[0], a->pad[1], a->pad[2], a->pad[3]);
   return false;

@@ -62,9 +62,9 @@ bool eval_op(const Graph *g, Op op, const Attrs *attrs, uint32_t batch, const Op
 
 /* eval_element.c: a chain of epilogue steps on one number. x is the accumulator where `source` is I32 and the *level*
  * where it is quantized; `channel` its channel. Returns q (or the integer) where the last step's type is not F32;
- * otherwise stores the real value in *real (may be NULL) and returns 0. Operands of the steps must be constants (no add
- * of activations). With no steps it returns x. */
-int32_t eval_chain(const Graph *g, const Type *source, const Step *steps, uint32_t step_count, int32_t x,
+ * otherwise stores the real value in *real (may be NULL) and returns 0. Where a step has an activation as its second
+ * operand, that is quantized or i32 and `other` is its q. With no steps it returns x. */
+int32_t eval_chain(const Graph *g, const Type *source, const Step *steps, uint32_t step_count, int32_t x, int32_t other,
                    int32_t channel, float *real);
 
 /* accumulate.c: greatest |partial sum| that a conv2d, linear or integer avgpool node can reach in any output channel,

@@ -21,11 +21,26 @@ Layout layout_bytes(const Type *t, int multiple) {
   return (Layout){.kind = LAYOUT_BYTES, .pitch = round_up((uint32_t)type_channels(t), (uint32_t)multiple)};
 }
 
+uint16_t layout_byte_block(uint32_t pitch) {
+  uint32_t block = pitch & (0 - pitch);
+  return (uint16_t)(block > 128 ? 128 : block);
+}
+
+bool layout_orders_channels(Layout l) {
+  return l.kind == LAYOUT_PLANES || layout_is_pieces(l);
+}
+
+uint32_t layout_piece_channels(Layout l) {
+  return l.kind == LAYOUT_PLANES ? 8 * PIECE_BYTES : PIECE_BYTES;
+}
+
+/* Bytes of many channels are padded to blocks that give a lane 8 of them or more. */
 Layout layout_pieces(const Type *t, LayoutKind kind, uint32_t row_pitch, uint32_t image_pitch, uint32_t batch) {
-  uint32_t block = PIECE_BYTES * (kind == LAYOUT_PLANES ? 8 : 1);
+  uint32_t channels = (uint32_t)type_channels(t);
+  uint32_t multiple = kind == LAYOUT_PLANES ? 128 : channels <= 16 ? 16 : 32, pitch = round_up(channels, multiple);
   return (Layout){.kind = kind,
-                  .block = (uint16_t)block,
-                  .pitch = round_up((uint32_t)type_channels(t), block),
+                  .block = kind == LAYOUT_PLANES ? 128 : layout_byte_block(pitch),
+                  .pitch = pitch,
                   .positions = image_pitch * batch,
                   .row_pitch = row_pitch,
                   .image_pitch = image_pitch};
@@ -44,7 +59,8 @@ Strides layout_strides(const Type *t) {
   Layout l = t->layout;
   if (layout_is_pieces(l)) {
     uint64_t block = (uint64_t)l.positions * PIECE_BYTES;
-    return (Strides){PIECE_BYTES, block, block * (l.pitch / l.block), l.block};
+    uint32_t channels = layout_piece_channels(l);
+    return (Strides){PIECE_BYTES, block, block * (l.pitch / channels), channels};
   }
   size_t pixel = layout_pixel_bytes(t);
   if (l.kind == LAYOUT_PLANES) return (Strides){pixel, l.block / 8u, l.pitch / 8, l.block};
@@ -54,10 +70,6 @@ Strides layout_strides(const Type *t) {
 uint64_t layout_image_positions(const Type *t) {
   Image image = type_image(t);
   return layout_is_pieces(t->layout) ? t->layout.image_pitch : (uint64_t)image.height * (uint64_t)image.width;
-}
-
-uint32_t layout_covered_channels(const Type *t) {
-  return t->layout.block ? t->layout.pitch : (uint32_t)type_channels(t);
 }
 
 int layout_plane_count(const Type *t) {

@@ -302,7 +302,9 @@ static bool parse_graph(void *user) {
     if (!parse_statement(p)) skip_statement(p);
   }
   if (!reader_at_end(&p->reader)) return reader_fail(&p->reader, "nothing after '}'");
-  return diag_error_count(p->context) == errors && verify_graph(p->graph, DIAG_IR_RULE);
+  if (diag_error_count(p->context) != errors) return false;
+  graph_index(p->graph);
+  return verify_graph(p->graph, DIAG_IR_RULE);
 }
 
 Graph *graph_parse(Context *c, const char *file_name, const char *text, const Graph *pool) {

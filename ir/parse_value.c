@@ -65,7 +65,7 @@ static bool parse_zero(Parser *p, Type *t) {
 static bool parse_pieces(Parser *p, Layout *l) {
   static const char *const what[] = {"a pitch of rows", "a pitch of images", "positions"};
   uint32_t *const numbers[] = {&l->row_pitch, &l->image_pitch, &l->positions};
-  l->block = l->kind == LAYOUT_BYTES ? 16 : l->block;
+  if (l->kind == LAYOUT_BYTES) l->block = layout_byte_block(l->pitch);
   for (int i = 0; i < 3; i++) {
     uint64_t number;
     if (i && !reader_expect(&p->reader, ':', "between the numbers of pieces")) return false;

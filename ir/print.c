@@ -15,9 +15,17 @@ bool is_name_character(char ch) {
          ch == '$' || ch == '/' || ch == '-';
 }
 
+/* Eight hashes side by side, byte i in number i % 8, and FNV-1a over these: multiplications that do not wait for each
+ * other, for weights of hundreds of megabytes. */
 uint64_t content_hash(const void *data, size_t bytes) {
-  uint64_t hash = UINT64_C(0xcbf29ce484222325);
-  for (size_t i = 0; i < bytes; i++) hash = (hash ^ ((const unsigned char *)data)[i]) * UINT64_C(0x100000001b3);
+  const uint64_t basis = UINT64_C(0xcbf29ce484222325), prime = UINT64_C(0x100000001b3);
+  const unsigned char *at = data;
+  uint64_t lane[8], hash = basis;
+  for (int i = 0; i < 8; i++) lane[i] = basis;
+  for (; bytes >= 8; bytes -= 8, at += 8)
+    for (int i = 0; i < 8; i++) lane[i] = (lane[i] ^ at[i]) * prime;
+  for (size_t i = 0; i < bytes; i++) lane[i] = (lane[i] ^ at[i]) * prime;
+  for (int i = 0; i < 8; i++) hash = (hash ^ lane[i]) * prime;
   return hash;
 }
 
@@ -90,25 +98,7 @@ static void add_details(Text *out, const Graph *g, const Type *t) {
 }
 
 void text_add_type(Text *out, const Graph *g, const Type *t) {
-  switch (t->kind) {
-  case ELEM_UINT:
-    text_add(out, "u%d", t->bits);
-    break;
-  case ELEM_INT:
-    text_add(out, "i%d", t->bits);
-    break;
-  case ELEM_TERNARY:
-    text_add(out, "ternary");
-    break;
-  case ELEM_I32:
-    text_add(out, "i32");
-    break;
-  case ELEM_F32:
-    text_add(out, "f32");
-    break;
-  default:
-    text_add(out, "none");
-  }
+  text_add_elem(out, t);
   text_add(out, "%s", shape_string(out->context, t));
   add_details(out, g, t);
 }
@@ -214,7 +204,7 @@ static void add_plan(Text *out, const Graph *g, const Node *node) {
   if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k)
     text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
              t->resident);
-  if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes)
+  if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes || l->x_most)
     text_add(out, " launch=%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   uint64_t offset = g->values[node->result].arena_offset;
   if (offset != NO_OFFSET) text_add(out, " offset=%llu", (unsigned long long)offset);

@@ -5,7 +5,8 @@
 #include "ir.h"
 
 bool is_name_character(char ch);                       /* of names that need no quotes */
-uint64_t content_hash(const void *data, size_t bytes); /* FNV-1a */
+uint64_t content_hash(const void *data, size_t bytes); /* after FNV-1a */
+void text_add_elem(Text *out, const Type *t); /* "u4", "ternary", "f32", ...; bipolar is u1 */
 void text_add_type(Text *out, const Graph *g, const Type *t);
 
 #endif

@@ -69,7 +69,8 @@ static const char *pieces_problem(const Type *t) {
   Image image = type_image(t);
   uint64_t rows_end = (uint64_t)l->row_pitch * (uint64_t)image.height;
   if (!layout_is_pieces(*l)) return l->row_pitch || l->image_pitch ? "only pieces have a pitch of rows and images" : NULL;
-  if (l->kind == LAYOUT_WORDS || l->block != (l->kind == LAYOUT_PLANES ? 128 : 16))
+  uint32_t block = l->kind == LAYOUT_PLANES ? 128 : layout_byte_block(l->pitch);
+  if (l->kind == LAYOUT_WORDS || l->pitch % layout_piece_channels(*l) || l->block != block)
     return "pieces are 128 channels of a bit plane or 16 of bytes";
   if (l->row_pitch < (uint32_t)image.width || l->image_pitch < rows_end) return "its pixels do not fit its pitches";
   return l->positions % l->image_pitch ? "its positions are no whole number of images" : NULL;

@@ -21,8 +21,7 @@ uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap) {
 
 static void size_stages(Staging *s, const Tile *tile) {
   uint32_t weights = s->weight_planes * s->chunks * s->chunk_bytes;
-  uint32_t window = s->chunk_blocks * s->input_rows * PIECE_BYTES;
-  s->stage_bytes = tile->resident ? s->input_planes * window : window + s->chunk_bytes;
+  s->stage_bytes = tile->resident ? s->input_planes * s->window_bytes : s->window_bytes + s->chunk_bytes;
   s->resident_bytes = tile->resident ? weights : 0;
   s->barrier_bytes = 8 * (2 * tile->stages + 1u);
   s->shared_bytes = (uint64_t)tile->stages * s->stage_bytes + s->resident_bytes + s->barrier_bytes;
@@ -32,18 +31,21 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
   bool planes = engine_uses_planes(node->engine), as_level;
   Staging s = {.taps = w->rank == 4 ? (uint32_t)(w->dim[1] * w->dim[2]) : 1};
-  s.blocks = x->layout.pitch / x->layout.block;
+  s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
   s.weight_planes = planes ? w->bits : 1;
   s.input_planes = planes ? x->bits : 1;
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;
   s.chunks = divide_up(s.blocks, s.chunk_blocks);
-  s.pieces = (s.taps * s.chunk_blocks + 1) / 2 * 2;
+  s.copied_pieces = s.taps * s.chunk_blocks;
+  s.pieces = (s.copied_pieces + 1) / 2 * 2;
   s.halo = staging_tap_shift(g, node, s.taps - 1);
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
   s.input_rows = tile->m + s.halo;
   s.weight_rows = tile->n + (weight_storage(w, planes, &as_level).offset ? SUM_ROWS : 0u);
   s.chunk_bytes = s.pieces * s.weight_rows * PIECE_BYTES;
+  s.packed_bytes = s.copied_pieces * tile->n * PIECE_BYTES;
+  s.window_bytes = s.chunk_blocks * s.input_rows * PIECE_BYTES;
   size_stages(&s, tile);
   return s;
 }

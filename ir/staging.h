@@ -11,7 +11,7 @@
  * The reduction of a chunk runs over pieces of 16 bytes, block after block and in each tap after tap; wgmma takes two at
  * a time, so their number is even and the last may be zeros. Behind the tile's n rows of weights stand SUM_ROWS more
  * where the sum of the input is needed (level maps with an offset): one of ones, the others zero, as instructions have
- * multiples of 16 columns.
+ * multiples of 16 columns. These rows and a last piece of zeros are written once and not copied.
  */
 #ifndef IR_STAGING_H
 #define IR_STAGING_H
@@ -25,10 +25,13 @@ typedef struct Staging {
   uint32_t weight_planes, input_planes; /* 1 each for bytes */
   uint32_t chunk_blocks, chunks;
   uint32_t pieces;          /* of a chunk, even */
+  uint32_t copied_pieces;   /* those of weights: without a last one of zeros */
   uint32_t shift, halo;     /* positions from the window's first to the tile's first; window minus tile */
   uint32_t input_rows;      /* of a window: m + halo */
   uint32_t weight_rows;     /* n, and SUM_ROWS where inputs are summed */
-  uint32_t chunk_bytes;     /* of the weights of one plane */
+  uint32_t chunk_bytes;     /* of the weights of one plane, in shared memory */
+  uint32_t packed_bytes;    /* the same as it is copied: [piece][n] of 16 bytes */
+  uint32_t window_bytes;    /* of a chunk of one plane of the input */
   uint32_t stage_bytes;     /* input windows, then streamed weights */
   uint32_t resident_bytes;  /* of weights beside the stages, behind them; 0 where they are streamed */
   uint32_t barrier_bytes;   /* behind all: two barriers a stage, one for resident weights */
@@ -37,6 +40,16 @@ typedef struct Staging {
 
 /* node: conv2d or linear of stride 1 whose first operand lies in pieces. */
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile);
+/* With resident weights a thread that multiplies starts the few copies of a tile too. Streamed ones come by a warp of
+ * their own; where accumulators need more registers than an even share, by a group of four, which gives its registers
+ * up. */
+static inline bool staging_moves_registers(const Tile *tile) {
+  return !tile->resident && tile->m / tile->warps_m * tile->n / 32 > 64;
+}
+static inline uint32_t staging_threads(const Tile *tile) {
+  if (tile->resident) return 32u * tile->warps_m;
+  return 32u * (tile->warps_m + (staging_moves_registers(tile) ? 4u : 1u));
+}
 /* Positions from a tap's input to that of tap 0. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
 /* Numbers of a type as weights of a tensor-core layer are stored: level = mult * stored - offset. Planes hold offset

@@ -13,7 +13,6 @@ typedef struct MmaRate {
   uint8_t engine;   /* Engine of graph.h that uses it */
   float tera_ops;   /* measured or published 10^12 multiply-adds x 2 a second, dense, whole chip */
   bool native;      /* false: emulated by the assembler; never chosen */
-  bool on_request; /* true: chosen only where the options force its engine, until whole layers have been timed */
 } MmaRate;
 
 typedef struct Target {

@@ -1,14 +1,14 @@
 /* Types in the words of the language, for messages. */
-#include "ir.h"
+#include "print.h"
 
 static bool is_bipolar(const Type *t) {
   return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1;
 }
 
-static void add_elem(Text *out, const Type *t) {
+void text_add_elem(Text *out, const Type *t) {
   switch (t->kind) {
   case ELEM_UINT:
-    text_add(out, is_bipolar(t) ? "bipolar" : "u%d", t->bits);
+    text_add(out, "u%d", t->bits);
     break;
   case ELEM_INT:
     text_add(out, "i%d", t->bits);
@@ -23,8 +23,15 @@ static void add_elem(Text *out, const Type *t) {
     text_add(out, "f32");
     break;
   default:
-    text_add(out, "?");
+    text_add(out, "none");
   }
+}
+
+static void add_elem(Text *out, const Type *t) {
+  if (is_bipolar(t))
+    text_add(out, "bipolar");
+  else
+    text_add_elem(out, t);
 }
 
 static void add_shape(Text *out, const Type *t) {

@@ -114,18 +114,13 @@ static void verify_values(Verifier *v) {
 
 /* --- nodes --- */
 
-/* add and concat take activations only; the others take constants after the first operand. */
-static bool takes_activations(Op op) {
-  return op == OP_ADD || op == OP_CONCAT;
-}
-
-static bool verify_operand(Verifier *v, const Node *node, Op op, ValueId id, bool first) {
+static bool verify_operand(Verifier *v, const Node *node, Op op, ValueId id, uint32_t i) {
   const char *result = name_of(v, node->result);
   if (id >= v->g->value_count || !v->defined[id]) {
     COMPLAIN(v, node->loc, "an operand of layer '%s' is not defined before it", result);
     return false;
   }
-  if (first || takes_activations(op) || v->g->values[id].kind == VALUE_CONST) return true;
+  if (operand_is_activation(op, i) || v->g->values[id].kind == VALUE_CONST) return true;
   COMPLAIN(v, node->loc, "operand '%s' of %s in layer '%s' is not a constant", name_of(v, id), op_info[op].name,
            result);
   return false;
@@ -133,14 +128,14 @@ static bool verify_operand(Verifier *v, const Node *node, Op op, ValueId id, boo
 
 static bool verify_operands(Verifier *v, const Node *node) {
   bool ok = true;
-  for (uint32_t i = 0; i < node->input_count; i++) ok &= verify_operand(v, node, node->op, node->inputs[i], i == 0);
+  for (uint32_t i = 0; i < node->input_count; i++) ok &= verify_operand(v, node, node->op, node->inputs[i], i);
   for (uint32_t s = 0; s < node->step_count; s++) {
     const Step *step = &node->steps[s];
     if (step->op <= OP_NONE || step->op >= OP_COUNT || !(op_info[step->op].flags & F_STEP) || step->arg_count > 4) {
       COMPLAIN(v, node->loc, "an operation of layer '%s' cannot be a step", name_of(v, node->result));
       return false;
     }
-    for (uint32_t i = 0; i < step->arg_count; i++) ok &= verify_operand(v, node, step->op, step->args[i], false);
+    for (uint32_t i = 0; i < step->arg_count; i++) ok &= verify_operand(v, node, step->op, step->args[i], i + 1);
   }
   return ok;
 }
@@ -207,6 +202,25 @@ static bool verify_steps(Verifier *v, const Node *node) {
   return false;
 }
 
+/* A tile has all its numbers or none, and what staging.h derives from it on wgmma can be derived. */
+static bool verify_tile(Verifier *v, const Node *node) {
+  const Tile *t = &node->tile;
+  bool whole = t->m && t->n && t->k && t->warps_m && t->warps_n && t->stages && t->split_k;
+  bool none = !(t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k || t->resident);
+  if (none) return true;
+  if (!whole)
+    COMPLAIN(v, node->loc, "the tile of layer '%s' lacks a number", name_of(v, node->result));
+  else if (!engine_uses_wgmma(node->engine))
+    return true;
+  else if (node->op != OP_CONV2D && node->op != OP_LINEAR)
+    COMPLAIN(v, node->loc, "layer '%s' has a tile on wgmma, but is no conv2d or linear", name_of(v, node->result));
+  else if (t->k % 4 || !layout_is_pieces(graph_type(v->g, node->inputs[0])->layout))
+    COMPLAIN(v, node->loc, "layer '%s' has a tile on wgmma, but does not read whole pieces", name_of(v, node->result));
+  else
+    return true;
+  return false;
+}
+
 static void verify_node(Verifier *v, NodeId id) {
   const Graph *g = v->g;
   const Node *node = &g->nodes[id];
@@ -224,7 +238,7 @@ static void verify_node(Verifier *v, NodeId id) {
   const Type **operands = ARENA_NEW(g->context, const Type *, node->input_count);
   for (uint32_t i = 0; i < node->input_count; i++) operands[i] = graph_type(g, node->inputs[i]);
   if (!verify_operation(v, node, node->op, &node->attrs, operands, node->input_count, &node->main_type, false)) return;
-  if (!verify_steps(v, node) || accumulator_fits(g, id)) return;
+  if (!verify_steps(v, node) || !verify_tile(v, node) || accumulator_fits(g, id)) return;
   diag(g->context, DIAG_SUM_OVERFLOW, node->loc, name_of(v, node->result), (long long)accumulator_bound(g, id));
   v->ok = false;
 }
@@ -238,6 +252,33 @@ static void verify_outputs(Verifier *v) {
   }
 }
 
+static void count_uses(const ValueId *values, uint32_t count, uint32_t *uses) {
+  for (uint32_t i = 0; i < count; i++) uses[values[i]]++;
+}
+
+/* What the graph keeps of each value, its definition and its uses, is what its nodes and outputs say. */
+static void verify_index(Verifier *v) {
+  const Graph *g = v->g;
+  uint32_t *uses = ARENA_NEW(g->context, uint32_t, g->value_count);
+  for (NodeId n = 0; n < g->node_count; n++) {
+    const Node *node = &g->nodes[n];
+    if (node->op == OP_NONE) continue;
+    if (g->values[node->result].definition != n)
+      COMPLAIN(v, node->loc, "the graph does not know that this node defines '%s'", name_of(v, node->result));
+    count_uses(node->inputs, node->input_count, uses);
+    for (uint32_t s = 0; s < node->step_count; s++) count_uses(node->steps[s].args, node->steps[s].arg_count, uses);
+  }
+  count_uses(g->outputs, g->output_count, uses);
+  for (ValueId id = 0; id < g->value_count; id++) {
+    const Value *value = &g->values[id];
+    if (value->uses != uses[id])
+      COMPLAIN(v, (SourceLoc){0}, "the graph counts %u uses of '%s', but there are %u", value->uses, value->name,
+               uses[id]);
+    if (value->definition != NO_NODE && (value->kind != VALUE_RESULT || !v->defined[id]))
+      COMPLAIN(v, (SourceLoc){0}, "the graph has a definition of '%s', but there is none", value->name);
+  }
+}
+
 bool verify_graph(const Graph *g, DiagCode code) {
   Verifier v = {.g = g, .code = code, .ok = true, .defined = ARENA_NEW(g->context, bool, g->value_count)};
   verify_names(&v);
@@ -245,6 +286,7 @@ bool verify_graph(const Graph *g, DiagCode code) {
   for (NodeId n = 0; v.ok && n < g->node_count; n++)
     if (g->nodes[n].op != OP_NONE) verify_node(&v, n);
   if (v.ok) verify_outputs(&v);
+  if (v.ok) verify_index(&v);
   return v.ok;
 }
 

@@ -4,7 +4,7 @@
  * reshapes that keep the channel stand below the elementwise operations that follow them; operations that change
  * nothing are gone; no concat has more operands than a kernel reads. Every rewrite keeps all bits.
  */
-#include "rewrite.h"
+#include "chain.h"
 #include "../ir/exact.h"
 #include <string.h>
 
@@ -83,7 +83,7 @@ static bool is_reordering(const Node *node) {
 /* step(reshape(x)) -> reshape(step(x)), so that the step can join the layer that computes x. */
 static bool sink_reshape_below_step(Graph *g, NodeId n) {
   Node node = g->nodes[n];
-  if (!(op_info[node.op].flags & F_STEP) || node.op == OP_ADD || !node_is_plain(&node)) return false;
+  if (!is_chain_link(g, &node)) return false;
   const Node *found = defining_node(g, node.inputs[0]);
   if (!is_reordering(found) || !is_private(g, node.inputs[0])) return false;
   Node reshape = *found;

@@ -50,6 +50,8 @@ Slope step_slope(const Graph *g, const Node *node, uint32_t channel) {
     return rising_if(is_positive(type_scale(g, graph_type(g, node->result), (int32_t)channel)));
   case OP_DEQUANTIZE:
     return rising_if(is_positive(type_scale(g, graph_type(g, node->inputs[0]), (int32_t)channel)));
+  case OP_ADD:
+    return SLOPE_RISING_FINITE;
   case OP_THRESHOLDS:
     return slope_of_flip(g, node->inputs[2], channel);
   default:

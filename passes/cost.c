@@ -1,25 +1,11 @@
 /* cost: estimated microseconds of a layer on an engine.
  *
- * A layer takes the longer of its arithmetic, at the target's rates, and its traffic with device memory, and a launch;
- * and what it takes to bring a network input into the order that the engine reads.
- * The estimate does not look at layouts chosen so far: every engine is given the layouts that suit it, so estimates of
- * different engines compare.
- *
- * Arithmetic of tensor cores: M pixels (of all images) x N channels x K, each rounded up to what the instruction takes.
- * On MMA_B1 K counts bits: each tap keeps its channels in whole 32-bit words, and 256 bits make a step; every pair of a
- * weight plane and an activation plane is a product of its own. On MMA_S8 and PATCH_S8 K counts bytes: 4 a word, 32 a
- * step.
+ * A layer takes the longer of its arithmetic and its traffic with device memory, and a launch; and what it takes to
+ * bring a network input into the order that the engine reads. The estimate does not look at layouts chosen so far: every
+ * engine is given the layouts that suit it, so estimates of different engines compare. Arithmetic of tensor cores is that
+ * of the best tile (trial.c), that of CUDA cores counts operations at the target's rate.
  */
-#include "../ir/patch.h"
 #include "plan.h"
-
-/* Bytes that MMA_S8 copies a word at a time, against those that device memory moves in the same time: a stem of 49 taps
- * on 3 channels took 258 us on an H200, where it copies 79 million words. */
-static const double narrow_copy_share = 0.28;
-
-static int64_t round_up(int64_t x, int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
-}
 
 static int64_t window_elements(const Attrs *a) {
   return (int64_t)a->kernel[0] * a->kernel[1];
@@ -92,45 +78,11 @@ double engine_tera_ops(const Target *target, Engine engine) {
   return best;
 }
 
-bool engine_on_request(const Target *target, Engine engine) {
-  for (uint32_t i = 0; i < target->mma_count; i++)
-    if (target->mma[i].engine == engine_of_instructions(engine)) return target->mma[i].on_request;
-  return false;
-}
-
 /* A CUDA core does one multiply-add where its popc serves 32 one-bit ones. */
 static double cuda_core_microseconds(const Graph *g, const Node *node, const Target *target, uint32_t batch) {
   double operations = 2.0 * (double)multiply_adds(g, node) * batch;
   operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch;
   return operations * 32 / (target->cuda_core_tera_ops * 1e6);
-}
-
-/* Words of the reduction as an engine has them; `x` as in reduction_words. */
-static uint32_t words_of_products(const Graph *g, const Node *node, Engine engine, const Type *x) {
-  return engine == ENGINE_PATCH_S8 ? 8 * patch_steps(g, node) : reduction_words(g, node, x);
-}
-
-/* MMA_S8 copies what every tap of every result pixel keeps, 16 bytes at a time, or fewer where a pixel has fewer. */
-static double narrow_copy_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
-                                       uint32_t batch, const Type *x) {
-  if (engine != ENGINE_MMA_S8 || x->layout.pitch % 16 == 0) return 0;
-  Image image = type_image(&node->main_type);
-  double copies = (double)image.height * image.width * batch * reduction_words(g, node, x);
-  if (x->layout.pitch % 8 == 0) copies /= 2;
-  return copies * 4 / (narrow_copy_share * target->copy_gb_per_s * 1e3);
-}
-
-static double tensor_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
-                                       uint32_t batch) {
-  Type x = *graph_type(g, node->inputs[0]);
-  x.layout = preferred_layout(&x, engine);
-  Image image = type_image(&node->main_type);
-  double m = (double)round_up((int64_t)image.height * image.width * batch, 16);
-  double n = (double)round_up(image.channels, 8);
-  double k = (double)round_up(words_of_products(g, node, engine, &x), 8) * (engine_uses_planes(engine) ? 32 : 4);
-  double products = 2 * m * n * k * plane_pairs(g, node, engine) / (engine_tera_ops(target, engine) * 1e6);
-  double copies = narrow_copy_microseconds(g, node, engine, target, batch, &x);
-  return products > copies ? products : copies;
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -146,7 +98,7 @@ static double weight_bytes(const Graph *g, const Node *node, Engine engine) {
   if (!engine_uses_tensor_cores(engine)) return (double)type_elements(w);
   Type x = *graph_type(g, node->inputs[0]);
   x.layout = preferred_layout(&x, engine);
-  return 4.0 * w->dim[0] * words_of_products(g, node, engine, &x) * (engine_uses_planes(engine) ? w->bits : 1);
+  return 4.0 * w->dim[0] * reduction_words(g, node, &x) * (engine_uses_planes(engine) ? w->bits : 1);
 }
 
 static double traffic_bytes(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
@@ -166,7 +118,8 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
   if (engine == ENGINE_PATCH_S8) return 0;
-  if (engine_operand[engine] == LAYOUT_BYTES && !engine_uses_wgmma(engine) ? dense.pitch % 4 == 0 : !engine_uses_tensor_cores(engine)) return 0;
+  bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_uses_wgmma(engine);
+  if (words || !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
   return bytes * batch / (target->copy_gb_per_s * 1e3) + target->launch_us;
 }
@@ -174,10 +127,14 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
 double cost_of_node(const Graph *g, const Node *node, Engine engine, const Target *target, uint32_t batch,
                     const char **why) {
   const char *unused;
-  if (!engine_can_compute(g, node, engine, target, why ? why : &unused)) return -1;
+  if (!why) why = &unused;
+  if (!engine_can_compute(g, node, engine, target, why)) return -1;
   if (engine == ENGINE_VIEW) return 0;
-  double arithmetic = engine_uses_tensor_cores(engine) ? tensor_core_microseconds(g, node, engine, target, batch)
+  PassOptions options = {.target = target, .max_batch = batch};
+  double arithmetic = engine_uses_tensor_cores(engine) ? trial_microseconds(g, node, engine, &options)
                                                        : cuda_core_microseconds(g, node, target, batch);
+  if (arithmetic < 0) *why = "no tile of it fits shared memory";
+  if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
   return layer + copy_microseconds(g, node, engine, target, batch);

@@ -65,7 +65,6 @@ static Engine choose_engine(const Graph *g, const Node *node, const PassOptions 
     double microseconds = cost_of_node(g, node, engines[i], options->target, batch, &why);
     if (microseconds < 0) continue;
     if (engines[i] == options->force_engine) return engines[i];
-    if (engine_on_request(options->target, engines[i])) continue;
     if (best != ENGINE_NONE && microseconds >= least) continue;
     best = engines[i];
     least = microseconds;

@@ -75,8 +75,7 @@ static void explain_rejected(const Graph *g, const Node *node, const PassOptions
     if (cost < 0)
       fprintf(out, "  rejected  %s: %s\n", engine_name[rivals[i]], why);
     else
-      fprintf(out, "  rejected  %s: estimated %.2f us%s\n", engine_name[rivals[i]], cost,
-              engine_on_request(options->target, rivals[i]) ? ", but chosen only by --engine" : "");
+      fprintf(out, "  rejected  %s: estimated %.2f us\n", engine_name[rivals[i]], cost);
   }
 }
 

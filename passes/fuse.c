@@ -84,8 +84,7 @@ static void join(Graph *g, NodeId n, uint32_t operand) {
     const Step *step = &node.steps[s];
     graph_append_step(g, host, step->op, &step->attrs, step->args, step->arg_count, step->type);
   }
-  g->nodes[host].result = node.result;
-  graph_delete_node(g, n);
+  graph_take_result(g, host, n);
 }
 
 /* v is a dequantize of quantized data that others read too. */
@@ -100,7 +99,7 @@ static void repeat_dequantize(Graph *g, NodeId n, uint32_t operand) {
   ValueId source = shared->inputs[0];
   ValueId own = graph_insert_node(g, n, OP_DEQUANTIZE, &shared->attrs, &source, 1, *graph_type(g, shared->result), NULL,
                                   shared->loc);
-  g->nodes[n + 1].inputs[operand] = own;
+  graph_set_input(g, n + 1, operand, own);
 }
 
 /* A step without a layer to join: COPY heads it if it cannot head itself. */
@@ -109,7 +108,7 @@ static void head_with_copy(Graph *g, NodeId n) {
   ValueId source = g->nodes[n].inputs[0];
   Attrs none = attrs_default();
   ValueId copy = graph_insert_node(g, n, OP_COPY, &none, &source, 1, *graph_type(g, source), NULL, g->nodes[n].loc);
-  g->nodes[n + 1].inputs[0] = copy;
+  graph_set_input(g, n + 1, 0, copy);
   join(g, n + 1, 0);
 }
 

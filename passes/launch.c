@@ -24,7 +24,7 @@ static uint32_t positions_of(const Type *t) {
 }
 
 static uint32_t tiles_of_channels(const Graph *g, const Node *node) {
-  return (layout_covered_channels(graph_type(g, node->result)) + node->tile.n - 1) / node->tile.n;
+  return tile_count_of_channels(&node->tile, graph_type(g, node->result));
 }
 
 static Launch launch_tensor_cores(const Graph *g, const Node *node, const PassOptions *options) {
@@ -46,7 +46,7 @@ static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *
   Launch launch = {.x_mul = positions_of(x) * (tile->resident ? 1 : columns),
                    .x_div = tile->m,
                    .y = tile->resident ? columns : 1,
-                   .threads = 32u * tile->warps_m + 32,
+                   .threads = staging_threads(tile),
                    .shared_bytes = (uint32_t)staging_of(g, node, tile).shared_bytes,
                    .x_most = blocks};
   if (tile->resident) launch.x_most = blocks > columns ? blocks / columns : 1;

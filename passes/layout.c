@@ -226,7 +226,7 @@ static void insert_copies(Chooser *c) {
     Layout wanted = suited(c, x, engine);
     ValueId copy = find_copy(g, n, x, wanted);
     if (copy == NO_VALUE) copy = insert_copy(g, n++, x, wanted);
-    g->nodes[n].inputs[0] = copy;
+    graph_set_input(g, n, 0, copy);
   }
 }
 

@@ -21,6 +21,7 @@ typedef struct PassOptions {
   const Target *target;
   uint32_t max_batch;
   Engine force_engine;       /* ENGINE_NONE: the cost model chooses; otherwise used wherever it can compute the layer */
+  const Tile *force_tile;    /* NULL: the cost model chooses; otherwise used wherever the layer's kernel can have it */
   const char *print_after;   /* comma-separated pass names or "all"; NULL: none */
   const char *stop_after;    /* pass name; NULL: run to the end */
   const char *pipeline;      /* comma-separated pass names instead of passes.def's order; NULL: that order */

@@ -18,13 +18,17 @@ static uint32_t greatest(int32_t a, int32_t b, int32_t c) {
   return (uint32_t)(most > c ? most : c);
 }
 
-/* What the layer itself needs of its operand. */
-static bool raise_for_layer(const Graph *g, const Node *node, Pitches *operand) {
+Pitches pitches_of_operand(const Node *node, const Type *operand) {
   const Attrs *a = &node->attrs;
-  Image in = type_image(graph_type(g, node->inputs[0])), out = type_image(&node->main_type);
-  if (node->op == OP_LINEAR) return false;
-  return raise_to(operand, greatest(in.width + a->pad[1], in.width + a->pad[3], out.width),
-                  greatest(in.height + a->pad[0], in.height + a->pad[2], out.height));
+  Image in = type_image(operand), out = type_image(&node->main_type);
+  if (node->op == OP_LINEAR) return (Pitches){(uint32_t)in.width, (uint32_t)in.height};
+  return (Pitches){greatest(in.width + a->pad[1], in.width + a->pad[3], out.width),
+                   greatest(in.height + a->pad[0], in.height + a->pad[2], out.height)};
+}
+
+static bool raise_for_layer(const Graph *g, const Node *node, Pitches *operand) {
+  Pitches needed = pitches_of_operand(node, graph_type(g, node->inputs[0]));
+  return raise_to(operand, needed.row, needed.rows);
 }
 
 static bool read_on_wgmma(const Graph *g, ValueId v) {

@@ -16,7 +16,6 @@ uint32_t reduction_words(const Graph *g, const Node *node, const Type *x);
 /* One-bit products for each product of numbers: planes of weights times planes of activations. 1 on bytes. */
 int plane_pairs(const Graph *g, const Node *node, Engine engine);
 double engine_tera_ops(const Target *target, Engine engine); /* of the best native instruction; 0 if there is none */
-bool engine_on_request(const Target *target, Engine engine); /* chosen only where the options force it */
 
 /* engine.c */
 bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const Target *target, const char **why);
@@ -30,6 +29,11 @@ typedef struct Pitches {
   uint32_t row, rows;
 } Pitches;
 Pitches *pitches_of_pieces(const Graph *g);
+Pitches pitches_of_operand(const Node *node, const Type *operand); /* what a layer on wgmma needs by itself */
+
+/* trial.c: estimate for a product on an engine of tensor cores, in the layouts that suit it and with its best tile;
+ * negative where no tile fits. */
+double trial_microseconds(const Graph *g, const Node *node, Engine engine, const PassOptions *options);
 
 /* tile_patch.c */
 bool patch_fits(const Graph *g, const Node *node, const Target *target); /* a tile of patches in shared memory */

@@ -35,12 +35,9 @@ bool replace_by_operand(Graph *g, NodeId node, ValueId v) {
 
 void become(Graph *g, NodeId node, Op op, const Attrs *attrs, const ValueId *inputs, uint32_t input_count) {
   Node *n = &g->nodes[node];
-  ValueId *copy = ARENA_NEW(g->context, ValueId, input_count);
-  memcpy(copy, inputs, input_count * sizeof *copy);
+  graph_set_inputs(g, node, inputs, input_count);
   n->op = op;
   n->attrs = attrs ? *attrs : attrs_default();
-  n->inputs = copy;
-  n->input_count = input_count;
   infer_node(g, node);
 }
 

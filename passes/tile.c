@@ -15,12 +15,23 @@ double tile_microseconds(const Graph *g, const Node *node, const PassOptions *op
   return (engine_uses_wgmma(node->engine) ? wgmma_microseconds : sync_microseconds)(g, node, &node->tile, options);
 }
 
+/* The tile that the options ask for, where the layer can have it. */
+static Tile forced_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  const Tile *tile = options->force_tile;
+  bool fits = tile && (engine_uses_wgmma(node->engine) ? wgmma_tile_fits : sync_tile_fits)(g, node, tile, options->target);
+  return fits ? *tile : (Tile){0};
+}
+
 bool pass_tile(Graph *g, const PassOptions *options) {
   for (NodeId n = 0; n < g->node_count; n++) {
     Node *node = &g->nodes[n];
     node->tile = (Tile){0};
-    if (node->engine == ENGINE_PATCH_S8) node->tile = patch_tile(g, node, options);
-    if (engine_uses_wgmma(node->engine)) {
+    if (node->engine == ENGINE_PATCH_S8) {
+      node->tile = patch_tile(g, node, options);
+      continue;
+    }
+    if (engine_uses_tensor_cores(node->engine)) node->tile = forced_tile(g, node, options);
+    if (engine_uses_wgmma(node->engine) && !node->tile.m) {
       node->tile = wgmma_tile(g, node, options);
       if (!node->tile.m) node->engine = without_wgmma(node->engine);
     }

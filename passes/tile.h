@@ -8,6 +8,8 @@
 Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);  /* tile_sync.c */
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_wgmma.c */
 Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_patch.c */
+bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Estimates at the largest batch. */
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
@@ -16,7 +18,8 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
 /* Whether warps of `columns` channels store whole blocks of bit planes, or whole bytes of every run of one (type.h). */
 static inline bool tile_covers_blocks(const Type *result, int columns) {
   int block = result->layout.block;
-  return result->layout.kind != LAYOUT_PLANES || columns % block == 0 || (block % columns == 0 && columns % 32 == 0);
+  if (!layout_orders_channels(result->layout)) return true;
+  return columns % block == 0 || (block % columns == 0 && columns % 32 == 0);
 }
 
 static inline double lesser(double a, double b) {

@@ -50,7 +50,7 @@ static double products_of_tile(const Patch *p, const Tile *tile, double rate) {
 double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Patch p = patch_of(g, node, tile);
-  double columns = divide_up(layout_covered_channels(graph_type(g, node->result)), tile->n);
+  double columns = tile_count_of_channels(tile, graph_type(g, node->result));
   double tiles = (double)p.across * p.down * options->max_batch * columns;
   double tiles_of_sm = divide_up(tiles, target->sm_count);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count;

@@ -1,8 +1,8 @@
 /* Tiles of layers on wgmma: rows and columns of the table below, stages as deep as shared memory allows, weights kept in
  * shared memory where they fit beside two stages.
  *
- * The estimate counts, for the SM with most tiles, the longer of products and copies from L2 of a tile, and its
- * epilogue, which products hide where several blocks share the SM.
+ * The estimate counts, for the SM with most tiles, the longest of products, copies from L2 and epilogue of a tile, and
+ * what they wait for each other where few blocks share the SM.
  */
 #include "../ir/staging.h"
 #include "tile.h"
@@ -14,28 +14,35 @@ typedef struct Shape {
 
 /* Larger ones first: of equals the larger wins. */
 static const Shape shapes[] = {
-    {256, 128, 8}, {256, 64, 8}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8}, {128, 64, 4},
+    {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8}, {128, 64, 4},
     {128, 32, 4},  {64, 128, 4}, {64, 64, 4},   {64, 32, 4},
 };
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
 
 enum {
   MOST_STAGES = 6,
+  RESIDENT_STAGES = 3,
+  MOST_WARPS = 16,
   MOST_PIECES = 40, /* of a chunk: the products of one are unrolled */
   SM_REGISTERS = 65536,
   OTHER_REGISTERS = 56, /* besides accumulators */
   MOST_BLOCKS = 4       /* of an SM, that pay */
 };
 
-static const double latency = 2e-6;          /* launch, first copies, last epilogue */
-static const double l2_bytes = 7e10;         /* a second and SM */
-static const double epilogue_rate = 2.2e10;  /* results a second and SM */
 static const double shared_sm_bytes = 233472; /* of an SM; a block takes 1 KB more than it asks for */
+
+/* The estimate in cycles of an SM, at this rate. Measured on an H200: products of n columns and 64 rows take `per_column`
+ * a column, or the time that shared memory needs for their rows. */
+static const double cycles_a_second = 1.755e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
+static const double start_seconds = 1.2e-6; /* barriers, first copies, last results */
+static const double waiting = 700;          /* cycles of a tile in which nothing of it is computed */
+static const double lanes = 128;            /* that issue an instruction each cycle */
 
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   (void)target;
   Staging s = staging_of(g, node, tile);
-  int threads = 32 * tile->warps_m + 32;
+  if (staging_moves_registers(tile)) return 1;
+  int threads = (int)staging_threads(tile);
   int accumulators = tile->m / tile->warps_m / 16 * (int)s.weight_rows / 2;
   int by_registers = SM_REGISTERS / (threads * (accumulators + OTHER_REGISTERS));
   int by_shared = (int)(shared_sm_bytes / (double)(s.shared_bytes + 1024));
@@ -43,39 +50,55 @@ int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
 }
 
-/* Share of the instruction's rate by its columns: narrow ones wait for the rows of the input. */
-static double share_of_rate(uint32_t columns) {
-  return columns >= 96 ? 1 : columns >= 64 ? 0.95 : columns >= 32 ? 0.64 : 0.38;
+/* Cycles of one instruction of 64 rows. */
+static double product_cycles(const Node *node, uint32_t columns, const Target *target) {
+  double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (engine_uses_planes(node->engine) ? 8 : 1);
+  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / cycles_a_second;
+  return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle);
 }
 
+/* Instructions a result: thresholds alone are signs of differences, packed (backend/mma_signs.c). */
+static double epilogue_instructions(const Graph *g, const Node *node) {
+  const Type *result = graph_type(g, node->result);
+  bool thresholds = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
+  if (thresholds && result->layout.kind == LAYOUT_PLANES)
+    return result->bits <= 4 ? 2 + (1 << result->bits) : 8;
+  return 8 + 8.0 * node->step_count;
+}
+
+/* A tile's products, copies and epilogue overlap with those of the blocks beside it, and copies with all of its block's
+ * own. */
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Staging s = staging_of(g, node, tile);
   double positions = (double)layout_image_positions(graph_type(g, node->inputs[0])) * options->max_batch;
-  double columns = divide_up(layout_covered_channels(graph_type(g, node->result)), tile->n);
-  double tiles = divide_up(positions, tile->m) * columns, tiles_of_sm = divide_up(tiles, target->sm_count);
-  double pairs = s.weight_planes * s.input_planes;
-  double bits = 2.0 * tile->m * s.weight_rows * s.pieces * s.chunks * PIECE_BYTES * pairs;
-  double per_byte = engine_uses_planes(node->engine) ? 8 : 1;
-  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * share_of_rate(s.weight_rows);
-  double products = bits * per_byte / rate;
-  double stages = tile->resident ? 1 : pairs * s.chunks;
-  double copies = stages * s.stage_bytes / l2_bytes;
-  double epilogue = (double)tile->m * tile->n / epilogue_rate;
+  double tiles = divide_up(positions, tile->m) * tile_count_of_channels(tile, graph_type(g, node->result));
+  double tiles_of_sm = divide_up(tiles, target->sm_count);
   double at_once = lesser(tiles_of_sm, wgmma_blocks_at_once(g, node, tile, target));
-  double work = greater(products, copies);
-  double of_tile = at_once > 1 ? greater(work, epilogue) + lesser(work, epilogue) / at_once : work + epilogue;
-  double first = tile->resident ? at_once * s.resident_bytes / l2_bytes : 0;
-  return (latency + first + tiles_of_sm * of_tile) * 1e6;
+  double pairs = s.weight_planes * s.input_planes, steps = s.pieces / 2.0 * s.chunks * pairs;
+  double products = steps * tile->m / 64 * product_cycles(node, s.weight_rows, target);
+  double copies = (tile->resident ? 1 : pairs * s.chunks) * s.stage_bytes / l2_bytes_a_cycle;
+  double epilogue = tile->m * tile->n / lanes * epilogue_instructions(g, node);
+  double alone = greater(products, copies) + epilogue + waiting;
+  double of_tile = greater(alone / at_once, greater(products, greater(copies, epilogue)));
+  double first = at_once * s.resident_bytes / l2_bytes_a_cycle;
+  return (start_seconds + (first + tiles_of_sm * of_tile + alone - of_tile) / cycles_a_second) * 1e6;
 }
 
-/* Stages of streamed weights hide the latency of copies; with resident weights two serve. */
-static uint8_t choose_stages(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
-  Tile deep = *tile;
-  uint8_t most = tile->resident ? 3 : MOST_STAGES;
-  for (deep.stages = most; deep.stages >= 2; deep.stages--)
-    if (staging_of(g, node, &deep).shared_bytes <= target->shared_bytes) return deep.stages;
-  return 0;
+bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  const Type *x = graph_type(g, node->inputs[0]);
+  uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout), chunk = tile->k / 4u;
+  bool columns = tile->n == 32 || tile->n == 64 || tile->n == 128;
+  bool warps = tile->warps_m && tile->warps_m % 4 == 0 && tile->warps_m <= MOST_WARPS && tile->warps_n == 1;
+  if (!columns || !warps || !chunk || tile->k % 4 || chunk > blocks || tile->split_k != 1 || tile->stages < 2)
+    return false;
+  int row_tiles = tile->m / tile->warps_m / 16;
+  if ((row_tiles != 1 && row_tiles != 2) || row_tiles * 16 * tile->warps_m != tile->m) return false;
+  if (staging_moves_registers(tile) && tile->warps_m != 8) return false;
+  if (tile->resident && chunk != blocks) return false;
+  Staging staging = staging_of(g, node, tile);
+  if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
+  return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 
 typedef struct Search {
@@ -86,12 +109,11 @@ typedef struct Search {
   double least;
 } Search;
 
+/* With the most stages that fit: those of streamed weights hide the latency of copies, with resident ones few serve. */
 static void consider(Search *s, Tile tile) {
-  uint32_t blocks = tile.k / 4u;
-  Staging staging = staging_of(s->g, s->node, &tile);
-  if (staging.pieces > MOST_PIECES && blocks > 1) return;
-  tile.stages = choose_stages(s->g, s->node, &tile, s->options->target);
-  if (!tile.stages) return;
+  tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
+  while (tile.stages >= 2 && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
+  if (tile.stages < 2) return;
   double microseconds = wgmma_microseconds(s->g, s->node, &tile, s->options);
   if (s->best.m && microseconds >= s->least) return;
   s->best = tile;
@@ -100,15 +122,13 @@ static void consider(Search *s, Tile tile) {
 
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
   Search s = {.g = g, .node = node, .options = options};
-  const Type *x = graph_type(g, node->inputs[0]), *result = graph_type(g, node->result);
-  uint32_t blocks = x->layout.pitch / x->layout.block;
+  const Type *x = graph_type(g, node->inputs[0]);
+  uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout);
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    const Shape *shape = &shapes[i];
-    if (!tile_covers_blocks(result, shape->n)) continue;
-    Tile tile = {shape->m, shape->n, 0, shape->warps_m, 1, 2, 1, 0};
+    Tile tile = {shapes[i].m, shapes[i].n, 0, shapes[i].warps_m, 1, 2, 1, 0};
     for (size_t k = 0; k < sizeof chunk_blocks; k++) {
       tile.k = chunk_blocks[k] * 4u;
-      if (chunk_blocks[k] <= blocks) consider(&s, tile);
+      consider(&s, tile);
     }
     tile.resident = 1;
     tile.k = (uint16_t)(blocks * 4);

@@ -1,5 +1,6 @@
 /* apnn-bench: how long a compiled network takes, whole or layer by layer. On a GPU the times are of CUDA graphs,
  * between events on the device: copies to and from the host are not in them. */
+#include "bench_layer.h"
 #include "measure.h"
 #include "tool.h"
 
@@ -12,6 +13,7 @@ static const char tool[] = "apnn-bench";
 
 static const char help[] =
     "usage: apnn-bench FILE [options]\n"
+    "       apnn-bench layer gemm|conv SIZES PRECISION [options]   (apnn-bench layer --help)\n"
     "\n"
     "Time a network that apnnc compiled (.cubin or .ptx) on random inputs.\n"
     "\n"
@@ -166,7 +168,7 @@ static ApnnStatus measure_batch(ApnnNetwork *network, const Options *o, Measure 
   }
   for (uint32_t i = 0; status == APNN_OK && i < measure_layer_count(network); i++) {
     LayerInfo layer = measure_layer_info(network, i, batch);
-    status = measure_layer(m, i, &us);
+    status = measure_launches(m, i, i + 1, &us);
     if (status == APNN_OK) print_layer(network, o, batch, &layer, us);
   }
   return status;
@@ -196,6 +198,7 @@ int main(int argc, char **argv) {
   Options options = {0};
   char error[1024];
   ApnnNetwork *network;
+  if (argc > 1 && !strcmp(argv[1], "layer")) return bench_layer(argc - 1, argv + 1);
   int code = parse_options(&options, argc, argv);
   if (code != EXIT_GOOD) return code;
   if (options.help) {

@@ -26,7 +26,10 @@ enum { /* CUdevice_attribute */
        CU_DEVICE_CAPABILITY_MAJOR = 75,
        CU_DEVICE_CAPABILITY_MINOR = 76
 };
-enum { CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8 };              /* CUfunction_attribute */
+enum { /* CUfunction_attribute */
+  CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8,
+  CU_FUNCTION_PREFERRED_SHARED_CARVEOUT = 9 /* percent of an SM's memory; the rest is its L1 cache */
+};
 enum { CU_POINTER_MEMORY_TYPE = 2, CU_MEMORY_TYPE_DEVICE = 2 }; /* CUpointer_attribute, CUmemorytype */
 enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };      /* CUjit_option */
 enum { CU_STREAM_DEFAULT = 0, CU_STREAM_NON_BLOCKING = 1 };

@@ -41,16 +41,7 @@ static ApnnStatus check(ApnnSession *s, CuResult result, const char *what) {
   return apnn_driver_check(&s->network->device.driver, result, &s->error, "%s", what);
 }
 
-static ApnnStatus launch_range(ApnnSession *s, int batch, uint32_t first, uint32_t last, int repeats) {
-  ApnnStatus status = APNN_OK;
-  for (int r = 0; r < repeats; r++)
-    for (uint32_t i = first; status == APNN_OK && i < last; i++)
-      status = apnn_launch_one(s, i, batch, s->capture_stream);
-  return status;
-}
-
-ApnnStatus apnn_graph_capture(ApnnSession *s, int batch, uint32_t first, uint32_t last, int repeats,
-                              CuGraphExec *exec) {
+ApnnStatus apnn_graph_capture_work(ApnnSession *s, GraphWork work, const void *user, CuGraphExec *exec) {
   const ApnnDriver *d = &s->network->device.driver;
   CuGraph graph = NULL;
   ApnnStatus status = APNN_OK;
@@ -60,13 +51,33 @@ ApnnStatus apnn_graph_capture(ApnnSession *s, int batch, uint32_t first, uint32_
   if (status == APNN_OK)
     status = check(s, d->capture_begin(s->capture_stream, CU_CAPTURE_RELAXED), "cuStreamBeginCapture");
   if (status != APNN_OK) return status;
-  status = launch_range(s, batch, first, last, repeats);
+  status = work(s, user);
   CuResult ended = d->capture_end(s->capture_stream, &graph);
   if (status == APNN_OK) status = check(s, ended, "cuStreamEndCapture");
   if (status == APNN_OK) status = check(s, d->graph_instantiate(exec, graph, 0), "cuGraphInstantiateWithFlags");
   if (status != APNN_OK) *exec = NULL;
   if (graph) d->graph_destroy(graph);
   return status;
+}
+
+typedef struct LaunchRange {
+  int batch, repeats;
+  uint32_t first, last;
+} LaunchRange;
+
+static ApnnStatus launch_range(ApnnSession *s, const void *user) {
+  const LaunchRange *range = user;
+  ApnnStatus status = APNN_OK;
+  for (int r = 0; r < range->repeats; r++)
+    for (uint32_t i = range->first; status == APNN_OK && i < range->last; i++)
+      status = apnn_launch_one(s, i, range->batch, s->capture_stream);
+  return status;
+}
+
+ApnnStatus apnn_graph_capture(ApnnSession *s, int batch, uint32_t first, uint32_t last, int repeats,
+                              CuGraphExec *exec) {
+  LaunchRange range = {batch, repeats, first, last};
+  return apnn_graph_capture_work(s, launch_range, &range, exec);
 }
 
 void apnn_graphs_free(ApnnSession *s) {

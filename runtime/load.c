@@ -50,7 +50,10 @@ static ApnnStatus find_kernel(ApnnNetwork *n, uint32_t index, ErrorText *error) 
   const char *name = apnn_file_name(&n->file, kernel->name);
   CuResult result = d->module_function(&n->functions[index], n->module, name);
   ApnnStatus status = apnn_driver_check(d, result, error, "cuModuleGetFunction(%s)", name);
-  if (status != APNN_OK || kernel->shared_bytes <= STATIC_SHARED_BYTES) return status;
+  if (status != APNN_OK || !kernel->shared_bytes) return status;
+  /* Blocks that share an SM hide each other's waiting: as many as registers allow. Only a preference. */
+  (void)d->function_set(n->functions[index], CU_FUNCTION_PREFERRED_SHARED_CARVEOUT, 100);
+  if (kernel->shared_bytes <= STATIC_SHARED_BYTES) return status;
   result = d->function_set(n->functions[index], CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES, (int)kernel->shared_bytes);
   return apnn_driver_check(d, result, error, "kernel %s: cuFuncSetAttribute(%u bytes of shared memory)", name,
                            kernel->shared_bytes);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20 };
+enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20, COLD_BYTES = 128 << 20 };
 static const double budget_us = 2e6;
 
 struct Measure {
@@ -125,6 +125,10 @@ ApnnStatus measure_prepare(Measure *m, int batch) {
   return apnn_run(m->session, batch, (const void *const *)m->arrays, m->arrays + n->input_count);
 }
 
+void *const *measure_arrays(const Measure *m) {
+  return m->arrays;
+}
+
 /* --- times --- */
 
 static int compare_times(const void *a, const void *b) {
@@ -173,6 +177,11 @@ static ApnnStatus run_once(Measure *m, const Span *span, double *us) {
   return span->exec ? run_graph_once(m, span, us) : run_launches_once(m, span, us);
 }
 
+static double median(double *times, int count) {
+  qsort(times, (size_t)count, sizeof *times, compare_times);
+  return count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
+}
+
 static ApnnStatus measure_runs(Measure *m, const Span *span, double *us) {
   int most = m->runs ? m->runs : MOST_RUNS, done = 0;
   double started = clock_us(), ignored;
@@ -183,8 +192,7 @@ static ApnnStatus measure_runs(Measure *m, const Span *span, double *us) {
     status = run_once(m, span, &m->times[done++]);
   }
   if (status != APNN_OK) return status;
-  qsort(m->times, (size_t)done, sizeof *m->times, compare_times);
-  *us = done % 2 ? m->times[done / 2] : (m->times[done / 2 - 1] + m->times[done / 2]) / 2;
+  *us = median(m->times, done);
   return APNN_OK;
 }
 
@@ -205,9 +213,75 @@ ApnnStatus measure_whole(Measure *m, double *us) {
   return measure_span(m, &span, us);
 }
 
-ApnnStatus measure_layer(Measure *m, uint32_t layer, double *us) {
-  Span span = {layer, layer + 1, REPEATS, NULL};
+ApnnStatus measure_launches(Measure *m, uint32_t first, uint32_t last, double *us) {
+  Span span = {first, last, REPEATS, NULL};
   return measure_span(m, &span, us);
+}
+
+/* --- with a cold cache --- */
+
+/* One repetition: the buffer is written, then launches first..last run; none where first == last. */
+typedef struct ColdWork {
+  CuPointer buffer;
+  int batch;
+  uint32_t first, last;
+} ColdWork;
+
+static ApnnStatus put_cold_work(ApnnSession *s, const void *user) {
+  const ColdWork *work = user;
+  const ApnnDriver *d = &s->network->device.driver;
+  ApnnStatus status = APNN_OK;
+  for (int r = 0; r < REPEATS && status == APNN_OK; r++) {
+    CuResult result = d->memory_set_async(work->buffer, (unsigned char)r, COLD_BYTES, s->capture_stream);
+    status = apnn_driver_check(d, result, &s->error, "cuMemsetD8Async");
+    for (uint32_t i = work->first; status == APNN_OK && i < work->last; i++)
+      status = apnn_launch_one(s, i, work->batch, s->capture_stream);
+  }
+  return status;
+}
+
+/* Pairs of runs, with and without the launches; the median of the differences. */
+static ApnnStatus measure_differences(Measure *m, const Span *with, const Span *without, double *us) {
+  int runs = m->runs ? m->runs : MOST_RUNS;
+  ApnnStatus status = APNN_OK;
+  for (int i = -WARM_RUNS; status == APNN_OK && i < runs; i++) {
+    double both = 0, writing = 0;
+    status = run_graph_once(m, with, &both);
+    if (status == APNN_OK) status = run_graph_once(m, without, &writing);
+    if (i >= 0) m->times[i] = both - writing;
+  }
+  if (status == APNN_OK) *us = median(m->times, runs);
+  return status;
+}
+
+static ApnnStatus measure_cold_work(Measure *m, ColdWork *work, double *us) {
+  const ApnnDriver *d = &m->network->device.driver;
+  Span with = {0, 0, REPEATS, NULL}, without = with;
+  ColdWork writing = *work;
+  writing.last = writing.first;
+  ApnnStatus status = apnn_graph_capture_work(m->session, put_cold_work, work, &with.exec);
+  if (status == APNN_OK) status = apnn_graph_capture_work(m->session, put_cold_work, &writing, &without.exec);
+  if (status == APNN_OK) status = measure_differences(m, &with, &without, us);
+  if (with.exec) d->graph_exec_destroy(with.exec);
+  if (without.exec) d->graph_exec_destroy(without.exec);
+  return status;
+}
+
+ApnnStatus measure_cold(Measure *m, uint32_t first, uint32_t last, double *us) {
+  const ApnnDriver *d = &m->network->device.driver;
+  ColdWork work = {0, m->batch, first, last};
+  m->session->error = apnn_error_text(m->session->error_buffer, sizeof m->session->error_buffer);
+  if (d->is_cpu || !uses_graphs(m) || !d->memory_set_async)
+    return apnn_fail(&m->session->error, APNN_ERROR_DEVICE, "times with a cold cache need a GPU");
+  ApnnStatus status = apnn_device_enter(&m->network->device, &m->session->error);
+  if (status != APNN_OK) return status;
+  status = check(m, d->memory_allocate(&work.buffer, COLD_BYTES), "cuMemAlloc");
+  if (status == APNN_OK) {
+    status = measure_cold_work(m, &work, us);
+    d->memory_free(work.buffer);
+  }
+  apnn_device_leave(&m->network->device);
+  return status;
 }
 
 /* --- what the file says --- */

@@ -20,9 +20,17 @@ void measure_free(Measure *measure);
 /* Fill the inputs with random numbers of their types and run the batch once. Before the two below. */
 ApnnStatus measure_prepare(Measure *measure, int batch);
 
-/* Median microseconds of the whole network, and of launch number `layer` alone. */
+/* Host arrays of the inputs, then the outputs, as the last measure_prepare left them. */
+void *const *measure_arrays(const Measure *measure);
+
+/* Median microseconds of the whole network, and of launches `first` to `last` (not included) alone. */
 ApnnStatus measure_whole(Measure *measure, double *us);
-ApnnStatus measure_layer(Measure *measure, uint32_t layer, double *us);
+ApnnStatus measure_launches(Measure *measure, uint32_t first, uint32_t last, double *us);
+
+/* The same for launches `first` to `last` (not included) while the L2 cache holds none of their data: before each
+ * repetition a buffer larger than any L2 is written, and the time that writing takes by itself is subtracted.
+ * APNN_ERROR_DEVICE where the device has no such cache: the CPU. */
+ApnnStatus measure_cold(Measure *measure, uint32_t first, uint32_t last, double *us);
 
 uint32_t measure_layer_count(const ApnnNetwork *network);
 LayerInfo measure_layer_info(const ApnnNetwork *network, uint32_t layer, int batch);

@@ -43,6 +43,10 @@ GraphSlot *apnn_graph_slot(ApnnSession *session, int batch, bool *known);
 /* Capture the launches `first` to `last` (not included), `repeats` times over, as a graph. */
 ApnnStatus apnn_graph_capture(ApnnSession *session, int batch, uint32_t first, uint32_t last, int repeats,
                               CuGraphExec *exec);
+
+/* Capture what `work` puts on session->capture_stream. */
+typedef ApnnStatus (*GraphWork)(ApnnSession *session, const void *user);
+ApnnStatus apnn_graph_capture_work(ApnnSession *session, GraphWork work, const void *user, CuGraphExec *exec);
 void apnn_graphs_free(ApnnSession *session);
 
 #endif

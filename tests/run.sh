@@ -106,9 +106,8 @@ plugin() {
 # Compiler and runtime leave no memory behind and touch none that is not theirs.
 no_leaks() {
   local check=(valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=9)
-  printf 'network n {\n input x : u4[5, 5, 3]\n a = conv2d(x, 7, kernel=3, w=i2) | batchnorm(name="bn") | relu | quantize(u2)\n' \
-    >"$work/small.apnn"
-  printf ' output y = linear(flatten(a), 4, w=bipolar)\n}\n' >>"$work/small.apnn"
+  printf 'network n {\n input x : u4[5, 5, 3]\n c = conv2d(x, 7, kernel=3, w=i2)\n' >"$work/small.apnn"
+  printf ' a = c | batchnorm | relu | quantize(u2)\n output y = linear(flatten(a), 4, w=bipolar)\n}\n' >>"$work/small.apnn"
   "${check[@]}" "$build/release/bin/apnnc" "$work/small.apnn" --random-params 1 -o "$work/small.cubin" || return 1
   printf 'network n { input x : u4[5] y = ]\n' >"$work/broken.apnn"
   "${check[@]}" "$build/release/bin/apnnc" "$work/broken.apnn" -o "$work/broken.cubin"

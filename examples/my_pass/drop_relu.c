@@ -21,10 +21,10 @@ static const Node *relu_before(const Graph *g, ValueId v) {
 static bool run(Graph *g, const PassOptions *options) {
   (void)options;
   for (NodeId n = 0; n < g->node_count; n++) {
-    Node *node = &g->nodes[n];
+    const Node *node = &g->nodes[n];
     if (node->op != OP_QUANTIZE || !clamps_at_zero(graph_type(g, node->result))) continue;
     const Node *relu = relu_before(g, node->inputs[0]);
-    if (relu) node->inputs[0] = relu->inputs[0];
+    if (relu) graph_set_input(g, n, 0, relu->inputs[0]);
   }
   graph_compact(g); /* drops every relu that nobody reads any more */
   return true;

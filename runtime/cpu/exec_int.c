@@ -4,74 +4,35 @@
 
 /* ---- two and three operands, by width of the result ---- */
 
-#define BINARY16(name, T, expression)                                                                                  \
+/* Registers of BITS bits, 32 or 64; the result is taken modulo RESULT. */
+#define BINARY(name, BITS, T, RESULT, expression)                                                                      \
   EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, 2);                                                     \
-    uint32_t t[LANES];                                                                                                 \
+    const uint##BITS##_t *a = lanes##BITS(w, in, 1), *b = lanes##BITS(w, in, 2);                                       \
+    uint##BITS##_t t[LANES];                                                                                           \
     EACH_LANE {                                                                                                        \
       T x = (T)a[lane], y = (T)b[lane];                                                                                \
-      t[lane] = (uint16_t)(expression);                                                                                \
+      t[lane] = (RESULT)(expression);                                                                                  \
     }                                                                                                                  \
-    keep32(w, in, 0, t, mask);                                                                                         \
+    keep##BITS(w, in, 0, t, mask);                                                                                     \
   }
+#define BINARY16(name, T, expression) BINARY(name, 32, T, uint16_t, expression)
+#define BINARY32(name, T, expression) BINARY(name, 32, T, uint32_t, expression)
+#define BINARY64(name, T, expression) BINARY(name, 64, T, uint64_t, expression)
 
-#define BINARY32(name, T, expression)                                                                                  \
+#define TERNARY(name, BITS, T, RESULT, expression)                                                                     \
   EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, 2);                                                     \
-    uint32_t t[LANES];                                                                                                 \
+    const uint##BITS##_t *a = lanes##BITS(w, in, 1), *b = lanes##BITS(w, in, 2), *c = lanes##BITS(w, in, 3);           \
+    uint##BITS##_t t[LANES];                                                                                           \
     EACH_LANE {                                                                                                        \
       T x = (T)a[lane], y = (T)b[lane];                                                                                \
-      t[lane] = (uint32_t)(expression);                                                                                \
+      uint##BITS##_t z = c[lane];                                                                                      \
+      t[lane] = (RESULT)(expression);                                                                                  \
     }                                                                                                                  \
-    keep32(w, in, 0, t, mask);                                                                                         \
+    keep##BITS(w, in, 0, t, mask);                                                                                     \
   }
-
-#define BINARY64(name, T, expression)                                                                                  \
-  EXEC(name) {                                                                                                         \
-    const uint64_t *a = lanes64(w, in, 1), *b = lanes64(w, in, 2);                                                     \
-    uint64_t t[LANES];                                                                                                 \
-    EACH_LANE {                                                                                                        \
-      T x = (T)a[lane], y = (T)b[lane];                                                                                \
-      t[lane] = (uint64_t)(expression);                                                                                \
-    }                                                                                                                  \
-    keep64(w, in, 0, t, mask);                                                                                         \
-  }
-
-#define TERNARY16(name, T, expression)                                                                                 \
-  EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, 2), *c = lanes32(w, in, 3);                             \
-    uint32_t t[LANES];                                                                                                 \
-    EACH_LANE {                                                                                                        \
-      T x = (T)a[lane], y = (T)b[lane];                                                                                \
-      uint32_t z = c[lane];                                                                                            \
-      t[lane] = (uint16_t)(expression);                                                                                \
-    }                                                                                                                  \
-    keep32(w, in, 0, t, mask);                                                                                         \
-  }
-
-#define TERNARY32(name, T, expression)                                                                                 \
-  EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1), *b = lanes32(w, in, 2), *c = lanes32(w, in, 3);                             \
-    uint32_t t[LANES];                                                                                                 \
-    EACH_LANE {                                                                                                        \
-      T x = (T)a[lane], y = (T)b[lane];                                                                                \
-      uint32_t z = c[lane];                                                                                            \
-      t[lane] = (uint32_t)(expression);                                                                                \
-    }                                                                                                                  \
-    keep32(w, in, 0, t, mask);                                                                                         \
-  }
-
-#define TERNARY64(name, T, expression)                                                                                 \
-  EXEC(name) {                                                                                                         \
-    const uint64_t *a = lanes64(w, in, 1), *b = lanes64(w, in, 2), *c = lanes64(w, in, 3);                             \
-    uint64_t t[LANES];                                                                                                 \
-    EACH_LANE {                                                                                                        \
-      T x = (T)a[lane], y = (T)b[lane];                                                                                \
-      uint64_t z = c[lane];                                                                                            \
-      t[lane] = (uint64_t)(expression);                                                                                \
-    }                                                                                                                  \
-    keep64(w, in, 0, t, mask);                                                                                         \
-  }
+#define TERNARY16(name, T, expression) TERNARY(name, 32, T, uint16_t, expression)
+#define TERNARY32(name, T, expression) TERNARY(name, 32, T, uint32_t, expression)
+#define TERNARY64(name, T, expression) TERNARY(name, 64, T, uint64_t, expression)
 
 /* 32-bit factors, 64-bit result. */
 #define WIDE64(name, T, W)                                                                                             \
@@ -163,27 +124,18 @@ BINARY32(mul24_lo_u32, uint32_t, (x & 0xffffff) * (y & 0xffffff))
 
 /* ---- one operand ---- */
 
-#define UNARY32(name, T, expression)                                                                                   \
+#define UNARY(name, BITS, T, expression)                                                                               \
   EXEC(name) {                                                                                                         \
-    const uint32_t *a = lanes32(w, in, 1);                                                                             \
-    uint32_t t[LANES];                                                                                                 \
+    const uint##BITS##_t *a = lanes##BITS(w, in, 1);                                                                   \
+    uint##BITS##_t t[LANES];                                                                                           \
     EACH_LANE {                                                                                                        \
       T x = (T)a[lane];                                                                                                \
-      t[lane] = (uint32_t)(expression);                                                                                \
+      t[lane] = (uint##BITS##_t)(expression);                                                                          \
     }                                                                                                                  \
-    keep32(w, in, 0, t, mask);                                                                                         \
+    keep##BITS(w, in, 0, t, mask);                                                                                     \
   }
-
-#define UNARY64(name, T, expression)                                                                                   \
-  EXEC(name) {                                                                                                         \
-    const uint64_t *a = lanes64(w, in, 1);                                                                             \
-    uint64_t t[LANES];                                                                                                 \
-    EACH_LANE {                                                                                                        \
-      T x = (T)a[lane];                                                                                                \
-      t[lane] = (uint64_t)(expression);                                                                                \
-    }                                                                                                                  \
-    keep64(w, in, 0, t, mask);                                                                                         \
-  }
+#define UNARY32(name, T, expression) UNARY(name, 32, T, expression)
+#define UNARY64(name, T, expression) UNARY(name, 64, T, expression)
 
 UNARY32(abs_s16, int16_t, (uint16_t)(x < 0 ? -x : x))
 UNARY32(abs_s32, int32_t, x < 0 ? 0 - (uint32_t)x : (uint32_t)x)

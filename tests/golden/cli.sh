@@ -77,6 +77,10 @@ done
 check write_ir 0 "$apnnc" net.apnn -o net.ir
 check read_ir 0 "$apnnc" net.ir --eval x.npy z.npy -o y4.npy -o s4.npy -o m4.npy
 check read_ir_same 0 cmp y4.npy y_expected.npy
+for option in --network=n --random-params=1 -Wunused-params; do
+  check "ir_with_$option" 2 "$apnnc" net.ir "$option"
+  check "ir_with_${option}_says" 0 grep -q -e "^apnnc: ${option%%=*} has no meaning for 'net.ir'" err
+done
 check emit_ir 0 "$apnnc" net.apnn --emit=ir
 check emit_ir_text 0 grep -q '^graph @n {' out
 check print_after 0 "$apnnc" net.apnn --print-after=fuse

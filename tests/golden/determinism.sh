@@ -41,7 +41,8 @@ write() {
 twice() {
   name=$1
   (export LANG=C TMPDIR="$work/tmp" && write "$work/here" "$@") &&
-    (export LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 TZ=Asia/Kolkata TMPDIR="$work/another/folder" COLUMNS=9 MALLOC_PERTURB_=77 \
+    (export LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 TZ=Asia/Kolkata TMPDIR="$work/another/folder" COLUMNS=9 \
+      MALLOC_PERTURB_=77 \
       APNN_UNKNOWN=1 && write "$work/somewhere/deep down" "$@") || return 1
   for form in cubin ptx c h o ir; do
     cmp "$work/here/$name.$form" "$work/somewhere/deep down/$name.$form" || return 1

@@ -9,7 +9,6 @@
  */
 #include "check.h"
 #include "../../frontend/frontend.h"
-#include "../../runtime/apnn.h"
 #include "cases.h"
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +137,18 @@ static bool run_cases(Check *k, const Graph *g, ApnnSession *session, const char
   return true;
 }
 
+/* Frees the network before this one and, after a failure, this one too: a context in which a kernel went wrong is of no
+ * more use. */
+static void keep_latest(Check *k, ApnnNetwork *network, bool good) {
+  ApnnNetwork **latest = k->options->latest, *none = NULL;
+  if (!latest) latest = &none;
+  apnn_network_free(*latest);
+  *latest = network;
+  if (good && latest != &none) return;
+  apnn_network_free(network);
+  *latest = NULL;
+}
+
 static bool run_file(Check *k, const Graph *g, const Text *bytes, const char *form) {
   char words[1000] = "";
   if (strcmp(k->options->device, "none") == 0) return true;
@@ -148,7 +159,7 @@ static bool run_file(Check *k, const Graph *g, const Text *bytes, const char *fo
   bool good = apnn_session_new(network, NULL, &session, words, sizeof words) == APNN_OK;
   good = good ? run_cases(k, g, session, form) : failed(k, "load", form, words);
   apnn_session_free(session);
-  apnn_network_free(network);
+  keep_latest(k, network, good);
   return good;
 }
 

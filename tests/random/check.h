@@ -3,6 +3,7 @@
 #define TESTS_RANDOM_CHECK_H
 
 #include "../../ir/ir.h"
+#include "../../runtime/apnn.h"
 
 typedef struct CheckOptions {
   uint64_t seed;      /* of parameters and inputs */
@@ -12,6 +13,8 @@ typedef struct CheckOptions {
   uint32_t batch;
   bool every_pass; /* evaluate, print and parse after every pass */
   bool assemble;   /* also write the cubin form and run that; needs ptxas */
+  ApnnNetwork **latest; /* may be NULL: the network that this process ran last is kept there until the next is loaded,
+                           so that the driver keeps the GPU's context instead of making one for every network */
 } CheckOptions;
 
 /* What of the options follows from a seed; device is kept. */

@@ -163,8 +163,8 @@ static void write_parametrised(Generator *g, const char *op, bool *default_taken
   write_name(g, default_taken, "(", ")");
 }
 
-static void write_quantize(Generator *g, Tensor *t, bool *default_taken) {
-  t->element = element_choose(&g->random);
+static void write_quantize_to(Generator *g, Tensor *t, ElementChoice element, bool *default_taken) {
+  t->element = element;
   t->kind = KIND_QUANTIZED;
   t->one_scale = true;
   t->type_id = 0;
@@ -177,6 +177,10 @@ static void write_quantize(Generator *g, Tensor *t, bool *default_taken) {
     write_name(g, default_taken, ", ", "");
   }
   fprintf(g->body, ")");
+}
+
+static void write_quantize(Generator *g, Tensor *t, bool *default_taken) {
+  write_quantize_to(g, t, element_choose(&g->random), default_taken);
 }
 
 /* One operation on the value that stands before the pipe sign. */
@@ -386,18 +390,38 @@ static bool make_linear(Generator *g) {
   return finish_layer(g, &t);
 }
 
+/* A quantize to an element type of few bits, behind an activation or none: what follows a residual addition. */
+static void write_few_bits(Generator *g, Tensor *t, bool *default_taken) {
+  static const char *const activations[] = {"", "", "relu | ", "relu | ", "hardtanh(-2, 3) | ", "leaky_relu(0.25) | "};
+  ElementChoice few;
+  do few = element_choose(&g->random);
+  while (few.element->q_max - few.element->q_min > 15);
+  fprintf(g->body, " | %s", RANDOM_OF(&g->random, activations));
+  if (random_chance(&g->random, 20)) {
+    write_parametrised(g, "batchnorm", default_taken);
+    fputs(" | ", g->body);
+  }
+  write_quantize_to(g, t, few, default_taken);
+}
+
 /* conv2d | batchnorm, plus its own input: a residual layer. */
 static bool make_residual(Generator *g) {
-  Tensor *x = pick(g, is_block_operand);
+  Tensor *x = pick(g, is_multiplied_image);
   if (!x) return false;
   Tensor t = derive(g, x);
-  if (!afford(g, (long)element_count(x) * 9 * x->dim[2], &t)) return false;
+  int kernel = element_has_zero(&x->element) ? 3 : 1;
+  if (!afford(g, (long)element_count(x) * kernel * kernel * x->dim[2], &t)) return false;
   x->used = true;
-  fprintf(g->body, "  c%s = conv2d(%s, %d, kernel=3, pad=\"same\", w=%s)\n", t.name, x->name, x->dim[2],
-          element_choose(&g->random).text);
-  fprintf(g->body, "  %s = add(c%s | batchnorm(name=\"n%d\"), %s)", t.name, t.name, g->names++, x->name);
+  fprintf(g->body, "  c%s = conv2d(%s, %d, kernel=%d, pad=%d, w=%s) | batchnorm(name=\"n%d\")\n", t.name, x->name,
+          x->dim[2], kernel, kernel / 2, element_choose(&g->random).text, g->names++);
+  if (random_chance(&g->random, 50))
+    fprintf(g->body, "  %s = add(c%s, %s)", t.name, t.name, x->name);
+  else
+    fprintf(g->body, "  %s = add(%s, c%s)", t.name, x->name, t.name);
   make_real(&t);
-  write_tail(g, &t, false);
+  bool default_taken = false;
+  if (random_chance(&g->random, 70)) write_few_bits(g, &t, &default_taken);
+  write_tail(g, &t, default_taken);
   return true;
 }
 
@@ -567,9 +591,9 @@ static const struct Maker {
   int weight;
   bool (*make)(Generator *g);
 } makers[] = {
-    {30, make_conv2d},     {14, make_linear}, {8, make_residual}, {6, make_block_call}, {10, make_pool},
-    {4, make_global_pool}, {9, make_add},     {6, make_concat},   {7, make_flatten},    {4, make_reshape},
-    {4, make_upsample},    {3, make_row},     {14, make_steps},   {16, make_quantize},
+    {30, make_conv2d},     {14, make_linear}, {12, make_residual}, {6, make_block_call}, {10, make_pool},
+    {4, make_global_pool}, {9, make_add},     {6, make_concat},    {7, make_flatten},    {4, make_reshape},
+    {4, make_upsample},    {3, make_row},     {14, make_steps},    {16, make_quantize},
 };
 enum { MAKER_COUNT = sizeof makers / sizeof makers[0] };
 

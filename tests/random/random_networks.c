@@ -1,28 +1,33 @@
 /* Random networks, every way, bit for bit.
  *
- *   random_networks [--seed S] [--count N] [--device cpu|cuda:0|none] [--jobs J] [--assemble N] [--no-passes]
- *   random_networks --pairs [...]                every weight type x activation type on every engine
+ *   random_networks [--seed S] [--first I] [--count N] [--device cpu|cuda:0|none] [--jobs J] [--assemble N]
+ *                   [--no-passes]
+ *   random_networks --pairs [--first I] [...]     every weight type x activation type on every engine
  *   random_networks --network file.apnn --seed S  one network from a file, options as the seed gives them
  *   random_networks --print --seed S             the text of one network
  *
- * A failure prints its seed and a shrunk network; the exit status is then 1.
+ * Checks are numbered; --first I leaves out those before number I, so that a long run can be made in parts. A line on
+ * stderr every ten seconds says how far it has come. --jobs 0 checks in this process, where debuggers and
+ * compute-sanitizer see it. A failure prints its seed and a shrunk network; the exit status is then 1.
  */
 #include "check.h"
 #include "generate.h"
 #include "shrink.h"
 #include "workers.h"
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_SHRUNK = 3, SHRINK_ATTEMPTS = 600, SECONDS_A_CHECK = 240 };
+enum { USUAL_COUNT = 100, MOST_SHRUNK = 3, SHRINK_ATTEMPTS = 600, SECONDS_A_CHECK = 240, SECONDS_A_REPORT = 10 };
 
 typedef struct Plan {
   uint64_t seed;
-  uint32_t count, jobs, assemble_every;
+  uint32_t first, count, jobs, assemble_every; /* checks first .. first + count - 1 */
   const char *device, *network;
   char *network_text;
   bool pairs, print, no_passes;
+  ApnnNetwork *latest; /* of this process, see CheckOptions */
 } Plan;
 
 static const Engine pair_engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,   ENGINE_PATCH_S8,
@@ -48,9 +53,10 @@ static CheckOptions options_of(const Plan *p, uint32_t index) {
 }
 
 static void work(void *user, uint32_t index, CheckResult *result) {
-  const Plan *p = user;
-  char *text = text_of(p, index);
-  CheckOptions options = options_of(p, index);
+  Plan *p = user;
+  char *text = text_of(p, p->first + index);
+  CheckOptions options = options_of(p, p->first + index);
+  options.latest = &p->latest;
   check_network(text, &options, result);
   free(text);
 }
@@ -93,7 +99,10 @@ static void print_failure(const Plan *p, uint32_t index, const CheckResult *resu
   printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", p->pairs ? "pair" : "network",
          index, (unsigned long long)o.seed, o.target->name, engine_name[o.engine], o.batch, o.device, result->stage,
          result->words);
-  if (!p->pairs && !p->network) printf("again: random_networks --seed %llu --count 1\n", (unsigned long long)o.seed);
+  if (p->pairs)
+    printf("again: random_networks --pairs --seed %llu --first %u --count 1\n", (unsigned long long)p->seed, index);
+  else if (!p->network)
+    printf("again: random_networks --seed %llu --count 1\n", (unsigned long long)o.seed);
 }
 
 static int report(const Plan *p, const Workers *w) {
@@ -103,8 +112,8 @@ static int report(const Plan *p, const Workers *w) {
     passed += r->verdict == VERDICT_SAME;
     refused += r->verdict == VERDICT_REFUSED;
     if (r->verdict == VERDICT_SAME || r->verdict == VERDICT_REFUSED) continue;
-    print_failure(p, i, r);
-    if (failed++ < MOST_SHRUNK) print_shrunk(p, i, r);
+    print_failure(p, p->first + i, r);
+    if (failed++ < MOST_SHRUNK) print_shrunk(p, p->first + i, r);
     fflush(stdout);
   }
   if (w->damaged_workers) printf("%u processes ended with an error after their checks\n", w->damaged_workers);
@@ -134,34 +143,45 @@ static bool parse_number(const char *text, uint64_t *out) {
   return *end == '\0';
 }
 
+static const struct {
+  const char *name;
+  enum { OPTION_FLAG, OPTION_WORD, OPTION_U32, OPTION_U64 } form;
+  size_t offset; /* of what it sets in Plan */
+} option_table[] = {{"--pairs", OPTION_FLAG, offsetof(Plan, pairs)},
+                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
+                    {"--no-passes", OPTION_FLAG, offsetof(Plan, no_passes)},
+                    {"--device", OPTION_WORD, offsetof(Plan, device)},
+                    {"--network", OPTION_WORD, offsetof(Plan, network)},
+                    {"--seed", OPTION_U64, offsetof(Plan, seed)},
+                    {"--first", OPTION_U32, offsetof(Plan, first)},
+                    {"--count", OPTION_U32, offsetof(Plan, count)},
+                    {"--jobs", OPTION_U32, offsetof(Plan, jobs)},
+                    {"--assemble", OPTION_U32, offsetof(Plan, assemble_every)}};
+enum { OPTION_COUNT = sizeof option_table / sizeof *option_table };
+
+/* Sets what option number `i` stands for; false where its value is missing or wrong. */
+static bool set_option(Plan *p, int i, const char *value) {
+  void *field = (char *)p + option_table[i].offset;
+  uint64_t number = 0;
+  switch (option_table[i].form) {
+  case OPTION_FLAG: return *(bool *)field = true;
+  case OPTION_WORD: return (*(const char **)field = value) != NULL;
+  case OPTION_U64: return parse_number(value, field);
+  default:
+    if (!parse_number(value, &number) || number > INT32_MAX) return false;
+    *(uint32_t *)field = (uint32_t)number;
+    return true;
+  }
+}
+
 static bool parse_options(Plan *p, char **arguments) {
   for (; *arguments; arguments++) {
-    const char *name = *arguments, *value = arguments[1];
-    uint64_t number = 0;
-    bool is_number = parse_number(value, &number), takes_value = true;
-    if (strcmp(name, "--pairs") == 0)
-      p->pairs = true, takes_value = false;
-    else if (strcmp(name, "--print") == 0)
-      p->print = true, takes_value = false;
-    else if (strcmp(name, "--no-passes") == 0)
-      p->no_passes = true, takes_value = false;
-    else if (strcmp(name, "--device") == 0 && value)
-      p->device = value;
-    else if (strcmp(name, "--network") == 0 && value)
-      p->network = value;
-    else if (strcmp(name, "--seed") == 0 && is_number)
-      p->seed = number;
-    else if (strcmp(name, "--count") == 0 && is_number)
-      p->count = (uint32_t)number;
-    else if (strcmp(name, "--jobs") == 0 && is_number)
-      p->jobs = (uint32_t)number;
-    else if (strcmp(name, "--assemble") == 0 && is_number)
-      p->assemble_every = (uint32_t)number;
-    else
-      return false;
-    arguments += takes_value;
+    int i = 0;
+    while (i < OPTION_COUNT && strcmp(option_table[i].name, *arguments) != 0) i++;
+    if (i == OPTION_COUNT || !set_option(p, i, arguments[1])) return false;
+    if (option_table[i].form != OPTION_FLAG) arguments++;
   }
-  return p->count > 0 && p->jobs > 0;
+  return true;
 }
 
 static uint32_t pair_count(void) {
@@ -172,30 +192,47 @@ static uint32_t pair_count(void) {
   }
 }
 
+/* How many checks there are: what --count says, at most as many as there are pairs. False where that is none. */
+static bool settle_count(Plan *p) {
+  uint32_t pairs = p->pairs ? pair_count() : 0;
+  if (p->network)
+    p->count = 1;
+  else if (!p->count)
+    p->count = p->pairs ? pairs : USUAL_COUNT;
+  if (p->pairs && p->first < pairs && p->count > pairs - p->first) p->count = pairs - p->first;
+  return !p->pairs || p->first < pairs;
+}
+
+static int run(Plan *p) {
+  Workers w = {.work = work,
+               .user = p,
+               .count = p->count,
+               .processes = p->jobs,
+               .seconds = SECONDS_A_CHECK,
+               .seconds_a_report = SECONDS_A_REPORT};
+  bool ran = workers_run(&w);
+  if (!ran) perror("processes");
+  int status = ran ? report(p, &w) : 1;
+  workers_free(&w);
+  apnn_network_free(p->latest);
+  return status;
+}
+
 int main(int argument_count, char **arguments) {
-  Plan p = {.seed = 1, .count = 100, .device = "cpu", .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
-  if (argument_count < 1 || !parse_options(&p, arguments + 1)) {
-    fprintf(stderr, "usage: random_networks [--seed S] [--count N] [--device D] [--jobs J] [--assemble N] [--pairs]\n"
-                    "                       [--network FILE] [--no-passes] [--print]\n");
+  Plan p = {.seed = 1, .device = "cpu", .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
+  if (argument_count < 1 || !parse_options(&p, arguments + 1) || !settle_count(&p)) {
+    fprintf(stderr, "usage: random_networks [--seed S] [--first I] [--count N] [--device D] [--jobs J] [--assemble N]\n"
+                    "                       [--pairs] [--network FILE] [--no-passes] [--print]\n");
     return 2;
   }
-  if (p.pairs) p.count = pair_count();
-  if (p.network) {
-    p.count = 1;
-    p.network_text = read_text(p.network);
-    if (!p.network_text) return perror(p.network), 1;
-  }
+  if (p.network && !(p.network_text = read_text(p.network))) return perror(p.network), 1;
   if (p.print) {
-    char *text = text_of(&p, 0);
+    char *text = text_of(&p, p.first);
     fputs(text, stdout);
     free(text);
     return 0;
   }
-  Workers w = {.work = work, .user = &p, .count = p.count, .processes = p.jobs, .seconds = SECONDS_A_CHECK};
-  bool ran = workers_run(&w);
-  if (!ran) perror("processes");
-  int status = ran ? report(&p, &w) : 1;
-  workers_free(&w);
+  int status = run(&p);
   free(p.network_text);
   return status;
 }

@@ -1,3 +1,5 @@
+/* Child processes that take indices from one counter in shared memory, and a parent that starts another where one
+ * crashed. */
 #define _GNU_SOURCE
 #include "workers.h"
 #include <signal.h>
@@ -6,13 +8,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_PROCESSES = 64, NO_INDEX = -1 };
 
 /* Memory that all processes share. */
 typedef struct Shared {
-  atomic_uint next;
+  time_t start;
+  atomic_llong next_report; /* seconds since the start */
+  atomic_uint next, finished;
   atomic_int current[MOST_PROCESSES]; /* index that each process is at */
   CheckResult results[];
 } Shared;
@@ -25,14 +30,24 @@ static Shared *shared_of(const Workers *w) {
   return (Shared *)((char *)w->results - offsetof(Shared, results));
 }
 
+/* The first process that comes by after the time of a report writes it. */
+static void tell_progress(const Workers *w, Shared *shared) {
+  uint32_t finished = atomic_fetch_add(&shared->finished, 1) + 1;
+  long long due = atomic_load(&shared->next_report), now = time(NULL) - shared->start;
+  if (!w->seconds_a_report || now < due) return;
+  if (!atomic_compare_exchange_strong(&shared->next_report, &due, now + w->seconds_a_report)) return;
+  fprintf(stderr, "%u of %u after %lld s\n", finished, w->count, now);
+}
+
 static void run_worker(const Workers *w, Shared *shared, int process) {
   for (;;) {
     uint32_t index = atomic_fetch_add(&shared->next, 1);
     if (index >= w->count) break;
     atomic_store(&shared->current[process], (int)index);
-    alarm(w->seconds);
+    if (w->processes) alarm(w->seconds);
     w->work(w->user, index, &shared->results[index]);
     atomic_store(&shared->current[process], NO_INDEX);
+    tell_progress(w, shared);
   }
   alarm(0);
 }
@@ -77,7 +92,10 @@ bool workers_run(Workers *w) {
   Shared *shared = mmap(NULL, shared_bytes(w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   pid_t children[MOST_PROCESSES] = {0};
   if (shared == MAP_FAILED) return false;
+  shared->start = time(NULL);
+  atomic_store(&shared->next_report, w->seconds_a_report);
   w->results = shared->results;
+  if (!w->processes) run_worker(w, shared, 0);
   if (w->processes > MOST_PROCESSES) w->processes = MOST_PROCESSES;
   for (uint32_t i = 0; i < w->processes; i++)
     if ((children[i] = start(w, shared, (int)i)) < 0) return false;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../../frontend/frontend.h"
+#include "../../ir/staging.h"
 
 static const char source[] = "network n {\n"
                              "  input image : u4[6, 6, 8]\n"
@@ -131,10 +132,10 @@ static void bad_patches(void **state) {
 
 static void bad_launches(void **state) {
   (void)state;
-  for (int field = 0; field < 5; field++) {
+  for (int field = 0; field < 6; field++) {
     Plan p = plan(source, ENGINE_MMA_S8, 4);
     Launch *l = &node_of(&p, OP_CONV2D)->launch;
-    uint32_t *fields[] = {&l->x_mul, &l->x_div, &l->y, &l->threads, &l->shared_bytes};
+    uint32_t *fields[] = {&l->x_mul, &l->x_div, &l->y, &l->threads, &l->shared_bytes, &l->x_most};
     ++*fields[field];
     refused(&p, "layer 'conv' does not serve: its kernel needs another launch");
   }
@@ -188,13 +189,128 @@ static void bad_layouts_and_places(void **state) {
   refused(&p, "it has no largest batch");
 }
 
+/* --- layers on wgmma --- */
+
+/* Two convolutions on wgmma behind a copy: values image.planes, conv and y. */
+static const char two_layers[] = "network n {\n"
+                                 "  input image : u2[6, 6, 150]\n"
+                                 "  c = conv2d(image, 40, kernel=3, pad=1, w=i2)\n"
+                                 "  conv = c | batchnorm | relu | quantize(u2)\n"
+                                 "  output y = conv2d(conv, 16, kernel=3, w=u2)\n"
+                                 "}\n";
+
+static void give_tile(Plan *p, Node *node, Tile tile) {
+  const Type *x = graph_type(p->g, node->inputs[0]);
+  uint32_t columns = tile_count_of_channels(&tile, graph_type(p->g, node->result));
+  node->tile = tile;
+  node->launch = (Launch){.x_mul = x->layout.image_pitch * (tile.resident ? 1 : columns),
+                          .x_div = tile.m,
+                          .y = tile.resident ? columns : 1,
+                          .threads = staging_threads(&tile),
+                          .shared_bytes = (uint32_t)staging_of(p->g, node, &tile).shared_bytes,
+                          .x_most = 5};
+}
+
+/* Of the first layer, whose input has two blocks of channels. */
+static void wgmma_tiles(void **state) {
+  (void)state;
+  static const Tile good[] = {{64, 32, 4, 4, 1, 2, 1, 0},   {64, 64, 8, 4, 1, 2, 1, 1},  {128, 64, 4, 4, 1, 3, 1, 0},
+                              {128, 128, 4, 4, 1, 2, 1, 0}, {256, 32, 12, 8, 1, 2, 1, 1}};
+  static const Tile bad[] = {
+      {64, 48, 4, 4, 1, 2, 1, 0}, {64, 16, 4, 4, 1, 2, 1, 0},  {64, 256, 4, 4, 1, 2, 1, 0},  {64, 64, 4, 4, 2, 2, 1, 0},
+      {48, 64, 4, 3, 1, 2, 1, 0}, {96, 64, 4, 4, 1, 2, 1, 0},  {192, 64, 4, 4, 1, 2, 1, 0},  {32, 64, 4, 4, 1, 2, 1, 0},
+      {64, 64, 2, 4, 1, 2, 1, 0}, {64, 64, 6, 4, 1, 2, 1, 0},  {64, 64, 4, 4, 1, 1, 1, 0},   {64, 64, 4, 4, 1, 2, 2, 0},
+      {64, 64, 4, 4, 1, 2, 1, 1}, {64, 64, 4, 4, 1, 2, 0, 0},
+  };
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+    Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+    Module module;
+    give_tile(&p, node_of(&p, OP_CONV2D), good[i]);
+    if (!backend_emit(p.g, p.target, &module)) fail_msg("%s", said(&p));
+    context_free(p.context);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+    if (bad[i].k % 4 == 0)
+      give_tile(&p, node_of(&p, OP_CONV2D), bad[i]);
+    else
+      node_of(&p, OP_CONV2D)->tile = bad[i];
+    refused(&p, "E0702");
+  }
+  Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+  give_tile(&p, node_of(&p, OP_CONV2D), (Tile){256, 128, 4, 8, 1, 40, 1, 0});
+  refused(&p, "layer 'conv' passes a limit of the kernels: bytes of shared memory");
+}
+
+/* Any number of blocks along x serves; all else of the launch is as the kernel needs it. */
+static void wgmma_launches(void **state) {
+  (void)state;
+  for (int field = 0; field < 5; field++) {
+    Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+    Launch *l = &node_of(&p, OP_CONV2D)->launch;
+    uint32_t *fields[] = {&l->x_mul, &l->x_div, &l->y, &l->threads, &l->shared_bytes};
+    ++*fields[field];
+    refused(&p, "layer 'conv' does not serve: its kernel needs another launch");
+  }
+  for (uint32_t most = 0; most < 3; most++) {
+    Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+    Module module;
+    node_of(&p, OP_CONV2D)->launch.x_most = most;
+    assert_true(backend_emit(p.g, p.target, &module));
+    context_free(p.context);
+  }
+  Plan p = plan(two_layers, ENGINE_DIRECT, 4);
+  node_of(&p, OP_CONV2D)->launch.x_most = 1;
+  refused(&p, "another launch");
+}
+
+static Plan with_input(LayoutKind kind, uint32_t row_pitch, uint32_t image_pitch, uint32_t batch) {
+  Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+  Type *t = graph_type(p.g, node_of(&p, OP_CONV2D)->inputs[0]);
+  t->layout = batch ? layout_pieces(t, kind, row_pitch, image_pitch, batch) : layout_planes(t, 128);
+  return p;
+}
+
+/* The padding of the first layer asks for rows of 7 positions and 7 rows an image. */
+static void wgmma_layouts(void **state) {
+  (void)state;
+  Plan p = with_input(LAYOUT_PLANES, 0, 0, 0);
+  refused(&p, "layer 'conv' does not serve: its input must lie in pieces");
+  p = with_input(LAYOUT_BYTES, 7, 49, 4);
+  refused(&p, "layer 'conv' does not serve: its input must lie in bit planes");
+  p = with_input(LAYOUT_PLANES, 6, 48, 4);
+  refused(&p, "too few positions between rows or images for the padding");
+  p = with_input(LAYOUT_PLANES, 7, 48, 4);
+  refused(&p, "too few positions between rows or images for the padding");
+  p = with_input(LAYOUT_PLANES, 7, 49, 3);
+  refused(&p, "it has pieces of 3 images");
+  p = with_input(LAYOUT_PLANES, 8, 72, 4);
+  refused(&p, "another launch");
+  p = with_input(LAYOUT_PLANES, 8, 72, 4);
+  give_tile(&p, node_of(&p, OP_CONV2D), (Tile){64, 64, 4, 4, 1, 2, 1, 0});
+  refused(&p, "layer 'image.planes' does not serve: its kernel needs another launch");
+  p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+  node_of(&p, OP_CONV2D)->attrs.stride[1] = 2;
+  refused(&p, "wgmma computes convolutions of stride 1");
+  p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+  node_of(&p, OP_CONV2D)->attrs.pad[3] = 2;
+  refused(&p, "too few positions between rows or images for the padding");
+  p = plan(two_layers, ENGINE_WGMMA_B1, 4);
+  Type *result = graph_type(p.g, node_of(&p, OP_CONV2D)->result);
+  assert_true(layout_is_pieces(result->layout));
+  result->layout = layout_pieces(result, LAYOUT_PLANES, 9, 81, 4);
+  Node *last = &p.g->nodes[p.g->node_count - 1];
+  give_tile(&p, last, last->tile);
+  refused(&p, "layer 'conv' does not serve: its result has another pitch of rows or images than its input");
+}
+
 /* Indices past 32 bits are errors of the network and its batch, not wrong results. */
 static void limits(void **state) {
   (void)state;
   Plan p = plan("network n { input x : f32[1024, 1024, 64]\noutput y = relu(x) }", ENGINE_NONE, 64);
   refused(&p, "E0701]: layer 'y' passes a limit of the kernels: threads in a batch");
   p = plan("network n { input x : u1[2048, 2048, 1]\noutput y = upsample(x, 1) | relu }", ENGINE_NONE, 1024);
-  refused(&p, "pixels in a batch");
+  refused(&p, "positions in a batch");
   p = plan(source, ENGINE_MMA_B1, 4);
   node_of(&p, OP_CONV2D)->attrs.pad[2] = INT32_MAX;
   refused(&p, "rows with padding");
@@ -245,6 +361,9 @@ int main(void) {
       cmocka_unit_test(bad_launches),
       cmocka_unit_test(bad_engines),
       cmocka_unit_test(bad_layouts_and_places),
+      cmocka_unit_test(wgmma_tiles),
+      cmocka_unit_test(wgmma_launches),
+      cmocka_unit_test(wgmma_layouts),
       cmocka_unit_test(limits),
       cmocka_unit_test(many_steps),
       cmocka_unit_test(too_many_pointers),

@@ -1,6 +1,7 @@
 /* Packed weights against direct sums: for every pair of element types, zero points and ways of padding, the formula of
  * backend/weights.h, carried out on the packed words and on an input packed as its layout says, gives the exact sum of
- * products of levels at every output pixel and channel. */
+ * products of levels at every output pixel and channel. So do the pieces of layers on wgmma, with the sums of the input
+ * taken from the row of ones beside the weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include "../../backend/weights.h"
 #include "../../ir/patch.h"
+#include "../../ir/staging.h"
 
 /* An element type as a test names it. */
 typedef struct Elem {
@@ -36,6 +38,14 @@ static const Shape shapes[] = {
     {2, 9, 4, 130, {1, 4}, {1, 3}, {0, 2, 1, 5}, {1, 2}}, {1, 1, 33, 5, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* Of stride 1: two blocks of planes, a ragged chunk of three, dilation, several tiles of channels, 1 x 1. */
+static const Shape piece_shapes[] = {
+    {3, 4, 130, 3, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, {4, 5, 37, 34, {2, 3}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {5, 6, 20, 2, {3, 2}, {1, 1}, {2, 3, 0, 4}, {2, 3}},  {2, 2, 300, 40, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 5, 4, 130, {1, 4}, {1, 1}, {0, 2, 1, 5}, {1, 2}},
+};
+enum { PIECE_SHAPES = sizeof piece_shapes / sizeof *piece_shapes };
 
 static uint64_t seed = 7;
 static int32_t draw(int32_t least, int32_t most) {
@@ -81,7 +91,7 @@ static int32_t windows(int32_t size, int32_t pads, int32_t kernel, int32_t dilat
 static Layer make_layer(Context *c, const Shape *s, Elem x, Elem w, Engine engine, int block, int step) {
   Layer l = {.g = graph_new(c, "test")};
   l.in = type_of(x, true, 3, (int32_t[]){s->height, s->width, s->channels_in});
-  l.in.layout = engine == ENGINE_MMA_B1 ? layout_planes(&l.in, block) : layout_bytes(&l.in, 4);
+  l.in.layout = engine_uses_planes(engine) ? layout_planes(&l.in, block) : layout_bytes(&l.in, 4);
   l.weight = type_of(w, false, 4, (int32_t[]){s->channels_out, s->kernel[0], s->kernel[1], s->channels_in});
   l.in_data = random_q(c, &l.in);
   l.weight_data = random_q(c, &l.weight);
@@ -159,7 +169,7 @@ static int64_t byte_at(uint32_t word, int i, bool is_signed) {
 
 static void add_word(const Layer *l, const PackedWeights *w, uint32_t wide, uint32_t x, int weight_plane, int plane,
                      Sums *s) {
-  if (l->node.engine == ENGINE_MMA_B1) {
+  if (engine_uses_planes(l->node.engine)) {
     s->products += (int64_t)__builtin_popcount(wide & x) << (weight_plane + plane);
     if (weight_plane == 0) s->inputs += (int64_t)__builtin_popcount(x) << plane;
     return;
@@ -206,6 +216,138 @@ static void check_layer(Context *c, const Shape *s, Elem x, Elem w, Engine engin
           fail_msg("input %s, weights %s, %s: %lld, not %lld, at %d, %d, channel %d", type_string(c, l.g, &l.in),
                    type_string(c, l.g, &l.weight), engine_name[engine], (long long)got, (long long)want, y, column, o);
       }
+}
+
+/* --- pieces (../../ir/staging.h) --- */
+
+/* A tile as far as the order of weights depends on it, and positions between rows and images beyond what is needed. */
+typedef struct PieceCase {
+  int shape, n, chunk_blocks;
+  uint32_t more_columns, more_rows;
+} PieceCase;
+
+enum { IMAGES = 2, GARBAGE = 0xb7 };
+
+static uint32_t at_least(int32_t a, int32_t b, int32_t c) {
+  int32_t most = a > b ? a : b;
+  return (uint32_t)(most > c ? most : c);
+}
+
+static Layer make_piece_layer(Context *c, const PieceCase *k, Elem x, Elem w, Engine engine) {
+  const Shape *s = &piece_shapes[k->shape];
+  Layer l = make_layer(c, s, x, w, engine, 128, 4 * k->chunk_blocks);
+  LayoutKind kind = engine_uses_planes(engine) ? LAYOUT_PLANES : LAYOUT_BYTES;
+  uint32_t row = k->more_columns + at_least(s->width + s->pad[1], s->width + s->pad[3], l.out.width);
+  uint32_t rows = k->more_rows + at_least(s->height + s->pad[0], s->height + s->pad[2], l.out.height);
+  l.in.layout = layout_pieces(&l.in, kind, row, row * rows, IMAGES);
+  *graph_type(l.g, l.node.inputs[0]) = l.in;
+  Type result = type_make(ELEM_UINT, 2, true, 3, l.node.main_type.dim);
+  result.layout = layout_pieces(&result, LAYOUT_PLANES, row, row * rows, IMAGES);
+  l.node.result = graph_add_result(l.g, "y", result);
+  l.node.tile.m = 64;
+  l.node.tile.n = (uint16_t)k->n;
+  l.node.tile.warps_m = 4;
+  l.node.tile.warps_n = l.node.tile.split_k = 1;
+  l.node.tile.stages = 2;
+  return l;
+}
+
+/* Image 1 of the batch: the numbers of l->in_data; the pixels of image 0 hold garbage. */
+static uint8_t *pack_pieces(Context *c, const Layer *l) {
+  const Type *t = &l->in;
+  const Layout *a = &t->layout;
+  size_t piece_bytes = (size_t)a->positions * PIECE_BYTES, blocks = a->pitch / a->block;
+  uint8_t *packed = arena_alloc(c, layout_image_bytes(t) * IMAGES);
+  int32_t channels = type_channels(t), width = t->dim[1];
+  for (int64_t i = 0; i < IMAGES * type_elements(t); i++) {
+    int64_t element = i % type_elements(t), pixel = element / channels;
+    size_t position = (size_t)(i / type_elements(t)) * a->image_pitch + (size_t)(pixel / width) * a->row_pitch;
+    uint32_t channel = (uint32_t)(element % channels), stored = layout_stored_q(t, q_at(t, l->in_data, element));
+    if (i == element) stored = GARBAGE & ((1u << t->bits) - 1);
+    uint8_t *piece = packed + channel / a->block * piece_bytes + (position + (size_t)(pixel % width)) * PIECE_BYTES;
+    if (a->kind == LAYOUT_BYTES) {
+      piece[channel % a->block] = (uint8_t)stored;
+      continue;
+    }
+    uint32_t bit = layout_bit_of_channel(*a, channel) % a->block;
+    for (int plane = 0; plane < t->bits; plane++)
+      piece[(size_t)plane * blocks * piece_bytes + bit / 8] |= (uint8_t)((stored >> plane & 1) << bit % 8);
+  }
+  return packed;
+}
+
+/* What a kernel's accumulator of one row of weights holds at a position of image 1. */
+static int64_t accumulated(const Layer *l, const PackedWeights *w, const Staging *s, const uint8_t *input,
+                           uint32_t tile, uint32_t row, int64_t position) {
+  const Layout *a = &l->in.layout;
+  static const uint8_t zeros[PIECE_BYTES];
+  uint8_t garbage[PIECE_BYTES];
+  memset(garbage, GARBAGE, sizeof garbage);
+  int64_t sum = 0;
+  for (uint32_t wp = 0; wp < s->weight_planes; wp++)
+    for (uint32_t xp = 0; xp < s->input_planes; xp++)
+      for (uint32_t i = 0; i < s->chunks * s->pieces; i++) {
+        uint32_t piece = i % s->pieces, block = i / s->pieces * s->chunk_blocks + piece / s->taps;
+        bool real = block < s->blocks && piece < s->taps * s->chunk_blocks;
+        int64_t at = position + a->image_pitch - s->shift + staging_tap_shift(l->g, &l->node, piece % s->taps);
+        size_t index = ((size_t)xp * s->blocks + block) * a->positions + (size_t)at;
+        const uint8_t *x = !real ? garbage : at < 0 || at >= a->positions ? zeros : input + index * PIECE_BYTES;
+        size_t of_tile = ((size_t)tile * s->weight_planes + wp) * s->chunks * s->pieces + i;
+        const uint32_t *words = w->data + (of_tile * s->weight_rows + row) * (PIECE_BYTES / 4);
+        Sums sums = {0, 0};
+        for (int n = 0; n < PIECE_BYTES / 4; n++) {
+          uint32_t word;
+          memcpy(&word, x + 4 * n, 4);
+          add_word(l, w, words[n], word, (int)wp, (int)xp, &sums);
+        }
+        sum += sums.products;
+      }
+  return sum;
+}
+
+/* Rows of weights that belong to no channel are zero, but for the row of ones. */
+static void expect_zero_rows(const Layer *l, const PackedWeights *w, const Staging *s, const uint8_t *input,
+                             uint32_t tiles) {
+  for (uint32_t tile = 0; tile < tiles; tile++)
+    for (uint32_t row = 0; row < s->weight_rows; row++) {
+      bool channel = row < l->node.tile.n && tile * l->node.tile.n + row < (uint32_t)l->out.channels;
+      if (!channel && row != l->node.tile.n) assert_int_equal(accumulated(l, w, s, input, tile, row, 0), 0);
+    }
+  for (size_t i = 0; i < w->bytes / 4; i++) {
+    uint32_t row = (uint32_t)(i / 4 % s->weight_rows), tile = (uint32_t)(i * 4 / (w->bytes / tiles));
+    bool channel = row < l->node.tile.n && tile * l->node.tile.n + row < (uint32_t)l->out.channels;
+    if (!channel && row != l->node.tile.n) assert_int_equal(w->data[i], 0);
+  }
+}
+
+static void check_pieces(Context *c, const PieceCase *k, Elem x, Elem w, Engine engine) {
+  Layer l = make_piece_layer(c, k, x, w, engine);
+  PackedWeights packed = weights_pack_pieces(l.g, &l.node);
+  Staging s = staging_of(l.g, &l.node, &l.node.tile);
+  const uint8_t *input = pack_pieces(c, &l);
+  uint32_t n = l.node.tile.n, tiles = tile_count_of_channels(&l.node.tile, graph_type(l.g, l.node.result));
+  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.chunk_bytes);
+  assert_true(tiles * n >= (uint32_t)l.out.channels && (s.weight_rows > n) == (packed.sum_scale != 0));
+  expect_zero_rows(&l, &packed, &s, input, tiles);
+  for (int32_t y = 0; y < l.out.height; y++)
+    for (int32_t column = 0; column < l.out.width; column++) {
+      int64_t position = (int64_t)y * l.in.layout.row_pitch + column, inputs[5] = {0};
+      for (uint32_t tile = 0; s.weight_rows > n && tile < tiles && tile < 5; tile++)
+        inputs[tile] = accumulated(&l, &packed, &s, input, tile, n, position);
+      for (int32_t o = 0; o < l.out.channels; o++) {
+        uint32_t tile = (uint32_t)o / n;
+        int64_t got = accumulated(&l, &packed, &s, input, tile, (uint32_t)o % n, position) * packed.product_scale;
+        got -= packed.sum_scale * inputs[tile];
+        uint32_t class = packed.class_count > 1 ? packed.row_class[y] * (uint32_t)packed.column_classes : 0;
+        if (packed.class_count > 1) class += packed.column_class[column];
+        if (packed.border) got += packed.border[(int64_t) class * packed.rows + o];
+        int64_t want = direct_sum(&l, y, column, o);
+        if (got != want)
+          fail_msg("input %s, weights %s, shape %d, %s: %lld, not %lld, at %d, %d, channel %d",
+                   type_string(c, l.g, &l.in), type_string(c, l.g, &l.weight), k->shape, engine_name[engine],
+                   (long long)got, (long long)want, y, column, o);
+      }
+    }
 }
 
 /* --- tests --- */
@@ -287,6 +429,33 @@ static void fragments_hold_the_rows(void **state) {
     }
 }
 
+static void every_pair_of_types_in_pieces(void **state) {
+  (void)state;
+  for (int x = 0; x < ELEMS; x++)
+    for (int w = 0; w < ELEMS; w++) {
+      Context *c = context_new(NULL);
+      int i = x * ELEMS + w;
+      PieceCase k = {.shape = i % 3 * 2, .n = 32 << i % 3, .chunk_blocks = 1 + i % 2};
+      check_pieces(c, &k, elems[x], elems[w], ENGINE_WGMMA_B1);
+      check_pieces(c, &k, elems[x], elems[w], ENGINE_WGMMA_S8);
+      context_free(c);
+    }
+}
+
+static void every_shape_in_pieces(void **state) {
+  (void)state;
+  static const Elem few[] = {{ELEM_UINT, 2, 3}, {ELEM_UINT, 1, 1}, {ELEM_INT, 3, 2}, {ELEM_UINT, 2, 0}};
+  for (int i = 0; i < PIECE_SHAPES * 3 * 3 * 2; i++) {
+    PieceCase k = {.shape = i % PIECE_SHAPES, .n = 32 << i / PIECE_SHAPES % 3};
+    k.chunk_blocks = 1 << i / PIECE_SHAPES / 3 % 3; /* more blocks than the input has, too */
+    k.more_columns = k.more_rows = (uint32_t)(i / PIECE_SHAPES / 9);
+    Context *c = context_new(NULL);
+    check_pieces(c, &k, few[i % 4], few[i / 4 % 4], ENGINE_WGMMA_B1);
+    check_pieces(c, &k, few[i / 4 % 4], few[i % 4], ENGINE_WGMMA_S8);
+    context_free(c);
+  }
+}
+
 /* Corrections that cost a kernel something are there only where zero points ask for them. */
 static void no_needless_corrections(void **state) {
   Context *c = *state;
@@ -322,6 +491,8 @@ int main(void) {
       cmocka_unit_test(every_pair_of_types),
       cmocka_unit_test(every_shape),
       cmocka_unit_test(fragments_hold_the_rows),
+      cmocka_unit_test(every_pair_of_types_in_pieces),
+      cmocka_unit_test(every_shape_in_pieces),
       cmocka_unit_test_setup_teardown(no_needless_corrections, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,11 +78,29 @@ static void test_levels_are_used(void **state) {
   }
 }
 
+/* Past 16384 channels the spread of a value is that of its first channels; every operation meets such values here. */
+static void test_wide_values(void **state) {
+  (void)state;
+  static const char text[] = "network wide {\n"
+                             "  input x : u4[1, 1, 8]\n"
+                             "  a = conv2d(x, 20001, kernel=1, w=i2) | batchnorm(name=\"bn\") | relu | quantize(u2)\n"
+                             "  b = conv2d(x, 20001, kernel=1, w=i2) | quantize(u2, scale=1)\n"
+                             "  c = add(a, b) | maxpool(kernel=1) | avgpool(kernel=1)\n"
+                             "  d = concat(c, c) | quantize(u3)\n"
+                             "  output y = linear(flatten(d), 5, w=bipolar)\n"
+                             "  output z = conv2d(a, 3, kernel=1, w=i3)\n"
+                             "}\n";
+  Context *c = context_new(NULL);
+  assert_non_null(load_good(c, text));
+  context_free(c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_same_seed_same_parameters),
       cmocka_unit_test(test_names_decide),
       cmocka_unit_test(test_levels_are_used),
+      cmocka_unit_test(test_wide_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,6 +168,40 @@ static void test_thresholds(void **state) {
   }
 }
 
+/* With a second activation: the row of its number, counted from its least. */
+static void test_thresholds_of_two_activations(void **state) {
+  Context *c = *state;
+  Random r = {24};
+  for (int round = 0; round < 300; round++) {
+    bool sums = round & 1, shared = round % 3 == 0;
+    Graph *g = graph_new(c, "g");
+    Type x = sums ? type_make(ELEM_I32, 32, true, 1, DIMS(CHANNELS)) : random_quantized(&r, true, 1, DIMS(CHANNELS));
+    Type y = random_quantized(&r, true, 1, DIMS(CHANNELS)), q = random_quantized(&r, true, 1, DIMS(CHANNELS));
+    int32_t levels = random_in(&r, 1, type_q_max(&q) - type_q_min(&q)), rows = shared ? 1 : CHANNELS;
+    int32_t columns = (type_q_max(&y) - type_q_min(&y) + 1) * levels;
+    Type of_t = type_make(ELEM_I32, 32, false, 2, DIMS(rows, columns)),
+         of_flip = type_make(ELEM_I32, 32, false, 1, &rows);
+    int32_t *t = random_elements(c, &r, &of_t, 1), *flip = random_elements(c, &r, &of_flip, 1);
+    for (int i = 0; i < rows; i++) flip[i] = flip[i] % 2 ? -1 : 0;
+    ValueId in[] = {graph_add_input(g, "x", x), graph_add_const(g, "t", of_t, t),
+                    graph_add_const(g, "flip", of_flip, flip), graph_add_input(g, "y", y)};
+    graph_add_output(g, graph_insert_node(g, 0, OP_THRESHOLDS, NULL, in, 4, q, NULL, (SourceLoc){0}));
+    assert_no_reports(c);
+    assert_true(graph_verify(g));
+    const void *data[] = {random_elements(c, &r, &x, PIXELS), random_elements(c, &r, &y, PIXELS)};
+    int8_t out[ELEMENTS];
+    assert_true(graph_eval(g, PIXELS, data, (void *[]){out}));
+    for (size_t i = 0; i < ELEMENTS; i++) {
+      size_t row = shared ? 0 : i % CHANNELS;
+      const int32_t *own = t + row * (size_t)columns + (element_q(&y, data[1], i) - type_q_min(&y)) * levels;
+      int32_t level = element_level(&x, data[0], i), wanted = type_q_min(&q);
+      if (flip[row]) level = -1 - level;
+      for (int32_t k = 0; k < levels; k++) wanted += level >= own[k];
+      assert_int_equal(element_q(&q, out, i), wanted);
+    }
+  }
+}
+
 /* conv2d | dequantize | batchnorm | add(residual) | prelu | quantize as one layer and as six. */
 typedef struct Layer {
   Graph *g;
@@ -266,12 +300,31 @@ static void test_chain_of_one_number(void **state) {
   const Type *source = graph_type(l.g, y);
   for (int i = 0; i < 105; i++) {
     float f;
-    eval_chain(l.g, source, l.g->nodes[2].steps, l.g->nodes[2].step_count, sum[i], i % 3, &f);
+    eval_chain(l.g, source, l.g->nodes[2].steps, l.g->nodes[2].step_count, sum[i], 0, i % 3, &f);
     assert_same_float(f, wanted[i]);
-    assert_int_equal(eval_chain(l.g, source, l.g->nodes[3].steps, l.g->nodes[3].step_count, sum[i], i % 3, NULL),
+    assert_int_equal(eval_chain(l.g, source, l.g->nodes[3].steps, l.g->nodes[3].step_count, sum[i], 0, i % 3, NULL),
                      wanted_q[i]);
   }
-  assert_int_equal(eval_chain(l.g, source, NULL, 0, 17, 0, NULL), 17);
+  assert_int_equal(eval_chain(l.g, source, NULL, 0, 17, 0, 0, NULL), 17);
+}
+
+/* A chain with an addition: the other operand's q decides. */
+static void test_chain_with_an_addition(void **state) {
+  Context *c = *state;
+  Graph *g = graph_new(c, "g");
+  static const float scales[] = {2, 0.5f};
+  Type sums = type_make(ELEM_I32, 32, true, 1, DIMS(2)), ternary = type_make(ELEM_TERNARY, 2, true, 1, DIMS(2));
+  Type real = type_make(ELEM_F32, 32, true, 1, DIMS(2));
+  ternary.scales = graph_add_const(g, "s", type_make(ELEM_F32, 32, false, 1, DIMS(2)), scales);
+  Step steps[] = {{.op = OP_DEQUANTIZE, .attrs = attrs_default(), .type = real},
+                  {.op = OP_ADD, .attrs = attrs_default(), .type = real, .arg_count = 1}};
+  steps[1].args[0] = graph_add_input(g, "y", ternary);
+  for (int32_t q = -1; q <= 1; q++)
+    for (int32_t channel = 0; channel < 2; channel++) {
+      float f;
+      eval_chain(g, &sums, steps, 2, 7, q, channel, &f);
+      assert_same_float(f, 7 + (float)q * scales[channel]);
+    }
 }
 
 /* A quantized source: the chain starts from its level, not from q. */
@@ -283,9 +336,9 @@ static void test_chain_starts_from_a_level(void **state) {
   bipolar.scale = 6;
   Step step = {.op = OP_DEQUANTIZE, .attrs = attrs_default(), .type = type_make(ELEM_F32, 32, true, 1, DIMS(1))};
   float f;
-  eval_chain(g, &bipolar, &step, 1, -1, 0, &f);
+  eval_chain(g, &bipolar, &step, 1, -1, 0, 0, &f);
   assert_same_float(f, -3);
-  eval_chain(g, &bipolar, &step, 1, 1, 0, &f);
+  eval_chain(g, &bipolar, &step, 1, 1, 0, 0, &f);
   assert_same_float(f, 3);
 }
 
@@ -308,8 +361,10 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_dequantize_sums, setup, teardown),
       cmocka_unit_test_setup_teardown(test_channel_scales, setup, teardown),
       cmocka_unit_test_setup_teardown(test_thresholds, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_thresholds_of_two_activations, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fused_is_unfused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_chain_of_one_number, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_chain_with_an_addition, setup, teardown),
       cmocka_unit_test_setup_teardown(test_chain_starts_from_a_level, setup, teardown),
       cmocka_unit_test_setup_teardown(test_inputs_out_of_range, setup, teardown),
   };

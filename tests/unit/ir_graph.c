@@ -49,12 +49,34 @@ static void test_uses_and_definitions(void **state) {
   assert_true(graph_verify(m.g));
 }
 
+/* relu, bias, add, where add's result becomes that of the bias. */
+static void test_take_result_and_set_inputs(void **state) {
+  Small m = small_graph(*state);
+  graph_take_result(m.g, 1, 2);
+  assert_int_equal(m.g->nodes[2].op, OP_NONE);
+  assert_int_equal(graph_definition(m.g, m.s), 1);
+  assert_int_equal(graph_definition(m.g, m.b), NO_NODE);
+  assert_int_equal(graph_use_count(m.g, m.b), 0);
+  assert_int_equal(graph_use_count(m.g, m.a), 1);
+  assert_true(graph_verify(m.g));
+  graph_set_inputs(m.g, 1, (ValueId[]){m.x, m.k}, 2);
+  assert_int_equal(graph_use_count(m.g, m.a), 0);
+  assert_int_equal(graph_use_count(m.g, m.x), 2);
+  assert_true(graph_verify(m.g));
+  graph_compact(m.g);
+  assert_int_equal(m.g->node_count, 1);
+  assert_int_equal(graph_definition(m.g, m.a), NO_NODE);
+  assert_int_equal(graph_definition(m.g, m.s), 0);
+}
+
 static void test_insert_in_the_middle(void **state) {
   Small m = small_graph(*state);
   ValueId c = graph_insert_node(m.g, 1, OP_SIGN, NULL, &m.a, 1, (Type){0}, NULL, (SourceLoc){0});
   assert_int_equal(graph_definition(m.g, c), 1);
   assert_int_equal(graph_definition(m.g, m.b), 2);
-  m.g->nodes[2].inputs[0] = c;
+  graph_set_input(m.g, 2, 0, c);
+  assert_int_equal(graph_use_count(m.g, c), 1);
+  assert_int_equal(graph_use_count(m.g, m.a), 2);
   assert_true(graph_verify(m.g));
   graph_delete_node(m.g, 1);
   assert_false(graph_verify(m.g));
@@ -203,6 +225,18 @@ static void break_own_step(Small *m) {
   m->g->nodes[1].steps[0].args[0] = m->b; /* the layer's own result */
   m->g->nodes[1].steps[0].arg_count = 1;
 }
+static void break_use_count(Small *m) {
+  graph_value(m->g, m->k)->uses++;
+}
+static void break_operand_behind_its_back(Small *m) {
+  m->g->nodes[2].inputs[0] = m->x;
+}
+static void break_definition(Small *m) {
+  graph_value(m->g, m->b)->definition = 0;
+}
+static void break_lost_definition(Small *m) {
+  m->g->values[m->k].definition = 1;
+}
 static void break_attribute(Small *m) {
   m->g->nodes[0].op = OP_LEAKY_RELU;
   m->g->nodes[0].attrs.alpha = float_of_bits(0x7fc00000);
@@ -238,6 +272,10 @@ static void test_verifier_sees(void **state) {
       {break_input_count, "bias takes 2 operands, but has 1"},
       {break_step, "cannot be a step"},
       {break_own_step, "operand of layer 'b' is not defined before it"},
+      {break_use_count, "counts 2 uses of 'k', but there are 1"},
+      {break_operand_behind_its_back, "counts 1 uses of 'x', but there are 2"},
+      {break_definition, "does not know that this node defines 'b'"},
+      {break_lost_definition, "has a definition of 'k', but there is none"},
       {break_attribute, "alpha of leaky_relu"},
   };
   Context *c = *state;
@@ -265,6 +303,7 @@ static void test_elements_must_fit(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_uses_and_definitions, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_take_result_and_set_inputs, setup, teardown),
       cmocka_unit_test_setup_teardown(test_insert_in_the_middle, setup, teardown),
       cmocka_unit_test_setup_teardown(test_names, setup, teardown),
       cmocka_unit_test_setup_teardown(test_names_of_many, setup, teardown),

@@ -50,25 +50,23 @@ static Attrs window(int32_t kh, int32_t kw, int32_t pad) {
   return a;
 }
 
-static void test_refusals(void **state) {
-  Context *c = *state;
+static void assert_all_refused(Context *c, const Refusal *rows, size_t count) {
+  for (size_t i = 0; i < count; i++) assert_refused(c, &rows[i]);
+}
+
+static const Type none = {0};
+
+static void test_windows_refused(void **state) {
+  Type u2 = image(ELEM_UINT, 2, 8, 9, 4), f32 = image(ELEM_F32, 32, 8, 9, 4);
+  Type tall = image(ELEM_UINT, 2, INT32_MAX, 1, 1);
+  Type w = type_make(ELEM_INT, 4, false, 4, DIMS(6, 3, 3, 4)), k = type_make(ELEM_UINT, 2, true, 1, DIMS(10));
+  Type signs = bipolar(true, 3, DIMS(8, 9, 4));
   const Attrs usual = attrs_default();
-  const Type none = {0};
-  Type u2 = image(ELEM_UINT, 2, 8, 9, 4), f32 = image(ELEM_F32, 32, 8, 9, 4), i32 = image(ELEM_I32, 32, 8, 9, 4);
-  Type w = type_make(ELEM_INT, 4, false, 4, DIMS(6, 3, 3, 4)), vector = type_make(ELEM_F32, 32, false, 1, DIMS(4));
-  Type three = type_make(ELEM_F32, 32, false, 1, DIMS(3)), k = type_make(ELEM_UINT, 2, true, 1, DIMS(10));
-  Type wk = type_make(ELEM_INT, 4, false, 2, DIMS(5, 11)), signs = bipolar(true, 3, DIMS(8, 9, 4));
-  Type other = image(ELEM_F32, 32, 8, 8, 4), scaled = u2, huge = image(ELEM_UINT, 2, 40000, 40000, 1), wanted = u2;
-  Attrs groups = window(3, 3, 0), dilated = window(3, 3, 0), level = window(3, 3, 1), axis = usual, limits = usual;
+  Attrs groups = window(3, 3, 0), dilated = window(3, 3, 0), level = window(3, 3, 1), padded = window(2, 1, 0);
   groups.groups = 3;
   dilated.dilation[0] = 0;
   level.pad_level = 1;
-  axis.axis = 3;
-  limits.lo = 2;
-  scaled.scale = 0.5f;
-  wanted.zero2 = 600;
-  Attrs doubled = usual;
-  doubled.factor[0] = doubled.factor[1] = 2;
+  padded.pad[0] = padded.pad[2] = 1;
   const Refusal rows[] = {
       {OP_CONV2D,
        {f32, w},
@@ -107,6 +105,27 @@ static void test_refusals(void **state) {
        {"window of maxpool does not fit", "seen: kernel 9 x 3, dilation 1 x 1, on [N,8,9,4]"}},
       {OP_MAXPOOL, {u2}, 1, window(2, 2, 2), none, {"pad of maxpool is out of range", "less than the kernel"}},
       {OP_AVGPOOL, {u2}, 1, window(2, 2, -1), none, {"pad of avgpool", "at least 0"}},
+      {OP_MAXPOOL,
+       {tall},
+       1,
+       padded,
+       none,
+       {"window of maxpool does not fit", "expected: at most 2147483647 places", "padded by 1, 0, 1, 0"}},
+  };
+  assert_all_refused(*state, rows, COUNT(rows));
+}
+
+static void test_shapes_refused(void **state) {
+  Type u2 = image(ELEM_UINT, 2, 8, 9, 4), f32 = image(ELEM_F32, 32, 8, 9, 4), i32 = image(ELEM_I32, 32, 8, 9, 4);
+  Type vector = type_make(ELEM_F32, 32, false, 1, DIMS(4)), three = type_make(ELEM_F32, 32, false, 1, DIMS(3));
+  Type k = type_make(ELEM_UINT, 2, true, 1, DIMS(10)), wk = type_make(ELEM_INT, 4, false, 2, DIMS(5, 11));
+  Type other = image(ELEM_F32, 32, 8, 8, 4), huge = image(ELEM_UINT, 2, 40000, 40000, 1), scaled = u2;
+  const Attrs usual = attrs_default();
+  Attrs axis = usual, doubled = usual;
+  axis.axis = 3;
+  doubled.factor[0] = doubled.factor[1] = 2;
+  scaled.scale = 0.5f;
+  const Refusal rows[] = {
       {OP_LINEAR,
        {k, wk},
        2,
@@ -114,15 +133,8 @@ static void test_refusals(void **state) {
        none,
        {"shapes that linear is given", "weights [5,10] for a vector [N,10]", "seen: weights [5,11]"}},
       {OP_LINEAR, {u2, wk}, 2, usual, none, {"expected: a vector [K]", "hint: flatten it first"}},
-      {OP_RELU,
-       {u2},
-       1,
-       usual,
-       none,
-       {"operand 1 of relu cannot be u2[N,8,9,4]", "expected: f32", "hint: put dequantize in front"}},
       {OP_BIAS, {f32, three}, 2, usual, none, {"operand 2 of bias cannot be f32[3]", "f32[4] or f32[1]"}},
       {OP_BATCHNORM, {f32, vector}, 2, usual, none, {"batchnorm takes 5 operands, but has 2"}},
-      {OP_HARDTANH, {f32}, 1, limits, none, {"lo of hardtanh is out of range", "not above hi"}},
       {OP_ADD, {f32, other}, 2, usual, none, {"shapes that add is given", "[N,8,9,4] and [N,8,8,4]"}},
       {OP_ADD, {f32, i32}, 2, usual, none, {"operand 2 of add cannot be i32[N,8,9,4]"}},
       {OP_CONCAT, {u2, u2}, 2, axis, none, {"axis of concat is out of range"}},
@@ -134,19 +146,53 @@ static void test_refusals(void **state) {
        none,
        {"operand 2 of concat cannot be u2[N,8,9,4](scale=0.5)", "expected: u2[N,8,9,4]"}},
       {OP_CONCAT, {u2}, 0, usual, none, {"concat takes at least 1 operand, but has 0"}},
+      {OP_RESHAPE, {u2}, 1, usual, k, {"a shape of 288 elements, for [N,8,9,4]", "seen: [N,10]"}},
+      {OP_UPSAMPLE, {k}, 1, usual, none, {"operand 1 of upsample"}},
+      {OP_UPSAMPLE, {huge}, 1, doubled, none, {"impossible", "at most 2147483647 elements"}},
+  };
+  assert_all_refused(*state, rows, COUNT(rows));
+}
+
+static void test_elements_refused(void **state) {
+  Type k = type_make(ELEM_UINT, 2, true, 1, DIMS(10));
+  Type table = type_make(ELEM_I32, 32, false, 2, DIMS(4, 16)), flip = type_make(ELEM_I32, 32, false, 1, DIMS(1));
+  Type u2 = image(ELEM_UINT, 2, 8, 9, 4), f32 = image(ELEM_F32, 32, 8, 9, 4), i32 = image(ELEM_I32, 32, 8, 9, 4);
+  Type vector = type_make(ELEM_F32, 32, false, 1, DIMS(4)), wanted = u2;
+  const Attrs usual = attrs_default();
+  Attrs limits = usual;
+  limits.lo = 2;
+  wanted.zero2 = 600;
+  const Refusal rows[] = {
+      {OP_RELU,
+       {u2},
+       1,
+       usual,
+       none,
+       {"operand 1 of relu cannot be u2[N,8,9,4]", "expected: f32", "hint: put dequantize in front"}},
+      {OP_HARDTANH, {f32}, 1, limits, none, {"lo of hardtanh is out of range", "not above hi"}},
       {OP_QUANTIZE, {f32}, 1, usual, f32, {"quantize cannot give f32[N,8,9,4]"}},
       {OP_QUANTIZE, {f32}, 1, usual, wanted, {"quantize cannot give u2", "between -256 and 256"}},
       {OP_QUANTIZE, {u2}, 1, usual, u2, {"operand 1 of quantize cannot be u2[N,8,9,4]"}},
       {OP_DEQUANTIZE, {f32}, 1, usual, none, {"operand 1 of dequantize", "real already"}},
-      {OP_RESHAPE, {u2}, 1, usual, k, {"a shape of 288 elements, for [N,8,9,4]", "seen: [N,10]"}},
-      {OP_UPSAMPLE, {k}, 1, usual, none, {"operand 1 of upsample"}},
-      {OP_UPSAMPLE, {huge}, 1, doubled, none, {"impossible", "at most 2147483647 elements"}},
       {OP_SOFTMAX, {i32}, 1, usual, none, {"operand 1 of softmax cannot be i32"}},
       {OP_THRESHOLDS, {f32, vector, vector}, 3, usual, u2, {"operand 1 of thresholds"}},
       {OP_THRESHOLDS, {i32, vector, vector}, 3, usual, u2, {"operand 2 of thresholds", "i32[4 or 1, at most 3]"}},
+      {OP_THRESHOLDS,
+       {i32, table, flip, f32},
+       4,
+       usual,
+       u2,
+       {"operand 4 of thresholds", "quantized elements of shape [N,8,9,4]"}},
+      {OP_THRESHOLDS, {i32, table, flip, k}, 4, usual, u2, {"operand 4 of thresholds", "quantized elements of shape"}},
+      {OP_THRESHOLDS,
+       {i32, table, flip, u2},
+       4,
+       usual,
+       u2,
+       {"operand 2 of thresholds", "i32[4 or 1, 4 times at most 3]"}},
       {OP_NONE, {f32}, 1, usual, none, {"unknown kind"}},
   };
-  for (size_t i = 0; i < COUNT(rows); i++) assert_refused(c, &rows[i]);
+  assert_all_refused(*state, rows, COUNT(rows));
 }
 
 static void test_scale_products_must_be_normal(void **state) {
@@ -224,7 +270,9 @@ static void test_sums_past_32_bits(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_windows_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_shapes_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_elements_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_scale_products_must_be_normal, setup, teardown),
       cmocka_unit_test_setup_teardown(test_shapes_of_results, setup, teardown),
       cmocka_unit_test_setup_teardown(test_accumulator_bound, setup, teardown),

@@ -18,7 +18,7 @@ static const char sample[] =
     "  input %r : ternary[N,5,6,2]{layout=bytes:16}\n"
     "  input %f : f32[N,5,6,2]{layout=words:2}\n"
     "  %c.1 : u2[N,5,6,2]{scale=0x1p-2,zero=-3/2,layout=planes:64:64} = conv2d(%x, %w) kernel=3,3 pad=1,1,1,1 "
-    "engine=mma_b1 tile=64,8,16,2,1,3,4 launch=1,2,3,256,49152 offset=1024 : i32[N,5,6,2]{scale=%\"c.1 scale\"}\n"
+    "engine=mma_b1 tile=64,8,16,2,1,3,4,1 launch=1,2,3,256,49152,132 offset=1024 : i32[N,5,6,2]{scale=%\"c.1 scale\"}\n"
     "    | dequantize : f32[N,5,6,2]\n"
     "    | affine(%gamma, %beta) : f32[N,5,6,2]\n"
     "    | add(%r) : f32[N,5,6,2]\n"
@@ -27,9 +27,11 @@ static const char sample[] =
     "    | hardtanh lo=-inf hi=0x1p+1 : f32[N,5,6,2]\n"
     "    | quantize : u2[N,5,6,2]{scale=0x1p-2,zero=-3/2}\n"
     "  %pool : u2[N,3,2,2]{scale=0x1p-2,zero=-3/2} = maxpool(%c.1) kernel=2,3 stride=2,3 pad=1,0,0,0 engine=direct\n"
-    "  %d : f32[N,5,6,2] = dequantize(%c.1)\n"
+    "  %c.1.planes : u2[N,5,6,2]{scale=0x1p-2,zero=-3/2,layout=planes:128:128:7:42:336} = copy(%c.1)\n"
+    "  %r.bytes : ternary[N,5,6,2]{layout=bytes:16:8:64:512} = copy(%r)\n"
+    "  %d : f32[N,5,6,2] = dequantize(%c.1.planes)\n"
     "  %both : f32[N,5,6,4] = concat(%d, %f) axis=2\n"
-    "  %flat : f32[N,120] = flatten(%both) chw=true\n"
+    "  %flat : f32[N,120] = flatten(%both) chw=true launch=0,0,0,0,0,7\n"
     "  %q : i8[N,120] = quantize(%flat)\n"
     "  %two : i8[N,60,2] = reshape(%q) engine=view\n"
     "  %best : i32[N,60] = argmax(%two)\n"
@@ -53,10 +55,15 @@ static void test_sample_reads_back(void **state) {
   const Node *n = &g->nodes[0];
   assert_int_equal(n->engine, ENGINE_MMA_B1);
   assert_true(n->tile.m == 64 && n->tile.n == 8 && n->tile.k == 16 && n->tile.warps_m == 2 && n->tile.warps_n == 1 &&
-              n->tile.stages == 3 && n->tile.split_k == 4);
+              n->tile.stages == 3 && n->tile.split_k == 4 && n->tile.resident == 1);
   assert_true(n->launch.x_mul == 1 && n->launch.x_div == 2 && n->launch.y == 3 && n->launch.threads == 256 &&
-              n->launch.shared_bytes == 49152);
+              n->launch.shared_bytes == 49152 && n->launch.x_most == 132);
   assert_int_equal(graph_value(g, n->result)->arena_offset, 1024);
+  const Layout planes = graph_type(g, graph_find(g, "c.1.planes"))->layout, no_pieces = graph_type(g, n->result)->layout;
+  assert_true(planes.block == 128 && planes.row_pitch == 7 && planes.image_pitch == 42 && planes.positions == 336);
+  const Layout bytes = graph_type(g, graph_find(g, "r.bytes"))->layout;
+  assert_true(bytes.block == 16 && bytes.row_pitch == 8 && bytes.image_pitch == 64 && bytes.positions == 512);
+  assert_true(layout_is_pieces(planes) && layout_is_pieces(bytes) && !layout_is_pieces(no_pieces));
   assert_int_equal(n->step_count, 7);
   assert_int_equal(n->loc.line, 14);
   assert_int_equal(graph_type(g, n->result)->zero2, -3);
@@ -166,6 +173,34 @@ static void test_errors_have_places(void **state) {
        "t.ir:3:3: error[E0507]: the graph breaks a rule: relu in layer 'y'"},
       {"graph @g {\n  input %x : u8[N,3]\n  %y : f32[N,3] = relu(%x)\n}",
        "t.ir:3:3: error[E0302]: operand 1 of relu cannot be u8[N,3]"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) tile=1,2,3,4,5,6,7\n}",
+       "expected: ',' between numbers"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) launch=1,2,3,4,5\n}",
+       "expected: ',' between numbers"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=mma_s8 tile=16,0,8,1,1,2,1,0\n}",
+       "the tile of layer 'y' lacks a number"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=mma_s8 tile=0,0,0,0,0,0,0,1\n}",
+       "the tile of layer 'y' lacks a number"},
+      {"graph @g {\n  input %x : f32[N,3]\n  %y : f32[N,3] = relu(%x) engine=wgmma_s8 tile=64,32,4,4,1,2,1,0\n}",
+       "but is no conv2d or linear"},
+      {"graph @g {\n  const %w : u1[1,3] = [0, 1, 1]\n  input %x : u8[N,3]{layout=bytes:3}\n"
+       "  %y : i32[N,1] = linear(%x, %w) engine=wgmma_s8 tile=64,32,4,4,1,2,1,0\n}",
+       "layer 'y' has a tile on wgmma, but does not read whole pieces"},
+      {"graph @g {\n  const %w : u1[1,3] = [0, 1, 1]\n  input %x : u8[N,3]{layout=bytes:16:1:1:8}\n"
+       "  %y : i32[N,1] = linear(%x, %w) engine=wgmma_s8 tile=64,32,6,4,1,2,1,0\n}",
+       "layer 'y' has a tile on wgmma, but does not read whole pieces"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3}\n}", "expected: ':' between the numbers of pieces"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6}\n}", "expected: ':' between the numbers of pieces"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6:12:1}\n}", "unexpected ':'"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6:4294967296}\n}", "positions is out of range"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:x:6:12}\n}", "expected: a pitch of rows"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6:0}\n}", "only pieces have a pitch of rows and images"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:8:3:6:12}\n}", "its pitch is not a multiple of its block"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:2:6:12}\n}", "its pixels do not fit its pitches"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:5:10}\n}", "its pixels do not fit its pitches"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6:13}\n}", "no whole number of images"},
+      {"graph @g {\n  input %x : u8[N,2,3,5]{layout=planes:64:64:3:6:12}\n}", "pieces are 128 channels of a bit plane"},
+      {"graph @g {\n  input %x : f32[N,2,3,5]{layout=words:5:3:6:12}\n}", "pieces are 128 channels of a bit plane"},
       {"graph @g {\n  input %x : f32[N,3]\n  output %x\n}", "an output is not the result of a layer"},
       {"graph @g {\n  input %\"x : f32[N,3]\n}", "the rest of a quoted name"},
       {"graph @g {\n  \x01\n}", "unexpected byte 0x01"},

@@ -31,6 +31,32 @@ static void addition_joins_the_later_layer_and_reads_few_bits(void **state) {
   }
 }
 
+static void thresholds_of_two_activations_join_the_layer_of_the_first(void **state) {
+  (void)state;
+  Build b = build_new(12);
+  ValueId x = image_input(&b, ELEM_UINT, 2, 5, 5, 6);
+  ValueId sum = op2(&b, OP_ADD, dequantize(&b, x), affine(&b, dequantize(&b, bipolar_conv(&b, x, 6)), -2, 2));
+  graph_add_output(b.g, quantize(&b, op1(&b, OP_RELU, sum), ELEM_UINT, 2, 1));
+  run_exactly(&b, "fold,thresholds,fuse", ENGINE_NONE);
+  assert_int_equal(b.g->node_count, 1);
+  assert_int_equal(b.g->nodes[0].op, OP_CONV2D);
+  assert_int_equal(b.g->nodes[0].step_count, 1);
+  assert_int_equal(b.g->nodes[0].steps[0].op, OP_THRESHOLDS);
+  assert_int_equal(step_operand(&b.g->nodes[0].steps[0]), x);
+  build_free(&b);
+  b = build_new(13); /* the second activation comes after the sums: a layer of its own */
+  x = image_input(&b, ELEM_UINT, 2, 5, 5, 6);
+  ValueId sums = dequantize(&b, bipolar_conv(&b, x, 6));
+  ValueId later = activation(&b, bipolar_conv(&b, x, 6));
+  graph_add_output(b.g, later);
+  graph_add_output(b.g, quantize(&b, op2(&b, OP_ADD, sums, dequantize(&b, later)), ELEM_UINT, 2, 1));
+  run_exactly(&b, "fold,thresholds,fuse", ENGINE_NONE);
+  assert_int_equal(b.g->node_count, 3);
+  assert_int_equal(b.g->nodes[2].op, OP_COPY);
+  assert_int_equal(step_operand(&b.g->nodes[2].steps[0]), later);
+  build_free(&b);
+}
+
 static void addition_of_two_layers_joins_the_second(void **state) {
   (void)state;
   for (int order = 0; order < 2; order++) {
@@ -138,6 +164,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(chain_joins_its_layer),
       cmocka_unit_test(addition_joins_the_later_layer_and_reads_few_bits),
+      cmocka_unit_test(thresholds_of_two_activations_join_the_layer_of_the_first),
       cmocka_unit_test(addition_of_two_layers_joins_the_second),
       cmocka_unit_test(shared_dequantize_is_repeated),
       cmocka_unit_test(lone_steps_head_a_layer_behind_a_copy),

@@ -158,6 +158,136 @@ static void pooled_sums_have_a_bound_too(void **state) {
   build_free(&b);
 }
 
+/* --- additions --- */
+
+/* A second activation of all_sums' shape. */
+static ValueId second_activation(Build *b, Type like, int32_t channels) {
+  int32_t dim[3] = {64, 64, channels};
+  Type t = type_make(like.kind, like.bits, true, 3, dim);
+  t.zero2 = like.zero2;
+  t.scale = like.scale;
+  return graph_add_input(b->g, "other", t);
+}
+
+static ValueId scales(Build *b, int32_t channels) {
+  return vector(b, channels, 0.25f, 40);
+}
+
+static Type small_type(ElemKind kind, int bits, int16_t zero2, float scale) {
+  Type t = {.kind = kind, .bits = (uint8_t)bits, .zero2 = zero2, .scale = scale};
+  return t;
+}
+
+/* Every sum with every number of the second activation; either order of the operands; channels that rise and fall. */
+static void an_addition_gives_a_row_for_each_number(void **state) {
+  (void)state;
+  const Type others[] = {small_type(ELEM_UINT, 1, 1, 50),     small_type(ELEM_TERNARY, 2, 0, 33.3f),
+                         small_type(ELEM_INT, 2, 0, 17),      small_type(ELEM_UINT, 3, 0, 12.5f),
+                         small_type(ELEM_UINT, 4, 15, 3.75f), small_type(ELEM_UINT, 2, 0, 1e-3f)};
+  const Type results[] = {small_type(ELEM_UINT, 2, 0, 23.7f), small_type(ELEM_UINT, 1, 1, 2),
+                          small_type(ELEM_TERNARY, 2, 0, 40), small_type(ELEM_INT, 2, -1, 30)};
+  for (size_t i = 0; i < 6; i++)
+    for (size_t k = 0; k < 4; k++) {
+      Build b = build_new(i * 4 + k);
+      ValueId y = second_activation(&b, others[i], 12);
+      if (k % 2) graph_type(b.g, y)->scales = scales(&b, 12);
+      ValueId v = affine(&b, dequantize(&b, all_sums(&b, 12)), -2, 2), real = dequantize(&b, y);
+      v = (i + k) % 2 ? op2(&b, OP_ADD, v, real) : op2(&b, OP_ADD, real, v);
+      v = k == 0 ? op1(&b, OP_RELU, v) : k == 1 ? affine(&b, v, -2, 2) : v;
+      Type t = result_like(&b, v, results[k].kind, results[k].bits, results[k].scale);
+      t.zero2 = results[k].zero2;
+      graph_add_output(b.g, op_with(&b, OP_QUANTIZE, NULL, t, &v, 1));
+      expect_thresholds(&b, true, 2);
+      const Node *node = node_of(&b, OP_THRESHOLDS);
+      int32_t rows = type_q_max(&others[i]) - type_q_min(&others[i]) + 1, levels = type_q_max(&t) - type_q_min(&t);
+      assert_int_equal(node->input_count, 4);
+      assert_int_equal(node->inputs[3], y);
+      assert_int_equal(graph_type(b.g, node->inputs[1])->dim[1], rows * levels);
+      build_free(&b);
+    }
+}
+
+/* x's own dequantize and one of its own chain may be the same value. */
+static void a_shared_residual_stays_where_others_read_it(void **state) {
+  (void)state;
+  Build b = build_new(20);
+  ValueId d = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 2, 0, 9), 5));
+  ValueId v = op2(&b, OP_ADD, d, affine(&b, dequantize(&b, all_sums(&b, 5)), -2, 2));
+  graph_add_output(b.g, quantize(&b, op1(&b, OP_RELU, v), ELEM_UINT, 2, 20));
+  graph_add_output(b.g, op1(&b, OP_SIGN, d));
+  expect_thresholds(&b, true, 4);
+  build_free(&b);
+}
+
+/* Of two activations of few bits the later one is the source, so that its layer takes the step. */
+static void of_two_small_activations_the_later_is_the_source(void **state) {
+  (void)state;
+  for (int order = 0; order < 2; order++) {
+    Build b = build_new(21);
+    ValueId early = second_activation(&b, small_type(ELEM_INT, 3, 0, 0.75f), 6);
+    ValueId late = pool(&b, OP_MAXPOOL, second_activation(&b, small_type(ELEM_TERNARY, 2, 0, 1.5f), 6), 1, 0);
+    ValueId p = dequantize(&b, order ? early : late), q = dequantize(&b, order ? late : early);
+    graph_add_output(b.g, quantize(&b, op2(&b, OP_ADD, p, q), ELEM_UINT, 2, 1));
+    expect_thresholds(&b, true, 2);
+    assert_int_equal(node_of(&b, OP_THRESHOLDS)->inputs[0], late);
+    assert_int_equal(node_of(&b, OP_THRESHOLDS)->inputs[3], early);
+    build_free(&b);
+  }
+}
+
+static void only_one_small_addition_joins_a_chain(void **state) {
+  (void)state;
+  Build b = build_new(22); /* 16 numbers x 15 thresholds */
+  ValueId y = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 4, 0, 9), 5));
+  ValueId v = op2(&b, OP_ADD, dequantize(&b, all_sums(&b, 5)), y);
+  graph_add_output(b.g, quantize(&b, v, ELEM_UINT, 4, 20));
+  expect_thresholds(&b, false, 5);
+  build_free(&b);
+  b = build_new(23); /* two additions */
+  y = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 2, 0, 9), 5));
+  ValueId z = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 2, 0, 7), 5));
+  v = op2(&b, OP_ADD, op2(&b, OP_ADD, dequantize(&b, all_sums(&b, 5)), y), z);
+  graph_add_output(b.g, quantize(&b, v, ELEM_UINT, 2, 20));
+  expect_thresholds(&b, false, 0);
+  build_free(&b);
+  b = build_new(24); /* infinite at one end of the second activation only */
+  y = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 2, 0, 3e38f), 5));
+  v = op2(&b, OP_ADD, dequantize(&b, all_sums(&b, 5)), y);
+  graph_add_output(b.g, quantize(&b, op3(&b, OP_AFFINE, v, constant(&b, 0), constant(&b, 1)), ELEM_UINT, 2, 20));
+  expect_thresholds(&b, false, 0);
+  build_free(&b);
+}
+
+/* Thresholds that an earlier chain became are a step like others, in front of the addition and behind it. */
+static void additions_and_thresholds_share_a_chain(void **state) {
+  (void)state;
+  for (int behind = 0; behind < 2; behind++) {
+    Build b = build_new(26);
+    ValueId v = affine(&b, dequantize(&b, all_sums(&b, 7)), -2, 2);
+    ValueId y = dequantize(&b, second_activation(&b, small_type(ELEM_INT, 2, 0, 19), 7));
+    if (behind) v = op2(&b, OP_ADD, v, y);
+    v = affine(&b, dequantize(&b, quantize(&b, v, ELEM_UINT, 3, 30)), -2, 2);
+    if (!behind) v = op2(&b, OP_ADD, v, y);
+    graph_add_output(b.g, quantize(&b, v, ELEM_INT, 2, 20));
+    expect_thresholds(&b, true, 2);
+    build_free(&b);
+  }
+}
+
+/* Where the chain has no direction before the addition, it begins at an integer behind it. */
+static void a_chain_may_end_behind_the_addition(void **state) {
+  (void)state;
+  Build b = build_new(25);
+  ValueId v = op2(&b, OP_PRELU, dequantize(&b, all_sums(&b, 6)), vector(&b, 6, -1, -0.5f));
+  v = op2(&b, OP_ADD, v, dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 2, 0, 9), 6)));
+  v = affine(&b, dequantize(&b, quantize(&b, v, ELEM_UINT, 8, 3)), -2, 2);
+  graph_add_output(b.g, quantize(&b, v, ELEM_INT, 2, 50));
+  expect_thresholds(&b, true, 0);
+  assert_int_equal(node_of(&b, OP_THRESHOLDS)->input_count, 3);
+  assert_int_equal(count_ops(&b, OP_ADD), 1);
+  build_free(&b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_level_counts_like_the_chain),
@@ -169,6 +299,12 @@ int main(void) {
       cmocka_unit_test(chains_of_no_direction_stay),
       cmocka_unit_test(shared_steps_stay_and_a_shared_dequantize_does_not_matter),
       cmocka_unit_test(pooled_sums_have_a_bound_too),
+      cmocka_unit_test(an_addition_gives_a_row_for_each_number),
+      cmocka_unit_test(a_shared_residual_stays_where_others_read_it),
+      cmocka_unit_test(of_two_small_activations_the_later_is_the_source),
+      cmocka_unit_test(only_one_small_addition_joins_a_chain),
+      cmocka_unit_test(additions_and_thresholds_share_a_chain),
+      cmocka_unit_test(a_chain_may_end_behind_the_addition),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,10 +133,10 @@ typedef struct Case {
 } Case;
 
 static void newer_version(Sample *s) {
-  s->header.version = 2;
+  s->header.version = APNN_FILE_VERSION + 1;
 }
 static void older_version(Sample *s) {
-  s->header.version = 0;
+  s->header.version = APNN_FILE_VERSION - 1;
 }
 static void wrong_magic(Sample *s) {
   s->header.magic[0] = 'B';
@@ -277,8 +277,8 @@ static void param_tensor(Sample *s) {
 }
 
 static const Case cases[] = {
-    {"format version 2, this libapnn reads version 1: use a newer", APNN_ERROR_VERSION, newer_version},
-    {"format version 0, this libapnn reads version 1: compile", APNN_ERROR_VERSION, older_version},
+    {"format version 3, this libapnn reads version 2: use a newer", APNN_ERROR_VERSION, newer_version},
+    {"format version 1, this libapnn reads version 2: compile", APNN_ERROR_VERSION, older_version},
     {"does not begin with APNNFIL1", APNN_ERROR_FORMAT, wrong_magic},
     {"the payload has", APNN_ERROR_FORMAT, wrong_header_bytes},
     {"flags 0x4", APNN_ERROR_VERSION, flags},

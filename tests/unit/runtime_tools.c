@@ -1,4 +1,5 @@
-/* apnn-run and apnn-bench as programs: exit codes, messages and results, on the mock driver. */
+/* apnn-run and apnn-bench as programs: exit codes, messages and results, on the mock driver; single layers on the CPU
+ * device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -191,10 +192,49 @@ static void test_bench(void **state) {
   expect(1, "missing.cubin: No such file", "apnn-bench missing.cubin");
 }
 
+static void test_bench_layer(void **state) {
+  (void)state;
+  expect(0, "{\"op\": \"gemm\", \"shape\": [5, 24, 100], \"w\": \"bipolar\", \"a\": \"u2\", \"out\": \"u2\", "
+            "\"target\": \"sm_90a\", \"device\": \"cpu\", \"engine\": \"mma_b1\", ",
+         "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json --engine mma_b1 --target sm_90a");
+  expect(0, "\"exact\": true, \"l2\": \"warm\"}\n", "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json");
+  expect(0, "\"exact\": true,", "apnn-bench layer gemm 3 40 64 w3a5 --out i32 --device cpu --runs 1 --json");
+  expect(0, "\"exact\": true,", "apnn-bench layer conv 2 5 4 16 24 3 1 w1a2 --device cpu --runs 1 --json");
+  expect(0, "\"shape\": [1, 6, 7, 20, 12, 3, 2], \"w\": \"ternary\", \"a\": \"bipolar\", \"out\": \"i4\"",
+         "apnn-bench layer conv 1 6 7 20 12 3 2 ternaryxbipolar --out i4 --device cpu --runs 1 --json");
+  expect(0, "\"exact\": \"sampled\",",
+         "apnn-bench layer conv 2 5 4 16 24 3 1 w8a8 --sample --device cpu --runs 1 --json");
+  expect(0, "us, ", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --target sm_80");
+  expect(0, ", direct, L2 warm, exact\n", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --engine direct");
+  expect(0, "usage: apnn-bench layer", "apnn-bench layer --help");
+}
+
+static void test_bench_layer_refuses(void **state) {
+  (void)state;
+  expect(2, "no layer is given", "apnn-bench layer");
+  expect(2, "expected gemm or conv, got \"lstm\"", "apnn-bench layer lstm 1 2 3 w1a2");
+  expect(2, "expected gemm M N K PRECISION", "apnn-bench layer gemm 1 2 w1a2");
+  expect(2, "expected conv N H W CIN COUT K STRIDE PRECISION", "apnn-bench layer conv 1 2 3 w1a2");
+  expect(2, "expected a number from 1", "apnn-bench layer gemm 1 0 3 w1a2");
+  expect(2, "expected a precision such as w1a2, got \"w9a2\"", "apnn-bench layer gemm 1 2 3 w9a2");
+  expect(2, "--out: expected", "apnn-bench layer gemm 1 2 3 w1a2 --out f32");
+  expect(2, "--engine: expected", "apnn-bench layer gemm 1 2 3 w1a2 --engine tpu");
+  expect(2, "--target: expected", "apnn-bench layer gemm 1 2 3 w1a2 --target sm_20");
+  expect(2, "--runs: expected", "apnn-bench layer gemm 1 2 3 w1a2 --runs 0");
+  expect(2, "try apnn-bench layer --help", "apnn-bench layer gemm 1 2 3 w1a2 --wrong");
+  expect(1, "a window of 2 x 2 does not fit 1 x 3", "apnn-bench layer conv 1 1 3 8 8 2 1 w1a2");
+  expect(1, "need a GPU", "apnn-bench layer gemm 1 2 3 w1a2 --device cpu --cold");
+  expect(1, "unknown device \"tpu\"", "apnn-bench layer gemm 1 2 3 w1a2 --device tpu");
+  expect(1, "engine wgmma_b1 cannot compute this layer",
+         "apnn-bench layer gemm 1 2 3 w1a2 --device cpu --target sm_80 --engine wgmma_b1");
+  expect(1, "E0310", "apnn-bench layer gemm 1 2 400000 w8a8 --device cpu");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_run_writes_outputs), cmocka_unit_test(test_run_lists), cmocka_unit_test(test_run_usage),
       cmocka_unit_test(test_run_bad_input),      cmocka_unit_test(test_bench),
+      cmocka_unit_test(test_bench_layer),        cmocka_unit_test(test_bench_layer_refuses),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }

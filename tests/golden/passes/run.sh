@@ -23,7 +23,8 @@ fail() {
 for out in "$here"/*.*.out; do
   stem=$(basename "$out" .out)
   name=${stem%%.*} pass=${stem#*.}
-  if ! "$apnnc" "$here/$name.ir" --target sm_90a --batch 4 --passes "$pass" --emit ir >"$scratch/out" 2>"$scratch/err"; then
+  if ! "$apnnc" "$here/$name.ir" --target sm_90a --batch 4 --passes "$pass" --emit ir >"$scratch/out" \
+    2>"$scratch/err"; then
     fail "$stem" "apnnc says"
     cat "$scratch/err"
     continue

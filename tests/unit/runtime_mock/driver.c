@@ -229,7 +229,9 @@ static int mock_module_function(void **function, void *module, const char *name)
 }
 
 static int mock_function_set(void *function, int attribute, int value) {
-  ENTER("cuFuncSetAttribute", true);
+  bool preference = attribute == 9;
+  ENTER(preference ? "cuFuncSetAttribute of a preference" : "cuFuncSetAttribute", true);
+  if (preference) return value >= 0 && value <= 100 ? 0 : INVALID_VALUE;
   return function == &functions[1] && attribute == 8 && value == 50000 ? 0 : INVALID_VALUE;
 }
 
@@ -340,6 +342,9 @@ static int mock_launch_kernel(void *function, unsigned gx, unsigned gy, unsigned
   for (int i = 0; i < pointers; i++) memcpy(&node.parameters[i], parameters[i], 8);
   memcpy(&node.parameters[pointers], parameters[pointers], 4);
   count(&control.launches);
+  pthread_mutex_lock(&lock);
+  control.blocks[node.kernel] = gx;
+  pthread_mutex_unlock(&lock);
   if (!stream->capture)
     execute(&node);
   else if (stream->capture->count < MAX_NODES)

@@ -1,0 +1,130 @@
+/* Tensor-core layers: which rows and channels of the result a lane holds, and how a run of its bits is stored.
+ *
+ * A lane holds, of every instruction tile, columns 2 * quad and 2 * quad + 1 of rows group and group + 8.
+ */
+#include "mma_kernel.h"
+
+/* The four lanes of a quad hold parts of a row's sum of inputs. */
+void mma_finish_sums(Mma *m) {
+  Ptx *p = &m->k->ptx;
+  if (!m->w.sum_scale) return;
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      PtxValue sum = m->sums[i][h];
+      for (int distance = 1; distance <= 2; distance *= 2) {
+        PtxValue other = ptx_new(p, CLASS_B32);
+        ptx_raw(p, "shfl.sync.bfly.b32 %s, %s, %d, 31, -1;", ptx_text(p, other), ptx_text(p, sum), distance);
+        sum = ptx_add(p, sum, other);
+      }
+      m->sums[i][h] = ptx_mul(p, sum, ptx_int(m->sum_factor));
+    }
+}
+
+static PtxValue border_class(Mma *m, PtxValue y, PtxValue x) {
+  Ptx *p = &m->k->ptx;
+  if (m->w.class_count == 1) return ptx_int(0);
+  PtxValue row_class = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->row_class, y, 4), 0);
+  PtxValue column_class = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->column_class, x, 4), 0);
+  return ptx_mad(p, row_class, ptx_int(m->w.column_classes), column_class);
+}
+
+MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
+  Ptx *p = &m->k->ptx;
+  MmaRow row = {.border = ptx_int(0)};
+  Grid out = grid_of(&m->out.type);
+  PtxValue of_tile = ptx_add(p, m->group, ptx_int(m->row_tile_rows * tile + 8 * half));
+  RowPlace place = m->place(m, ptx_add(p, m->warp_row, of_tile));
+  Place at = place.at;
+  row.exists = place.exists;
+  row.is_pixel = at.is_pixel;
+  PtxValue real = ptx_pred_and(p, row.exists, at.is_pixel);
+  row.pixel = ptx_select(p, real, at.pixel, ptx_int(0));
+  row.position = place.position;
+  if (!grid_has_gaps(&out)) { /* every pixel is a position of its own, and no other is stored */
+    row.position = row.pixel;
+    row.exists = real;
+    row.is_pixel = ptx_int(1);
+  }
+  if (m->w.border) {
+    PtxValue y = ptx_select(p, real, at.y, ptx_int(0)), x = ptx_select(p, real, at.x, ptx_int(0));
+    PtxValue class = border_class(m, y, x);
+    row.border = ptx_address(p, m->border, ptx_mad(p, class, ptx_int(m->w.rows), lane_channel), 4);
+  }
+  return row;
+}
+
+/* First channel of one of the warp's instruction tiles. */
+PtxValue mma_tile_channel(Mma *m, int column_tile) {
+  Ptx *p = &m->k->ptx;
+  return ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_int(8 * column_tile));
+}
+
+/* A block of 8J channels in planes (bytes in pieces) gives a lane a run of 2J bits (bytes). A warp with fewer columns than
+ * a block has a part of it, of whole bytes: instruction tiles that a lane stores at once. */
+int mma_run_tiles(const Mma *m, Layout l) {
+  int warp_tiles = m->column_tiles, block_tiles = l.block / 8;
+  return warp_tiles < block_tiles ? warp_tiles : block_tiles;
+}
+
+/* Where the run, or its part that begins at a channel, begins in the block: bits of planes, or bytes. */
+PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel) {
+  Ptx *p = &m->k->ptx;
+  PtxValue run = ptx_mul(p, m->quad, ptx_int(l.block / 4));
+  if (mma_run_tiles(m, l) == l.block / 8) return run;
+  return ptx_add(p, run, ptx_shl(p, ptx_shr(p, ptx_rem(p, channel, ptx_int(l.block)), 3), 1));
+}
+
+/* Stores the lane's run of a block of channels, whose last instruction tile is column_tile. */
+void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile) {
+  Ptx *p = &m->k->ptx;
+  Layout l = m->out.type.layout;
+  bool all = tile_is_single(&m->tile, &m->out.type); /* bits of channels past the last are zero in `words` */
+  int tiles = mma_run_tiles(m, l), run_bytes = all ? l.block / 32 : tiles / 4;
+  int64_t plane_bytes = (int64_t)layout_strides(&m->out.type).plane;
+  PtxValue first = mma_tile_channel(m, column_tile / tiles * tiles), start = mma_run_start(m, l, first);
+  PtxValue offset = ptx_shr(p, start, 3);
+  PtxValue kept = ptx_int(1);
+  if (l.pitch % m->tile.n) kept = ptx_setp(p, "lt.u32", first, ptx_int(l.pitch));
+  const char *store = run_bytes == 4 ? "global.b32" : run_bytes == 2 ? "global.u16" : "global.u8";
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      const MmaRow *row = &rows[i][h];
+      PtxValue at = block_address(p, &m->out, row->position, ptx_div(p, first, ptx_int(l.block)));
+      at = ptx_address(p, at, offset, 1);
+      for (int plane = 0; plane < m->out.type.bits; plane++) {
+        PtxValue word = ptx_select(p, row->is_pixel, words[i][h][plane], ptx_int(0));
+        ptx_store_if(p, ptx_pred_and(p, kept, row->exists), store, at, plane * plane_bytes, word);
+      }
+    }
+}
+
+
+/* The lane's run of a block of bytes in pieces: 4 to 32 neighbours, in words[row tile][half]. */
+void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile) {
+  static const char *const store[] = {[1] = "st.global.b32", [2] = "st.global.v2.b32", [4] = "st.global.v4.b32"};
+  enum { PIECE_WORDS = PIECE_BYTES / 4 };
+  Ptx *p = &m->k->ptx;
+  Layout l = m->out.type.layout;
+  int tiles = mma_run_tiles(m, l), count = tiles / 2, at_once = count < PIECE_WORDS ? count : PIECE_WORDS;
+  PtxValue first = mma_tile_channel(m, column_tile / tiles * tiles);
+  PtxValue start = mma_run_start(m, l, first);
+  PtxValue byte = ptx_mad(p, ptx_div(p, first, ptx_int(l.block)), ptx_int(l.block), start);
+  PtxValue piece = ptx_shr(p, byte, 4), in_piece = ptx_and(p, byte, ptx_int(PIECE_BYTES - 1));
+  PtxValue kept = l.pitch % m->tile.n ? ptx_setp(p, "lt.u32", first, ptx_int(l.pitch)) : ptx_int(1);
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      const MmaRow *row = &rows[i][h];
+      PtxValue at = ptx_address(p, block_address(p, &m->out, row->position, piece), in_piece, 1);
+      PtxValue stored = ptx_pred_and(p, kept, row->exists);
+      for (int k = 0; k < count; k += at_once) {
+        Text list = {.context = p->context};
+        for (int v = k; v < k + at_once; v++) {
+          PtxValue word = ptx_select(p, row->is_pixel, words[i][h][v], ptx_int(0));
+          text_add(&list, "%s%s", v > k ? ", " : "", ptx_text(p, word));
+        }
+        const char *to = ptx_at(p, at, (int64_t)(k / PIECE_WORDS) * (int64_t)layout_strides(&m->out.type).block);
+        const char *guard = ptx_is_int(stored, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, stored));
+        ptx_raw(p, at_once > 1 ? "%s%s %s, {%s};" : "%s%s %s, %s;", guard, store[at_once], to, list.data);
+      }
+    }
+}

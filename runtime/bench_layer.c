@@ -1,0 +1,319 @@
+/* `apnn-bench layer`: a layer of given sizes and precisions is compiled in process (bench_network.h), run once on
+ * random inputs, compared with the reference evaluator, and timed alone: its launch twenty times in a CUDA graph, each
+ * waiting for the one before. */
+#define _GNU_SOURCE
+#include "bench_layer.h"
+
+#include "bench_network.h"
+#include "measure.h"
+#include "network.h"
+#include "tool.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char tool[] = "apnn-bench";
+enum { MOST_SIZES = 7 };
+
+static const char help[] =
+    "usage: apnn-bench layer gemm M N K PRECISION [options]\n"
+    "       apnn-bench layer conv N H W CIN COUT K STRIDE PRECISION [options]\n"
+    "\n"
+    "Compile one layer with random weights, compare it with the reference and time it alone. gemm: M vectors of K\n"
+    "numbers times N x K weights. conv: N images, a K x K window, padding (K - 1) / 2. Packed data in and out.\n"
+    "\n"
+    "PRECISION: w1a2 (w1 is bipolar, w2..w8 are i2..i8, a1..a8 are u1..u8) or WEIGHTSxACTIVATIONS, as ternaryxu4\n"
+    "\n"
+    "      --out TYPE         what the layer writes: u1..u8, i2..i8, bipolar or ternary behind a batchnorm, or i32, "
+    "its\n"
+    "                         sums; default: the activations' type\n"
+    "      --engine ENGINE    mma_b1, mma_s8, wgmma_b1, wgmma_s8 or direct; default: what the cost model chooses\n"
+    "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
+    "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
+    "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
+    "      --cold             with nothing of the layer in the L2 cache; needs a GPU\n"
+    "      --sample           compare some elements with the reference instead of all, as is done for large layers\n"
+    "      --json             one JSON object\n"
+    "      --runs N           runs of which the median is taken; default: up to 100 within two seconds, at least 3\n"
+    "      --help             print this\n"
+    "\n"
+    "JSON keys: op, shape, w, a, out, target, device, engine, tile, us, tops (2 a multiply-add), bit_tops (of one-bit\n"
+    "products; null on engines without), peak_share (of the engine's rate in the target's table), bytes (read and\n"
+    "written, at least), exact (true, false, \"sampled\"), l2 (\"warm\", \"cold\").\n"
+    "Exit status: 0 success, 1 bad input or a result that is not exact, 2 wrong usage.\n";
+
+typedef struct Options {
+  LayerSpec spec;
+  int32_t sizes[MOST_SIZES];
+  int size_count;
+  const char *device;
+  long runs;
+  bool json, cold, sample, help;
+} Options;
+
+/* --- the command line --- */
+
+/* "64,32,8,4,1,2,1,0", see Tile in ../ir/graph.h. */
+static bool read_tile(const char *text, Tile *t) {
+  unsigned n[8];
+  char end;
+  if (sscanf(text, "%u,%u,%u,%u,%u,%u,%u,%u%c", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7], &end) != 8)
+    return false;
+  for (int i = 0; i < 8; i++)
+    if (n[i] > (i < 3 ? UINT16_MAX : UINT8_MAX)) return false;
+  *t = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
+              (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
+  return t->m > 0;
+}
+
+/* False, after "what" and, where there is one, "the text". */
+static bool usage(const char *what, const char *text) {
+  fprintf(stderr, "%s: %s", tool, what);
+  if (text) fprintf(stderr, ", got \"%s\"", text);
+  fputs("; try apnn-bench layer --help\n", stderr);
+  return false;
+}
+
+static bool read_engine(const char *text, Engine *engine) {
+  for (int e = 0; e < ENGINE_COUNT; e++)
+    if (engine_uses_tensor_cores((Engine)e) || e == ENGINE_DIRECT)
+      if (!strcmp(text, engine_name[e])) {
+        *engine = (Engine)e;
+        return true;
+      }
+  return usage("--engine: expected mma_b1, mma_s8, wgmma_b1, wgmma_s8 or direct", text);
+}
+
+static bool parse_option(Options *o, int option) {
+  LayerSpec *s = &o->spec;
+  switch (option) {
+  case 'o':
+    if (!precision_is_result(optarg)) return usage("--out: expected u1..u8, i2..i8, bipolar, ternary or i32", optarg);
+    snprintf(s->out, sizeof s->out, "%s", optarg);
+    return true;
+  case 'e':
+    return read_engine(optarg, &s->engine);
+  case 'i':
+    return read_tile(optarg, &s->tile) || usage("--tile: expected eight numbers with commas", optarg);
+  case 't':
+    s->target = target_find(optarg);
+    return s->target || usage("--target: expected sm_80, sm_86, sm_89 or sm_90a", optarg);
+  case 'd':
+    o->device = optarg;
+    return true;
+  case 'r':
+    return tool_integer(optarg, 1, 1000000, &o->runs) || usage("--runs: expected a number from 1 to 1000000", optarg);
+  case 'c':
+    return o->cold = true;
+  case 's':
+    return o->sample = true;
+  case 'j':
+    return o->json = true;
+  case 'h':
+    return o->help = true;
+  }
+  fputs("try apnn-bench layer --help\n", stderr); /* getopt has said what is wrong */
+  return false;
+}
+
+/* Where each number goes, in the order of the command line. */
+static void place_sizes(Options *o) {
+  LayerSpec *s = &o->spec;
+  int32_t *gemm[] = {&s->batch, &s->channels_out, &s->channels_in};
+  int32_t *conv[] = {&s->batch, &s->height, &s->width, &s->channels_in, &s->channels_out, &s->kernel, &s->stride};
+  for (int i = 0; i < o->size_count; i++) *(s->conv ? conv[i] : gemm[i]) = o->sizes[i];
+}
+
+/* "gemm M N K PRECISION" or "conv N H W CIN COUT K STRIDE PRECISION". */
+static bool parse_layer(Options *o, int count, char **words) {
+  LayerSpec *s = &o->spec;
+  if (!count) return usage("no layer is given", NULL);
+  s->conv = !strcmp(words[0], "conv");
+  if (!s->conv && strcmp(words[0], "gemm")) return usage("expected gemm or conv", words[0]);
+  o->size_count = s->conv ? 7 : 3;
+  if (count != o->size_count + 2)
+    return usage(s->conv ? "expected conv N H W CIN COUT K STRIDE PRECISION" : "expected gemm M N K PRECISION", NULL);
+  for (int i = 0; i < o->size_count; i++) {
+    long size;
+    if (!tool_integer(words[i + 1], 1, 1 << 24, &size))
+      return usage("expected a number from 1 to 16777216", words[i + 1]);
+    o->sizes[i] = (int32_t)size;
+  }
+  place_sizes(o);
+  const char *precision = words[count - 1];
+  if (!precision_read(precision, s)) return usage("expected a precision such as w1a2", precision);
+  if (!s->out[0]) strcpy(s->out, s->a);
+  return true;
+}
+
+static bool parse_options(Options *o, int argc, char **argv) {
+  static const struct option table[] = {
+      {"out", required_argument, NULL, 'o'},    {"engine", required_argument, NULL, 'e'},
+      {"tile", required_argument, NULL, 'i'},   {"target", required_argument, NULL, 't'},
+      {"device", required_argument, NULL, 'd'},
+      {"runs", required_argument, NULL, 'r'},   {"cold", no_argument, NULL, 'c'},
+      {"json", no_argument, NULL, 'j'},         {"sample", no_argument, NULL, 's'},
+      {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+  };
+  int option;
+  while ((option = getopt_long(argc, argv, "", table, NULL)) != -1)
+    if (!parse_option(o, option)) return false;
+  return o->help || parse_layer(o, argc - optind, argv + optind);
+}
+
+/* --- device and target --- */
+
+/* Code for an architecture runs on later ones of the same major version, that for sm_90a on 9.0 alone. */
+static const Target *target_for(int capability) {
+  const Target *best = NULL;
+  for (uint32_t i = 0; target_at(i); i++) {
+    const Target *t = target_at(i);
+    bool fits = t->arch / 10 == capability / 10 && (t->arch >= 90 ? t->arch == capability : t->arch <= capability);
+    if (fits && (!best || t->arch > best->arch)) best = t;
+  }
+  return best;
+}
+
+/* Asks the device what is to be compiled for it. */
+static int choose_target(Options *o) {
+  char text[512];
+  ErrorText error = apnn_error_text(text, sizeof text);
+  ApnnDevice device = {0};
+  if (apnn_device_open(&device, o->device, &error) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", text);
+  bool is_cpu = device.driver.is_cpu;
+  int capability = device.capability;
+  apnn_device_close(&device);
+  o->spec.assemble = !is_cpu;
+  if (o->spec.target) return EXIT_GOOD;
+  o->spec.target = is_cpu ? target_find("sm_90a") : target_for(capability);
+  if (o->spec.target) return EXIT_GOOD;
+  return tool_fail(EXIT_BAD_INPUT, tool, "no target fits a GPU of compute capability %d.%d", capability / 10,
+                   capability % 10);
+}
+
+/* --- measuring --- */
+
+typedef struct Result {
+  uint32_t first, last; /* the layer's launches */
+  uint64_t bytes;
+  double us, ops;
+  Exactness exact;
+  const char *device;
+} Result;
+
+static bool find_launches(const ApnnNetwork *network, int batch, Result *r) {
+  uint32_t count = measure_layer_count(network);
+  for (r->first = 0; r->first < count && strcmp(measure_layer_info(network, r->first, batch).name, "y");) r->first++;
+  for (r->last = r->first; r->last < count; r->last++) {
+    LayerInfo info = measure_layer_info(network, r->last, batch);
+    if (strcmp(info.name, "y")) break;
+    r->bytes += info.bytes;
+    r->ops += (double)info.ops;
+  }
+  return r->first < r->last;
+}
+
+static int measure(const Options *o, const LayerNetwork *layer, ApnnNetwork *network, Measure *m, Result *r) {
+  char error[NETWORK_ERROR];
+  int batch = o->spec.batch;
+  r->device = apnn_device_name(network);
+  if (!find_launches(network, batch, r)) return tool_fail(EXIT_BAD_INPUT, tool, "the file has no launch named y");
+  if (measure_prepare(m, batch) != APNN_OK) return tool_fail(EXIT_BAD_INPUT, tool, "%s", measure_error(m));
+  void *const *arrays = measure_arrays(m);
+  const void *const *inputs = (const void *const *)arrays, *const *outputs = inputs + apnn_input_count(network);
+  if (!layer_network_check(layer, (uint32_t)batch, o->sample, inputs, outputs, &r->exact, error))
+    return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
+  ApnnStatus status =
+      o->cold ? measure_cold(m, r->first, r->last, &r->us) : measure_launches(m, r->first, r->last, &r->us);
+  return status == APNN_OK ? EXIT_GOOD : tool_fail(EXIT_BAD_INPUT, tool, "%s", measure_error(m));
+}
+
+static int measure_network(const Options *o, const LayerNetwork *layer, ApnnNetwork *network, Result *r) {
+  char error[1024];
+  Measure *m;
+  if (measure_new(network, (int)o->runs, &m, error, sizeof error) != APNN_OK)
+    return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
+  int code = measure(o, layer, network, m, r);
+  measure_free(m);
+  return code;
+}
+
+/* --- printing --- */
+
+/* "128x64x32 s4 k2": rows, channels, words of a step; stages; parts of the reduction. "" on CUDA cores. */
+static void tile_text(const Tile *t, char text[64]) {
+  text[0] = 0;
+  if (t->m)
+    snprintf(text, 64, "%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
+             t->resident);
+}
+
+static void print_json(const Options *o, const LayerNetwork *n, const Result *r) {
+  static const char *const exact[] = {"false", "true", "\"sampled\""};
+  const LayerSpec *s = &o->spec;
+  char tile[64];
+  double tops = r->us > 0 ? r->ops / r->us / 1e6 : 0, machine = tops * (n->planes ? n->planes : 1);
+  tile_text(&n->tile, tile);
+  printf("{\"op\": \"%s\", \"shape\": [", s->conv ? "conv" : "gemm");
+  for (int i = 0; i < o->size_count; i++) printf("%s%d", i ? ", " : "", o->sizes[i]);
+  printf("], \"w\": \"%s\", \"a\": \"%s\", \"out\": \"%s\", \"target\": \"%s\", \"device\": \"%s\", ", s->w, s->a,
+         s->out, s->target->name, r->device);
+  printf("\"engine\": \"%s\", \"tile\": \"%s\", \"us\": %.3f, \"tops\": %.6g, ", engine_name[n->engine], tile, r->us,
+         tops);
+  if (n->planes)
+    printf("\"bit_tops\": %.6g, ", machine);
+  else
+    printf("\"bit_tops\": null, ");
+  printf("\"peak_share\": %.6g, \"bytes\": %llu, \"exact\": %s, \"l2\": \"%s\"}\n",
+         n->tera_ops > 0 ? machine / n->tera_ops : 0, (unsigned long long)r->bytes, exact[r->exact],
+         o->cold ? "cold" : "warm");
+}
+
+static void print_text(const Options *o, const LayerNetwork *n, const Result *r) {
+  static const char *const exact[] = {"NOT EXACT", "exact", "exact (sampled)"};
+  const LayerSpec *s = &o->spec;
+  char tile[64];
+  double tops = r->us > 0 ? r->ops / r->us / 1e6 : 0;
+  tile_text(&n->tile, tile);
+  printf("%s", s->conv ? "conv" : "gemm");
+  for (int i = 0; i < o->size_count; i++) printf("%s%d", i ? "x" : " ", o->sizes[i]);
+  printf(" %sx%s to %s on %s (%s): %.2f us, %.1f Top/s, %s%s%s, L2 %s, %s\n", s->w, s->a, s->out, r->device,
+         s->target->name, r->us, tops, engine_name[n->engine], tile[0] ? " " : "", tile, o->cold ? "cold" : "warm",
+         exact[r->exact]);
+}
+
+/* --- the whole --- */
+
+static int bench(const Options *o, LayerNetwork *layer) {
+  char error[NETWORK_ERROR];
+  ApnnNetwork *network;
+  Result result = {0};
+  if (!layer_network_new(&o->spec, layer, error)) return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
+  if (apnn_load_memory(layer->bytes.data, layer->bytes.length, o->device, &network, error, sizeof error) != APNN_OK)
+    return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
+  int code = measure_network(o, layer, network, &result);
+  if (code == EXIT_GOOD) (o->json ? print_json : print_text)(o, layer, &result);
+  apnn_network_free(network);
+  if (code == EXIT_GOOD && result.exact == EXACT_NO)
+    return tool_fail(EXIT_BAD_INPUT, tool, "the result differs from the reference");
+  return code;
+}
+
+int bench_layer(int argc, char **argv) {
+  Options o = {0};
+  LayerNetwork layer = {0};
+  const LayerSpec *s = &o.spec;
+  if (!parse_options(&o, argc, argv)) return EXIT_USAGE;
+  if (o.help) {
+    fputs(help, stdout);
+    return EXIT_GOOD;
+  }
+  if (s->conv && (spec_size_out(s, s->height) < 1 || spec_size_out(s, s->width) < 1))
+    return tool_fail(EXIT_BAD_INPUT, tool, "a window of %d x %d does not fit %d x %d with padding %d", s->kernel,
+                     s->kernel, s->height, s->width, spec_pad(s));
+  int code = choose_target(&o);
+  if (code == EXIT_GOOD) code = bench(&o, &layer);
+  layer_network_free(&layer);
+  return code;
+}

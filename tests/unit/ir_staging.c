@@ -1,0 +1,163 @@
+/* Shared memory of layers on wgmma: every number of ir/staging.h, worked out by hand for a few layers. */
+#include "ir_sample.h"
+
+#include "ir/staging.h"
+
+typedef struct Layer {
+  Context *context;
+  Graph *g;
+  Node node;
+} Layer;
+
+static Layer layer_new(Type x, Type w, Engine engine, uint32_t row_pitch, uint32_t image_pitch) {
+  Layer l = {.context = context_new(NULL)};
+  LayoutKind kind = engine == ENGINE_WGMMA_B1 ? LAYOUT_PLANES : LAYOUT_BYTES;
+  Random r = {5};
+  l.g = graph_new(l.context, "g");
+  x.layout = layout_pieces(&x, kind, row_pitch, image_pitch, 2);
+  ValueId *inputs = ARENA_NEW(l.context, ValueId, 2);
+  inputs[0] = graph_add_input(l.g, "x", x);
+  inputs[1] = graph_add_const(l.g, "w", w, random_elements(l.context, &r, &w, 1));
+  l.node = (Node){.op = w.rank == 4 ? OP_CONV2D : OP_LINEAR, .attrs = attrs_default(), .inputs = inputs};
+  l.node.input_count = 2;
+  l.node.engine = engine;
+  for (int i = 0; w.rank == 4 && i < 2; i++) l.node.attrs.kernel[i] = w.dim[i + 1];
+  return l;
+}
+
+static void expect(Layer *l, Tile tile, Staging want) {
+  Staging s = staging_of(l->g, &l->node, &tile);
+  assert_int_equal(s.taps, want.taps);
+  assert_int_equal(s.blocks, want.blocks);
+  assert_int_equal(s.weight_planes, want.weight_planes);
+  assert_int_equal(s.input_planes, want.input_planes);
+  assert_int_equal(s.chunk_blocks, want.chunk_blocks);
+  assert_int_equal(s.chunks, want.chunks);
+  assert_int_equal(s.pieces, want.pieces);
+  assert_int_equal(s.shift, want.shift);
+  assert_int_equal(s.halo, want.halo);
+  assert_int_equal(s.input_rows, want.input_rows);
+  assert_int_equal(s.weight_rows, want.weight_rows);
+  assert_int_equal(s.chunk_bytes, want.chunk_bytes);
+  assert_int_equal(s.stage_bytes, want.stage_bytes);
+  assert_int_equal(s.resident_bytes, want.resident_bytes);
+  assert_int_equal(s.barrier_bytes, want.barrier_bytes);
+  assert_int_equal(s.shared_bytes, want.shared_bytes);
+}
+
+/* i3 weights in planes are q + 4: the inputs are summed, by 16 more rows of weights. */
+static void test_linear(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 2, true, 1, DIMS(300)), type_make(ELEM_INT, 3, false, 2, DIMS(40, 300)),
+                      ENGINE_WGMMA_B1, 1, 1);
+  expect(&l, (Tile){.m = 128, .n = 64, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 3},
+         (Staging){.taps = 1, .blocks = 3, .weight_planes = 3, .input_planes = 2, .chunk_blocks = 1, .chunks = 3,
+                   .pieces = 2, .input_rows = 128, .weight_rows = 80, .chunk_bytes = 2560, .stage_bytes = 4608,
+                   .barrier_bytes = 56, .shared_bytes = 13880});
+  expect(&l, (Tile){.m = 128, .n = 64, .k = 8, .warps_m = 4, .warps_n = 1, .stages = 3},
+         (Staging){.taps = 1, .blocks = 3, .weight_planes = 3, .input_planes = 2, .chunk_blocks = 2, .chunks = 2,
+                   .pieces = 2, .input_rows = 128, .weight_rows = 80, .chunk_bytes = 2560, .stage_bytes = 6656,
+                   .barrier_bytes = 56, .shared_bytes = 20024});
+  expect(&l, (Tile){.m = 128, .n = 64, .k = 12, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1},
+         (Staging){.taps = 1, .blocks = 3, .weight_planes = 3, .input_planes = 2, .chunk_blocks = 3, .chunks = 1,
+                   .pieces = 4, .input_rows = 128, .weight_rows = 80, .chunk_bytes = 5120, .stage_bytes = 12288,
+                   .resident_bytes = 15360, .barrier_bytes = 40, .shared_bytes = 39976});
+  context_free(l.context);
+}
+
+/* 7 x 7 pixels in rows of 8; nine taps leave the last piece of the chunk empty. */
+static void test_padded_convolution(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 1, true, 3, DIMS(7, 7, 64)),
+                      type_make(ELEM_UINT, 2, false, 4, DIMS(32, 3, 3, 64)), ENGINE_WGMMA_B1, 8, 64);
+  for (int i = 0; i < 4; i++) l.node.attrs.pad[i] = 1;
+  static const uint32_t shifts[9] = {0, 1, 2, 8, 9, 10, 16, 17, 18};
+  for (uint32_t tap = 0; tap < 9; tap++) assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
+  Staging s = {.taps = 9, .blocks = 1, .weight_planes = 2, .input_planes = 1, .chunk_blocks = 1, .chunks = 1,
+               .pieces = 10, .shift = 9, .halo = 18, .input_rows = 82, .weight_rows = 32, .chunk_bytes = 5120,
+               .stage_bytes = 6432, .barrier_bytes = 40, .shared_bytes = 12904};
+  expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2}, s);
+  s.stage_bytes = 1312;
+  s.resident_bytes = 10240;
+  s.shared_bytes = 12904;
+  expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1}, s);
+  context_free(l.context);
+}
+
+/* Three blocks of bytes in chunks of two: the second chunk is ragged, but takes as much room. */
+static void test_dilated_bytes(void **state) {
+  (void)state;
+  Type w = type_make(ELEM_INT, 8, false, 4, DIMS(128, 2, 3, 40));
+  Layer l = layer_new(type_make(ELEM_UINT, 8, true, 3, DIMS(10, 12, 40)), w, ENGINE_WGMMA_S8, 20, 300);
+  memcpy(l.node.attrs.pad, (int32_t[]){1, 2, 3, 4}, sizeof l.node.attrs.pad);
+  memcpy(l.node.attrs.dilation, (int32_t[]){2, 3}, sizeof l.node.attrs.dilation);
+  static const uint32_t shifts[6] = {0, 3, 6, 40, 43, 46};
+  for (uint32_t tap = 0; tap < 6; tap++) assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
+  Tile tile = {.m = 128, .n = 128, .k = 8, .warps_m = 4, .warps_n = 1, .stages = 4};
+  Staging s = {.taps = 6, .blocks = 3, .weight_planes = 1, .input_planes = 1, .chunk_blocks = 2, .chunks = 2,
+               .pieces = 12, .shift = 22, .halo = 46, .input_rows = 174, .weight_rows = 128, .chunk_bytes = 24576,
+               .stage_bytes = 30144, .barrier_bytes = 72, .shared_bytes = 120648};
+  expect(&l, tile, s);
+  graph_type(l.g, l.node.inputs[1])->zero2 = 3; /* levels up to 2 * 127 - 3 do not fit a signed byte */
+  s.weight_rows = 144;
+  s.chunk_bytes = 27648;
+  s.stage_bytes = 33216;
+  s.shared_bytes = 132936;
+  expect(&l, tile, s);
+  context_free(l.context);
+}
+
+/* Streamed weights: one warp more than those that multiply, or four where these need more than an even share of
+ * registers. Resident ones: no more. */
+static void test_threads(void **state) {
+  (void)state;
+  static const struct {
+    Tile tile;
+    uint32_t threads;
+    bool moves;
+  } rows[] = {
+      {{.m = 64, .n = 32, .warps_m = 4}, 160, false},    {{.m = 64, .n = 128, .warps_m = 4}, 160, false},
+      {{.m = 128, .n = 64, .warps_m = 4}, 160, false},   {{.m = 128, .n = 128, .warps_m = 8}, 288, false},
+      {{.m = 128, .n = 128, .warps_m = 4}, 256, true},   {{.m = 256, .n = 128, .warps_m = 8}, 384, true},
+      {{.m = 256, .n = 128, .warps_m = 16}, 544, false}, {{.m = 64, .n = 32, .warps_m = 4, .resident = 1}, 128, false},
+      {{.m = 256, .n = 128, .warps_m = 8, .resident = 1}, 256, false},
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    assert_int_equal(staging_threads(&rows[i].tile), rows[i].threads);
+    assert_int_equal(staging_moves_registers(&rows[i].tile), rows[i].moves);
+  }
+}
+
+/* The level as a signed byte where it fits, else q and an offset; planes in offset binary. */
+static void test_weight_storage(void **state) {
+  (void)state;
+  static const struct {
+    ElemKind kind;
+    int bits, zero2;
+    bool planes, as_level;
+    LevelMap map;
+  } rows[] = {
+      {ELEM_UINT, 1, 1, true, false, {2, 1}},     {ELEM_UINT, 1, 1, false, true, {1, 0}},
+      {ELEM_INT, 8, 0, false, true, {1, 0}},      {ELEM_INT, 4, 0, true, false, {1, 8}},
+      {ELEM_TERNARY, 2, 0, true, false, {1, 2}},  {ELEM_UINT, 8, 0, false, false, {1, 0}},
+      {ELEM_UINT, 8, 256, false, true, {1, 0}},   {ELEM_INT, 8, 2, false, false, {1, 1}},
+      {ELEM_INT, 3, -1, true, false, {2, 2 * 4 - 1}}, {ELEM_UINT, 2, -6, true, false, {1, -3}},
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    Type t = type_make(rows[i].kind, rows[i].bits, false, 1, DIMS(1));
+    bool as_level;
+    t.zero2 = (int16_t)rows[i].zero2;
+    LevelMap map = weight_storage(&t, rows[i].planes, &as_level);
+    assert_int_equal(as_level, rows[i].as_level);
+    assert_int_equal(map.mult, rows[i].map.mult);
+    assert_int_equal(map.offset, rows[i].map.offset);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution), cmocka_unit_test(test_dilated_bytes),
+      cmocka_unit_test(test_threads), cmocka_unit_test(test_weight_storage),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
