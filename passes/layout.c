@@ -1,8 +1,8 @@
 /* layout: where every bit of every tensor lies.
  *
  * Guarantees: network inputs and outputs are dense; every tensor-core layer finds its first operand in bit planes
- * (MMA_B1) or in bytes of whole words (MMA_S8); a reshape is a view exactly where its result has its operand's bytes.
- * Pooling that was given POOL keeps it where POOL has a form between its layouts; otherwise it is DIRECT.
+ * (MMA_B1) or in bytes, of whole words for MMA_S8; a reshape is a view exactly where its result has its operand's
+ * bytes. Pooling that was given POOL keeps it where POOL has a form between its layouts; otherwise it is DIRECT.
  *
  * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that
  * cannot take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels
@@ -21,6 +21,7 @@ static bool engine_reads(Engine engine, Layout layout) {
   if (!engine_uses_tensor_cores(engine)) return true;
   if (layout.kind != engine_operand[engine]) return false;
   if (engine_uses_wgmma(engine)) return layout_is_pieces(layout);
+  if (engine == ENGINE_PATCH_S8) return !layout_is_pieces(layout);
   return layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0;
 }
 

@@ -7,10 +7,12 @@
 /* The tile with the least estimated time; all zero where none fits. */
 Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);  /* tile_sync.c */
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_wgmma.c */
+Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_patch.c */
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Estimates at the largest batch. */
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
+double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 
 /* Whether warps of `columns` channels store whole blocks of bit planes, or whole bytes of every run of one (type.h). */

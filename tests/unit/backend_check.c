@@ -102,6 +102,34 @@ static void bad_tiles(void **state) {
   refused(&p, "it has no tile");
 }
 
+/* Patches: the same, and plans of layers that are not of their kind. */
+static void bad_patches(void **state) {
+  (void)state;
+  static const Tile tiles[] = {{48, 32, 8, 1, 1, 1, 1, 0}, {64, 32, 8, 1, 1, 1, 1, 0}, {32, 32, 8, 1, 1, 2, 1, 0},
+                               {32, 48, 8, 1, 1, 1, 1, 0}, {32, 32, 4, 1, 1, 1, 1, 0}, {32, 32, 8, 1, 1, 1, 2, 0},
+                               {32, 32, 8, 1, 2, 1, 1, 0}, {32, 32, 8, 1, 1, 1, 1, 1}, {32, 128, 8, 1, 1, 1, 1, 0},
+                               {0, 32, 8, 1, 1, 1, 1, 0},  {32, 0, 8, 1, 1, 1, 1, 0}};
+  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+    Plan p = plan(source, ENGINE_PATCH_S8, 4);
+    Node *node = node_of(&p, OP_CONV2D);
+    assert_int_equal(node->engine, ENGINE_PATCH_S8);
+    node->tile = tiles[i];
+    refused(&p, "E0702");
+  }
+  Plan p = plan(source, ENGINE_PATCH_S8, 4);
+  ++node_of(&p, OP_CONV2D)->launch.x_mul;
+  refused(&p, "its kernel needs another launch");
+  p = plan(source, ENGINE_PATCH_S8, 4);
+  node_of(&p, OP_MAXPOOL)->engine = ENGINE_PATCH_S8;
+  refused(&p, "patches serve convolutions");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_CONV2D)->engine = ENGINE_PATCH_S8;
+  refused(&p, "its input must lie in bytes");
+  p = plan(source, ENGINE_PATCH_S8, 4);
+  node_of(&p, OP_CONV2D)->attrs.stride[1] = 1 << 20;
+  refused(&p, "bytes of shared memory");
+}
+
 static void bad_launches(void **state) {
   (void)state;
   for (int field = 0; field < 6; field++) {
@@ -339,6 +367,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(good_plans_pass),
       cmocka_unit_test(bad_tiles),
+      cmocka_unit_test(bad_patches),
       cmocka_unit_test(bad_launches),
       cmocka_unit_test(bad_engines),
       cmocka_unit_test(bad_layouts_and_places),

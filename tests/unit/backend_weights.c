@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../../backend/weights.h"
+#include "../../ir/patch.h"
 #include "../../ir/staging.h"
 
 /* An element type as a test names it. */
@@ -381,6 +382,53 @@ static void every_shape(void **state) {
       }
 }
 
+/* --- fragments: what lanes read of them is what the rows of weights_pack hold --- */
+
+/* Word `number` of a filter row of a channel, zero past the filter and past the last channel. */
+static uint32_t row_word(const Layer *l, const PackedWeights *rows, const Patch *p, uint32_t o, uint32_t filter_row,
+                         uint32_t number) {
+  uint32_t tap = number / p->words, word = number % p->words, taps = (uint32_t)l->weight.dim[2];
+  if (o >= (uint32_t)l->weight.dim[0] || filter_row >= (uint32_t)l->weight.dim[1] || tap >= taps) return 0;
+  if (word >= (uint32_t)rows->words) return 0;
+  return rows->data[o * (uint32_t)rows->row_words + (filter_row * taps + tap) * (uint32_t)rows->words + word];
+}
+
+static void check_fragments(Context *c, const Shape *s, Elem x, Elem w, uint16_t n) {
+  Layer l = make_layer(c, s, x, w, ENGINE_MMA_S8, 0, 8);
+  PackedWeights rows = weights_pack(l.g, &l.node);
+  l.node.engine = ENGINE_PATCH_S8;
+  l.node.tile = (Tile){32, n, 8, 1, 1, 1, 1, 0};
+  l.node.result = graph_add_result(l.g, "y", l.node.main_type);
+  PackedWeights packed = weights_pack_fragments(l.g, &l.node);
+  Patch p = patch_of(l.g, &l.node, &l.node.tile);
+  uint32_t tiles = ((uint32_t)s->channels_out + n - 1) / n, words = p.weight_bytes / 4;
+  assert_int_equal(packed.bytes, (size_t)tiles * p.weight_bytes);
+  assert_int_equal(words, p.steps * n * 8);
+  for (uint32_t i = 0; i < tiles * words; i++) {
+    uint32_t e = i % 4, lane = i / 4 % 32, pair = i / 128 % (n / 16u), step = i % words / (n * 8u);
+    uint32_t o = i / words * n + pair * 16 + e / 2 * 8 + lane / 4, unit = step * 2 + e % 2;
+    uint32_t number = unit % p.row_units * 4 + lane % 4;
+    assert_int_equal(packed.data[i], row_word(&l, &rows, &p, o, unit / p.row_units, number));
+  }
+  assert_true(packed.product_scale == rows.product_scale && packed.sum_scale == rows.sum_scale);
+  assert_true(packed.class_count == rows.class_count && !packed.border == !rows.border);
+  size_t border = sizeof *rows.border * (size_t)rows.class_count * (size_t)rows.rows;
+  if (rows.border) assert_memory_equal(packed.border, rows.border, border);
+}
+
+static void fragments_hold_the_rows(void **state) {
+  (void)state;
+  for (int x = 0; x < ELEMS; x++)
+    for (int w = 0; w < ELEMS; w++) {
+      Context *c = context_new(NULL);
+      int i = x * ELEMS + w;
+      Shape s = shapes[i % SHAPES];
+      s.channels_in = 1 + i % 16;
+      check_fragments(c, &s, elems[x], elems[w], i % 2 ? 32 : 64);
+      context_free(c);
+    }
+}
+
 static void every_pair_of_types_in_pieces(void **state) {
   (void)state;
   for (int x = 0; x < ELEMS; x++)
@@ -442,6 +490,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_pair_of_types),
       cmocka_unit_test(every_shape),
+      cmocka_unit_test(fragments_hold_the_rows),
       cmocka_unit_test(every_pair_of_types_in_pieces),
       cmocka_unit_test(every_shape_in_pieces),
       cmocka_unit_test_setup_teardown(no_needless_corrections, setup, teardown),
