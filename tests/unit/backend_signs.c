@@ -21,6 +21,7 @@ typedef struct Case {
   bool per_channel;    /* rows of thresholds */
   int falling;         /* 0: no channel, 1: some, 2: all */
   int block, n, warps; /* of the result's planes unless they are pieces; of the tile */
+  int chunk_blocks;    /* of streamed weights on wgmma; 0: 1 */
   bool extremes;       /* inputs of the least and greatest numbers, thresholds far outside */
   bool unsorted;       /* rows of thresholds in no order */
   int32_t flip;        /* of falling channels; 0: -1, as the thresholds pass writes it */
@@ -104,7 +105,14 @@ static Node *plan(Build *b, const Case *k) {
     uint32_t blocks = graph_type(b->g, node->inputs[0])->layout.pitch /
                       layout_piece_channels(graph_type(b->g, node->inputs[0])->layout);
     bool resident = k->warps == 2; /* whole chunks; else streamed */
-    node->tile = (Tile){64, (uint16_t)k->n, (uint16_t)(resident ? 4 * blocks : 4), 4, 1, 2, 1, resident};
+    node->tile = (Tile){64,
+                        (uint16_t)k->n,
+                        (uint16_t)(4 * (resident ? blocks : k->chunk_blocks ? (uint32_t)k->chunk_blocks : 1)),
+                        4,
+                        1,
+                        2,
+                        1,
+                        resident};
   } else
     node->tile = (Tile){32, (uint16_t)k->n, 8, 1, (uint8_t)k->warps, 2, 1, 0};
   run_passes(b, "memory,launch");
@@ -224,6 +232,20 @@ static void other_readers(void **state) {
     }
 }
 
+/* Chunks of more blocks than the input has left, with rows that sum the input. */
+static void ragged_chunks(void **state) {
+  (void)state;
+  for (int e = 2; e < 4; e++)
+    for (int blocks = 2; blocks <= 7; blocks++) {
+      Case k = make_case(engines[e], 2, ELEM_UINT, 20, 32);
+      k.x.dim[2] = 300; /* 3 blocks of planes, 20 of bytes */
+      k.w = type_make(ELEM_UINT, 1, false, 4, (int32_t[]){20, 1, 1, 300});
+      k.w.zero2 = -400; /* levels 200 and 201 */
+      k.chunk_blocks = blocks;
+      assert_int_not_equal(check(&k, (uint64_t)(10 * e + blocks)), WAY_STEPS);
+    }
+}
+
 /* Zero points: one border for all pixels goes into the thresholds, several make steps of them. */
 static void borders(void **state) {
   (void)state;
@@ -315,6 +337,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_width),
       cmocka_unit_test(other_readers),
+      cmocka_unit_test(ragged_chunks),
       cmocka_unit_test(borders),
       cmocka_unit_test(channels_past_the_last_stay_zero),
       cmocka_unit_test(sums_past_the_last_channel),
