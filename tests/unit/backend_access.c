@@ -101,6 +101,7 @@ static size_t byte_of(const Type *t, uint32_t pixel, uint32_t channel, int plane
   Image image = type_image(t);
   uint32_t width = (uint32_t)image.width, pixels = width * (uint32_t)image.height, local = pixel % pixels;
   uint32_t at = l->kind == LAYOUT_PLANES ? layout_bit_of_channel(*l, channel) : channel * 8;
+  if (l->kind == LAYOUT_BYTES && l->positions) at = layout_bit_of_channel(*l, channel) * 8;
   size_t planes = l->kind == LAYOUT_PLANES ? t->bits : 1, pitch = l->kind == LAYOUT_PLANES ? l->pitch / 8 : l->pitch;
   *bit = at % 8;
   if (!l->positions) return (pixel * planes + (size_t)plane) * pitch + at / 8;

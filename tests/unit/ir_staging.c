@@ -34,6 +34,9 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.chunk_blocks, want.chunk_blocks);
   assert_int_equal(s.chunks, want.chunks);
   assert_int_equal(s.pieces, want.pieces);
+  assert_int_equal(s.copied_pieces, want.taps * want.chunk_blocks);
+  assert_int_equal(s.packed_bytes, s.copied_pieces * tile.n * 16);
+  assert_int_equal(s.window_bytes, want.chunk_blocks * want.input_rows * 16);
   assert_int_equal(s.shift, want.shift);
   assert_int_equal(s.halo, want.halo);
   assert_int_equal(s.input_rows, want.input_rows);
@@ -127,7 +130,7 @@ static void test_padded_convolution(void **state) {
   context_free(l.context);
 }
 
-/* Three blocks of bytes in chunks of two: the second chunk is ragged, but takes as much room. */
+/* Four blocks of bytes in chunks of three: the second chunk is ragged, but takes as much room. */
 static void test_dilated_bytes(void **state) {
   (void)state;
   Type w = type_make(ELEM_INT, 8, false, 4, DIMS(128, 2, 3, 40));
@@ -136,28 +139,28 @@ static void test_dilated_bytes(void **state) {
   memcpy(l.node.attrs.dilation, (int32_t[]){2, 3}, sizeof l.node.attrs.dilation);
   static const uint32_t shifts[6] = {0, 3, 6, 40, 43, 46};
   for (uint32_t tap = 0; tap < 6; tap++) assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
-  Tile tile = {.m = 128, .n = 128, .k = 8, .warps_m = 4, .warps_n = 1, .stages = 4};
+  Tile tile = {.m = 128, .n = 128, .k = 12, .warps_m = 4, .warps_n = 1, .stages = 4};
   Staging s = {.taps = 6,
-               .blocks = 3,
+               .blocks = 4,
                .weight_planes = 1,
                .input_planes = 1,
-               .chunk_blocks = 2,
+               .chunk_blocks = 3,
                .chunks = 2,
-               .pieces = 12,
+               .pieces = 18,
                .shift = 22,
                .halo = 46,
                .input_rows = 174,
                .weight_rows = 128,
-               .chunk_bytes = 24576,
-               .stage_bytes = 30144,
+               .chunk_bytes = 36864,
+               .stage_bytes = 45216,
                .barrier_bytes = 72,
-               .shared_bytes = 120648};
+               .shared_bytes = 180936};
   expect(&l, tile, s);
   graph_type(l.g, l.node.inputs[1])->zero2 = 3; /* levels up to 2 * 127 - 3 do not fit a signed byte */
   s.weight_rows = 144;
-  s.chunk_bytes = 27648;
-  s.stage_bytes = 33216;
-  s.shared_bytes = 132936;
+  s.chunk_bytes = 41472;
+  s.stage_bytes = 49824;
+  s.shared_bytes = 199368;
   expect(&l, tile, s);
   context_free(l.context);
 }

@@ -98,7 +98,7 @@ static const Node *planned_conv(Build *b, int32_t size) {
 static void estimates_grow_with_work_and_say_why_not(void **state) {
   (void)state;
   Build small = build_new(3), large = build_new(4);
-  const Node *s = planned_conv(&small, 8), *l = planned_conv(&large, 64);
+  const Node *s = planned_conv(&small, 8), *l = planned_conv(&large, 256);
   static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT};
   for (int i = 0; i < 3; i++) {
     double few = cost_of_node(small.g, s, engines[i], &test_target, 1, NULL);
