@@ -117,6 +117,7 @@ typedef struct MmaRow {
 
 /* mma_rows.c */
 void mma_finish_sums(Mma *m); /* m->sums: -sum_scale * S2 of whole rows */
+bool mma_has_more_columns(const Mma *m); /* than channels: some columns of the tiles are none */
 MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel);
 PtxValue mma_tile_channel(Mma *m, int column_tile);                       /* first channel of an instruction tile */
 int mma_run_tiles(const Mma *m, Layout l);                                /* that share a run of bits of a lane */

@@ -53,6 +53,11 @@ MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
   return row;
 }
 
+bool mma_has_more_columns(const Mma *m) {
+  uint32_t columns = tile_count_of_channels(&m->tile, &m->out.type) * m->tile.n;
+  return columns > (uint32_t)m->out.image.channels;
+}
+
 /* First channel of one of the warp's instruction tiles. */
 PtxValue mma_tile_channel(Mma *m, int column_tile) {
   Ptx *p = &m->k->ptx;

@@ -93,7 +93,7 @@ bool mma_signs_bind(Mma *m) {
   m->sign_width = width == 1 ? 1 : width + 1;
   (m->sign_pairs ? mma_signs_bind_pairs : mma_signs_bind_single)(m);
   m->sign_flips = any_falls(m) ? bind_channel_bits(m, falls) : ptx_int(0);
-  m->sign_mask = m->out.image.channels % m->tile.n ? bind_channel_bits(m, exists) : ptx_int(-1);
+  m->sign_mask = mma_has_more_columns(m) ? bind_channel_bits(m, exists) : ptx_int(-1);
   return true;
 }
 
