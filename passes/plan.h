@@ -36,6 +36,8 @@ Pitches pitches_of_operand(const Node *node, const Type *operand); /* what a lay
 double trial_microseconds(const Graph *g, const Node *node, Engine engine, const PassOptions *options);
 
 /* tile.c */
+/* Whether the kernel of the node's engine, one on tensor cores, computes it with this tile, as the layouts stand. */
+bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Blocks of a layer on wgmma that an SM runs side by side. */
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options); /* with its tile */

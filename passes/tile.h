@@ -4,9 +4,22 @@
 
 #include "plan.h"
 
-/* The tile with the least estimated time; all zero where none fits. */
-Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);  /* tile_sync.c */
-Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_wgmma.c */
+/* The tiles with the least estimated times, the first of equals before others. */
+enum { MOST_TILES = 16 };
+typedef struct TileList {
+  Tile tiles[MOST_TILES];
+  double microseconds[MOST_TILES];
+  uint32_t count, most; /* no more than `most` are kept, 1 to MOST_TILES */
+} TileList;
+void tile_list_add(TileList *list, Tile tile, double microseconds);
+
+/* Fill a list with the tiles that a layer's kernel can have. */
+void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_sync.c */
+void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_wgmma.c */
+void list_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile.c: of its engine */
+/* The best of them; all zero where none fits. */
+Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);
+Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options);
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Estimates at the largest batch. */

@@ -82,19 +82,18 @@ double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, con
   return estimate(g, node, tile, options, reached_share);
 }
 
-Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  Tile best = {0};
-  double least = 0;
+void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
     for (size_t k = 0; k < sizeof step_words; k++) {
       const Shape *s = &shapes[i];
       Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
-      if (!sync_tile_fits(g, node, &tile, options->target)) continue;
-      double microseconds = estimate(g, node, &tile, options, 1);
-      if (best.m && microseconds >= least) continue;
-      best = tile;
-      least = microseconds;
+      if (sync_tile_fits(g, node, &tile, options->target)) tile_list_add(out, tile, estimate(g, node, &tile, options, 1));
     }
-  return best;
+}
+
+Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  TileList list = {.most = 1};
+  sync_tiles(g, node, options, &list);
+  return list.tiles[0];
 }
 
