@@ -25,6 +25,7 @@ enum {
   MOST_ACCUMULATORS = 64, /* registers a thread */
   OTHER_REGISTERS = 64,   /* addresses, fragments, constants of the epilogue */
   SM_REGISTERS = 65536,
+  MOST_WARPS = 32,        /* of a block */
   MOST_THREADS = 2048,    /* of an SM */
   WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
 };
@@ -44,9 +45,9 @@ static int accumulators(const Tile *tile) {
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *result = graph_type(g, node->result);
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
-  if (!tile->m || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
+  if (!tile->m || !tile->n || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
   if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
-  if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
+  if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
   return tile_covers_blocks(result, tile->n / tile->warps_n);
 }
 

@@ -133,15 +133,17 @@ static bool is_blank(char ch) {
   return ch == ' ' || ch == '\t' || ch == '\r';
 }
 
-static const char *trimmed(Context *c, const char *start, const char *end) {
-  while (start < end && is_blank(*start)) start++;
-  while (start < end && is_blank(end[-1])) end--;
-  return arena_strndup(c, start, (size_t)(end - start));
-}
-
 static const char *find(const char *start, const char *end, char ch) {
   const char *at = memchr(start, ch, (size_t)(end - start));
   return at ? at : end;
+}
+
+/* Up to a byte 0x00, if there is one, without the blanks around. */
+static const char *trimmed(Context *c, const char *start, const char *end) {
+  end = find(start, end, 0);
+  while (start < end && is_blank(*start)) start++;
+  while (start < end && is_blank(end[-1])) end--;
+  return arena_strndup(c, start, (size_t)(end - start));
 }
 
 /* "name=" */
@@ -171,12 +173,15 @@ static bool parse_engine(Reader *r, Engine *out) {
 }
 
 static bool parse_tile(Reader *r, Tile *out) {
+  SourceLoc loc = reader_loc(r);
   static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, 1};
   uint64_t n[8];
   for (int i = 0; i < 8; i++) {
     if (i && !reader_expect(r, ',', "between a tile's eight numbers")) return false;
     if (!reader_unsigned(r, most[i], "a number of the tile", &n[i])) return false;
   }
+  if (!n[0]) diag(r->context, DIAG_IR_NUMBER, loc, "the number of rows of the tile");
+  if (!n[0]) return false;
   *out = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
                 (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
   return true;
@@ -187,8 +192,8 @@ static bool parse_entry(Reader *r, const char *note, const char *note_end, Tunin
   Context *c = r->context;
   const char *colon = find(r->at, r->end, ':');
   TuningEntry e = {.key = trimmed(c, r->at, colon), .note = trimmed(c, note, note_end), .loc = reader_loc(r)};
-  r->at = colon;
-  if (!*e.key) return reader_fail(r, "a layer before ':'");
+  r->at = find(r->at, colon, 0);
+  if (!*e.key || r->at < colon) return reader_fail(r, "a layer before ':'");
   if (!reader_expect(r, ':', "and an engine behind the layer") || !parse_label(r, "engine")) return false;
   if (!parse_engine(r, &e.engine)) return false;
   if (!reader_at_end(r) && (!parse_label(r, "tile") || !parse_tile(r, &e.tile))) return false;
