@@ -1,9 +1,10 @@
 /* --tune: which engine and tile of each layer is fastest on this machine's device.
  *
- * The base is the network as the cost model plans it. First the tiles of every layer's own engine are tried, one of each
- * layer a trial, as tiles change no layouts and every layer is timed by itself. Then, layer by layer, the other engines
- * whose estimate is not far from the best: what a layout that suits the engine costs the layers around counts too. In the
- * end the network with all choices, and with those of tiles alone, is timed as a whole, and the fastest is written.
+ * The base is the network as the cost model plans it. First the tiles of every layer's own engine are tried, one of
+ * each layer a trial, as tiles change no layouts and every layer is timed by itself. Then, layer by layer, the other
+ * engines whose estimate is not far from the best: what a layout that suits the engine costs the layers around counts
+ * too. In the end the network with all choices, and with those of tiles alone, is timed as a whole, and the fastest is
+ * written.
  *
  * Guarantees: every trial's outputs have the base's bytes; the file is written whole or stays as it was, and keeps the
  * lines of other layers.
@@ -24,8 +25,8 @@ static const double estimate_within = 3; /* times the best engine's */
 typedef struct Layer {
   const char *key, *name; /* name of the first */
   uint32_t count;
-  bool mixed; /* the model gives them different choices */
-  TuningEntry base, tiled, best; /* the model's choice; the fastest with its engine; the fastest of all */
+  bool mixed;                        /* the model gives them different choices */
+  TuningEntry base, tiled, best;     /* the model's choice; the fastest with its engine; the fastest of all */
   double base_us, tiled_us, best_us; /* of all `count`, and what changes around them */
 } Layer;
 
@@ -235,8 +236,8 @@ static bool try_engines(Search *s) {
       if (cost[e] >= 0 && (least < 0 || cost[e] < least)) least = cost[e];
     }
     for (int e = ENGINE_NONE + 1; e < ENGINE_COUNT; e++)
-      if (cost[e] >= 0 && cost[e] <= estimate_within * least && (s->layers[i].mixed || (Engine)e != s->layers[i].base.engine) &&
-          !try_engine(s, &s->layers[i], (Engine)e))
+      if (cost[e] >= 0 && cost[e] <= estimate_within * least &&
+          (s->layers[i].mixed || (Engine)e != s->layers[i].base.engine) && !try_engine(s, &s->layers[i], (Engine)e))
         return false;
   }
   return true;
@@ -285,20 +286,18 @@ static Tuning *choices_of(const Search *s, Set set) {
   return choices;
 }
 
-/* The fastest of three plans, as choices of every layer. NULL when tuning has to end. */
+/* The fastest of three plans, all timed now that the device is warm, as choices of every layer. NULL when tuning has to
+ * end. */
 static Tuning *fastest(Search *s) {
-  double base_us = s->tuner.base.whole_us, least = base_us;
-  Set found = SET_BASE;
-  for (Set set = SET_TILED; set < SET_COUNT; set++) {
-    double us = -1;
-    if (!sets_differ(s, set, SET_BASE) || (set == SET_BEST && !sets_differ(s, set, SET_TILED))) continue;
-    if (!time_whole(s, choices_of(s, set), &us)) return NULL;
-    if (us < 0 || us >= least) continue;
-    least = us;
-    found = set;
+  double times[SET_COUNT] = {-1, -1, -1};
+  Set best = SET_BASE;
+  for (Set set = SET_BASE; set < SET_COUNT; set++) {
+    bool seen = set > SET_BASE && !sets_differ(s, set, set - 1);
+    if (!seen && !time_whole(s, choices_of(s, set), &times[set])) return NULL;
+    if (times[set] >= 0 && times[set] < times[best]) best = set;
   }
-  fprintf(stderr, "apnnc: whole network: %.2f us, without tuning %.2f us\n", least, base_us);
-  return choices_of(s, found);
+  fprintf(stderr, "apnnc: whole network: %.2f us, without tuning %.2f us\n", times[best], times[SET_BASE]);
+  return choices_of(s, best);
 }
 
 static bool write_result(Search *s, Tuning *file, const Tuning *choices) {
@@ -324,7 +323,8 @@ static bool ask_device(Tuner *tuner) {
 
 static bool search(Search *s, Tuning *file) {
   TrialResult base = trial_run(&s->tuner, NULL, false, &s->tuner.base);
-  if (base == TRIAL_LEFT_OUT) diag(s->tuner.context, DIAG_TUNING_FAILED, (SourceLoc){0}, "the network does not compile");
+  if (base == TRIAL_LEFT_OUT)
+    diag(s->tuner.context, DIAG_TUNING_FAILED, (SourceLoc){0}, "the network does not compile");
   if (base != TRIAL_GOOD) return false;
   list_layers(s);
   const Tuning *choices = try_tiles(s) && try_engines(s) ? fastest(s) : NULL;

@@ -36,7 +36,7 @@ typedef struct Tuner {
 } Tuner;
 
 /* Compiles with the choices, runs, compares the outputs with those of the base (unless `out` is the base), and times:
- * of the base and of `whole` trials the whole network, of others but `whole` ones the launches of layers that have a
+ * of a `whole` trial the network as a whole, of the base every launch, of others the launches of layers that have a
  * choice and those whose plans are new. Free with trial_free in every case. */
 TrialResult trial_run(Tuner *tuner, const Tuning *choices, bool whole, Trial *out);
 void trial_free(Trial *trial);

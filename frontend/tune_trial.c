@@ -1,4 +1,5 @@
-/* One trial of --tune. The network is loaded anew into a context of its own, compiled in process, and run by libapnn. */
+/* One trial of --tune. The network is loaded anew into a context of its own, compiled in process, and run by libapnn.
+ */
 #include "tune.h"
 
 #include "../runtime/measure.h"
@@ -56,7 +57,8 @@ static void list_launches(const Tuner *tuner, const ApnnNetwork *network, Trial 
   trial->launches = ARENA_NEW(trial->context, LaunchTime, trial->launch_count);
   for (uint32_t i = 0; i < trial->launch_count; i++) {
     LaunchTime *l = &trial->launches[i];
-    *l = (LaunchTime){.name = arena_strdup(trial->context, measure_layer_info(network, i, 1).name), .plan = "", .us = -1};
+    *l = (LaunchTime){
+        .name = arena_strdup(trial->context, measure_layer_info(network, i, 1).name), .plan = "", .us = -1};
     ValueId v = graph_find(g, l->name);
     NodeId n = v == NO_VALUE ? NO_NODE : graph_definition(g, v);
     if (n == NO_NODE) continue;
@@ -120,7 +122,7 @@ static bool compare_outputs(const Tuner *tuner, const Trial *trial, const Tuning
 static ApnnStatus measure_trial(const Tuner *tuner, const Tuning *choices, bool whole, Measure *m, Trial *trial) {
   bool is_base = trial == &tuner->base;
   ApnnStatus status = APNN_OK;
-  if (whole || is_base) status = measure_whole(m, &trial->whole_us);
+  if (whole) status = measure_whole(m, &trial->whole_us);
   for (uint32_t i = 0; status == APNN_OK && !whole && i < trial->launch_count; i++) {
     LaunchTime *l = &trial->launches[i];
     bool chosen = l->key && choices && tuning_find(choices, l->key);
@@ -155,7 +157,8 @@ static bool run_in_context(void *user) {
 static bool run_compiled(Run *run, const Text *bytes) {
   const Tuner *tuner = run->tuner;
   char error[1024];
-  if (apnn_load_memory(bytes->data, bytes->length, tuner->options->device, &run->network, error, sizeof error) != APNN_OK)
+  if (apnn_load_memory(bytes->data, bytes->length, tuner->options->device, &run->network, error, sizeof error) !=
+      APNN_OK)
     return fail(tuner, error);
   /* the CPU device is for checking: one run */
   bool good = measure_new(run->network, tuner->assemble ? 0 : 1, &run->measure, error, sizeof error) == APNN_OK;

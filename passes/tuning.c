@@ -25,7 +25,8 @@ static void add_key_type(Text *out, const Graph *g, const Type *t) {
   text_add_type(out, g, &plain);
 }
 
-/* A network's input or output has a layout that no layer chooses; copies that the layout pass makes of it do not count. */
+/* A network's input or output has a layout that no layer chooses; copies that the layout pass makes of it do not count.
+ */
 static const char *place_in_network(const Graph *g, ValueId v) {
   NodeId n = graph_definition(g, v);
   while (n != NO_NODE && g->nodes[n].op == OP_COPY && !g->nodes[n].step_count && !graph_is_output(g, v)) {

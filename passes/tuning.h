@@ -4,9 +4,10 @@
  *   sm_90a batch=64 conv2d(u2[N,56,56,64], u1[64,3,3,64]{zero=1/2}) kernel=3,3 pad=1,1,1,1 | thresholds
  *       -> u2[N,56,56,64] : engine=wgmma_b1 tile=128,64,4,4,1,3,1,1  # 12.34 us                    (all on one line)
  *
- * A line is a key, a colon, an engine, a tile where the engine has one (as in the IR's text form) and a note behind '#'.
- * The key says all of the layer that its kernel depends on, and whether it reads an input of the network or writes an
- * output, but nothing of names, scales or values, so that a file serves every network with such layers. Keys are unique and sorted.
+ * A line is a key, a colon, an engine, a tile where the engine has one (as in the IR's text form) and a note behind
+ * '#'. The key says all of the layer that its kernel depends on, and whether it reads an input of the network or writes
+ * an output, but nothing of names, scales or values, so that a file serves every network with such layers. Keys are
+ * unique and sorted.
  */
 #ifndef PASSES_TUNING_H
 #define PASSES_TUNING_H
@@ -28,7 +29,7 @@ typedef struct Tuning {
 } Tuning;
 
 Tuning *tuning_new(Context *c);
-void tuning_set(Tuning *t, const TuningEntry *entry); /* takes the place of one with the same key */
+void tuning_set(Tuning *t, const TuningEntry *entry);             /* takes the place of one with the same key */
 const TuningEntry *tuning_find(const Tuning *t, const char *key); /* NULL if there is none */
 
 /* The text is borrowed. NULL after reports. */

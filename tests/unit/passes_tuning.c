@@ -58,8 +58,8 @@ static void inputs_and_outputs_are_marked(void **state) {
   for (int i = 0; i < 2; i++) {
     Build b = build_new(1);
     graph_add_output(b.g, bipolar_conv(&b, image_input(&b, ELEM_UINT, 2, 16, 16, 64), 64));
-    PassOptions options = {.target = &test_target, .max_batch = 16, .stop_after = stages[i],
-                           .force_engine = ENGINE_MMA_B1};
+    PassOptions options = {
+        .target = &test_target, .max_batch = 16, .stop_after = stages[i], .force_engine = ENGINE_MMA_B1};
     assert_true(passes_run(b.g, &options, NULL));
     assert_int_equal(count_ops(&b, OP_COPY), i);
     assert_string_equal(tuning_key(b.g, node_of(&b, OP_CONV2D), &options),
@@ -129,13 +129,16 @@ static void broken_lines_are_told(void **state) {
       {"apnnc tuning 1\nl : engine=tpu\n", "test.tune:2:12:", "expected: one of mma_b1, mma_s8, wgmma_b1"},
       {"apnnc tuning 1\nl : engine=none\n", "test.tune:2:12:", "unknown engine 'none'"},
       {"apnnc tuning 1\nl : engine=mma_b1 12\n", "test.tune:2:19:", "expected: tile="},
-      {"apnnc tuning 1\nl : engine=mma_b1 tile=1,2\n", "test.tune:2:27:", "expected: ',' between a tile's eight numbers"},
+      {"apnnc tuning 1\nl : engine=mma_b1 tile=1,2\n",
+       "test.tune:2:27:", "expected: ',' between a tile's eight numbers"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=1,x\n", "test.tune:2:26:", "expected: a number of the tile"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=65536,1,1,1,1,1,1,0\n", "test.tune:2:24:", "is out of range"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=0,1,1,1,1,1,1,0\n", "test.tune:2:24:", "is out of range"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=1,1,1,1,1,1,1,2\n", "test.tune:2:38:", "is out of range"},
-      {"apnnc tuning 1\nl : engine=mma_b1 tile=1,1,1,1,1,1,1,0 1\n", "test.tune:2:40:", "expected: the end of the line"},
-      {"apnnc tuning 1\nl : engine=direct\n l: engine=direct\n", "test.tune:3:2:", "an earlier line has the same layer"},
+      {"apnnc tuning 1\nl : engine=mma_b1 tile=1,1,1,1,1,1,1,0 1\n",
+       "test.tune:2:40:", "expected: the end of the line"},
+      {"apnnc tuning 1\nl : engine=direct\n l: engine=direct\n",
+       "test.tune:3:2:", "an earlier line has the same layer"},
   };
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     Build b = build_new(1);
