@@ -4,6 +4,8 @@
  * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes of
  * tiles are checked in kernel_mma.c, which knows what it can compute.
  */
+#include "../ir/patch.h"
+#include "../ir/pooling.h"
 #include "../ir/staging.h"
 #include "emit.h"
 
@@ -127,6 +129,12 @@ static bool check_direct(const Check *c) {
   return bad_plan(c->g, c->node, "the direct engine has no form of %s", op_info[op].name);
 }
 
+static bool check_pool(const Check *c) {
+  Pooling unused;
+  return pooling_of(c->g, c->node, &unused) ||
+         bad_plan(c->g, c->node, "the pool engine has no form of this operation between these layouts");
+}
+
 static bool check_mma(const Check *c) {
   const Node *node = c->node;
   const Tile *t = &node->tile;
@@ -140,6 +148,20 @@ static bool check_mma(const Check *c) {
   const Type *w = graph_type(c->g, node->inputs[1]);
   uint64_t taps = w->rank == 4 ? (uint64_t)w->dim[1] * (uint64_t)w->dim[2] : 1;
   return within(c, "words in a sum", taps * (in.pitch / (planes ? 32 : 4)), MOST_SUM_WORDS);
+}
+
+static bool check_patch(const Check *c) {
+  const Node *node = c->node;
+  const Layout in = graph_type(c->g, node->inputs[0])->layout, out = graph_type(c->g, node->result)->layout;
+  const Tile *t = &node->tile;
+  if (node->op != OP_CONV2D || !patch_serves(c->g, node))
+    return bad_plan(c->g, node, "patches serve convolutions of at most %d channels and %d steps", MOST_PATCH_CHANNELS,
+                    MOST_PATCH_STEPS);
+  if (in.kind != LAYOUT_BYTES || layout_is_pieces(in) || in.pitch > MOST_PATCH_CHANNELS)
+    return bad_plan(c->g, node, "its input must lie in bytes, pixel after pixel, at most %d each", MOST_PATCH_CHANNELS);
+  if (layout_is_pieces(out) && out.image_pitch % out.row_pitch)
+    return bad_plan(c->g, node, "its result has no whole number of rows in an image");
+  return (t->m && t->m % PATCH_WARP_ROWS == 0 && t->n) || bad_plan(c->g, node, "it has no tile of whole warps");
 }
 
 /* wgmma reads pieces; a tap is one offset for all positions where the stride is 1 and gaps hold the padding. */
@@ -188,6 +210,16 @@ static bool launch_direct(const Check *c, Launch *wanted) {
   return check_threads(c, layout_image_positions(result) * pixel_units(result), wanted);
 }
 
+/* Threads of a warp share units. */
+static bool launch_pool(const Check *c, Launch *wanted) {
+  Pooling pooling;
+  pooling_of(c->g, c->node, &pooling);
+  uint32_t threads = c->node->launch.threads;
+  uint64_t positions = layout_image_positions(graph_type(c->g, c->node->result));
+  return (threads % 32 == 0 || bad_plan(c->g, c->node, "its launch has %u threads", threads)) &&
+         check_threads(c, positions * pooling.units * pooling.shares, wanted);
+}
+
 static bool launch_row(const Check *c, Launch *wanted) {
   return check_threads(c, pixels_of(graph_type(c->g, c->node->inputs[0])), wanted);
 }
@@ -211,6 +243,20 @@ static bool launch_mma(const Check *c, Launch *wanted) {
                      .threads = 32u * t->warps_m * t->warps_n,
                      .shared_bytes = tile_shared_bytes(t)};
   return check_block(c, wanted->shared_bytes, wanted);
+}
+
+/* Blocks walk over tiles, so that any number of them along x serves. */
+static bool launch_patch(const Check *c, Launch *wanted) {
+  const Tile *t = &c->node->tile;
+  Patch p = patch_of(c->g, c->node, t);
+  *wanted = (Launch){.x_mul = p.across * p.down,
+                     .x_div = 1,
+                     .y = column_tiles(c),
+                     .threads = 32u * t->warps_m,
+                     .shared_bytes = (uint32_t)p.shared_bytes,
+                     .x_most = c->node->launch.x_most};
+  return within(c, "tiles in a batch", (uint64_t)p.across * p.down * c->g->max_batch, INT32_MAX) &&
+         check_block(c, p.shared_bytes, wanted);
 }
 
 /* Blocks walk over tiles, so that any number of them along x serves. Streamed weights: over those of all channels. */
@@ -253,8 +299,10 @@ typedef struct EngineRules {
 static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_NONE] = {check_no_engine, NULL},     [ENGINE_MMA_B1] = {check_mma, launch_mma},
     [ENGINE_MMA_S8] = {check_mma, launch_mma},   [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_PATCH_S8] = {check_patch, launch_patch},
     [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
-    [ENGINE_ROW] = {check_row, launch_row},      [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_POOL] = {check_pool, launch_pool},   [ENGINE_ROW] = {check_row, launch_row},
+    [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

@@ -137,8 +137,10 @@ enum { CHANNEL_PADDING = 128 };
 
 /* The kernels, one an engine. False after reporting a plan that the kernel cannot carry out. */
 bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
+bool kernel_patch(Kernel *k);  /* kernel_patch.c: PATCH_S8 */
 bool kernel_wgmma(Kernel *k);  /* kernel_wgmma.c: WGMMA_B1, WGMMA_S8 */
 bool kernel_direct(Kernel *k); /* kernel_direct.c */
+bool kernel_pool(Kernel *k);   /* kernel_pool.c */
 bool kernel_row(Kernel *k);    /* kernel_row.c */
 bool direct_has(Op op);        /* whether kernel_direct has a main operation */
 

@@ -62,6 +62,13 @@ void mma_place_lane(Mma *m) {
   ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, m->shared));
 }
 
+RowPlace mma_place(Mma *m, PtxValue row) {
+  Ptx *p = &m->k->ptx;
+  PtxValue position = ptx_add(p, m->first_position, row);
+  PtxValue exists = ptx_setp(p, "lt.u32", position, m->total_positions);
+  return (RowPlace){position, exists, place_of_position(p, &m->grid, position)};
+}
+
 static void place_thread(Mma *m) {
   Ptx *p = &m->k->ptx;
   const Tile *t = &m->tile;
@@ -172,7 +179,8 @@ static bool tile_fits(const Mma *m) {
 /* The instruction is one that the target has, of the shape that fragments are laid out for. */
 bool mma_find_instruction(Mma *m) {
   const Target *target = m->k->emitter->target;
-  const MmaInstruction *i = mma_for(m->node->engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
+  Engine engine = engine_of_instructions(m->node->engine);
+  const MmaInstruction *i = mma_for(engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
   uint32_t rows = engine_uses_wgmma(m->node->engine) ? 64 : 16;
   m->instruction = i;
   for (uint32_t r = 0; i && r < target->mma_count; r++)
@@ -183,7 +191,7 @@ bool mma_find_instruction(Mma *m) {
 
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Mma m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16};
+  Mma m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place = mma_place};
   m.row_bytes = mma_row_bytes(&m);
   m.row_tiles = t->m / t->warps_m / 16;
   m.column_tiles = t->n / t->warps_n / 8;

@@ -171,7 +171,7 @@ static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
 
 bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64}, .consumer_warps = t->warps_m};
+  Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place}, .consumer_warps = t->warps_m};
   w.m.row_tiles = t->m / t->warps_m / 16;
   w.m.column_tiles = t->n / 8;
   w.m.in = tensor_of(k, k->node->inputs[0]);

@@ -30,6 +30,12 @@ typedef struct InputCopy {
   CopyRow *rows;
 } InputCopy;
 
+/* A row of the block's tile: its position in the grid of rows, whether there is one, and the pixel there. */
+typedef struct RowPlace {
+  PtxValue position, exists;
+  Place at;
+} RowPlace;
+
 typedef struct Mma {
   Kernel *k;
   const Node *node;
@@ -54,6 +60,7 @@ typedef struct Mma {
   PtxValue first_position, first_channel; /* of the block's tile */
   PtxValue warp_row, warp_column;      /* of the warp in the tile */
   Grid grid;                           /* the rows of tiles are its positions: those of the result */
+  RowPlace (*place)(struct Mma *m, PtxValue row); /* of the tile */
   PtxValue total_positions;            /* of the batch */
   PtxValue shared;
   InputCopy copy;
@@ -68,6 +75,7 @@ typedef struct Position {
 } Position;
 
 /* kernel_mma.c: the parts of a kernel that wgmma has too. */
+RowPlace mma_place(Mma *m, PtxValue row); /* rows are positions from first_position on */
 bool mma_find_instruction(Mma *m); /* m->instruction: one that the target has, or reported */
 bool mma_bad_tile(const Mma *m);   /* reports it; false */
 void mma_bind(Mma *m);             /* constants and pairs of planes; m->w is packed */
@@ -92,6 +100,8 @@ int mma_row_bytes(const Mma *m); /* between rows of a stage, at the same place o
 
 /* mma_sync.c: the reduction on mma.sync. */
 void mma_reduce_sync(Mma *m);
+/* One instruction: adds the product of fragments to the accumulators of row tile i and column tile j. */
+void mma_multiply(Mma *m, int i, int j, const PtxValue a[4], const PtxValue b[2]);
 
 /* mma_copy.c: global memory to a stage, asynchronously. */
 void mma_place_copies(Mma *m);

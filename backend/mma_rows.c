@@ -32,14 +32,14 @@ MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
   Ptx *p = &m->k->ptx;
   MmaRow row = {.border = ptx_int(0)};
   Grid out = grid_of(&m->out.type);
-  PtxValue first = ptx_add(p, m->first_position, m->warp_row); /* of the warp */
-  PtxValue position = ptx_add(p, first, ptx_add(p, m->group, ptx_int(m->row_tile_rows * tile + 8 * half)));
-  row.exists = ptx_setp(p, "lt.u32", position, m->total_positions);
-  Place at = place_of_position(p, &m->grid, position);
+  PtxValue of_tile = ptx_add(p, m->group, ptx_int(m->row_tile_rows * tile + 8 * half));
+  RowPlace place = m->place(m, ptx_add(p, m->warp_row, of_tile));
+  Place at = place.at;
+  row.exists = place.exists;
   row.is_pixel = at.is_pixel;
   PtxValue real = ptx_pred_and(p, row.exists, at.is_pixel);
   row.pixel = ptx_select(p, real, at.pixel, ptx_int(0));
-  row.position = position;
+  row.position = place.position;
   if (!grid_has_gaps(&out)) { /* every pixel is a position of its own, and no other is stored */
     row.position = row.pixel;
     row.exists = real;

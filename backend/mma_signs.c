@@ -16,6 +16,25 @@ static int64_t sum_bound(const Mma *m) {
   return accumulator_bound(m->k->graph, (NodeId)(m->node - m->k->graph->nodes));
 }
 
+/* Row or only row of a constant [C, L] or [1, L]. */
+static const int32_t *row_of(const Value *v, int32_t channel) {
+  int width = v->type.rank == 2 ? v->type.dim[1] : 1;
+  return (const int32_t *)v->data + (v->type.dim[0] == 1 ? 0 : (int64_t)channel * width);
+}
+
+/* Rising rows and channels that rise or fall, as the thresholds pass writes them; a graph may have others. */
+static bool table_rises(const Mma *m) {
+  const Step *step = &m->node->steps[0];
+  const Value *table = graph_value(m->k->graph, step->args[0]), *flips = graph_value(m->k->graph, step->args[1]);
+  int width = table->type.dim[1];
+  for (int32_t c = 0; c < table->type.dim[0]; c++)
+    for (int i = 1; i < width; i++)
+      if (row_of(table, c)[i] < row_of(table, c)[i - 1]) return false;
+  for (int32_t c = 0; c < flips->type.dim[0]; c++)
+    if (*row_of(flips, c) != 0 && *row_of(flips, c) != -1) return false;
+  return true;
+}
+
 static bool is_signs(const Mma *m) {
   const Node *node = m->node;
   const Type *t = &m->out.type;
@@ -23,16 +42,11 @@ static bool is_signs(const Mma *m) {
   if (!alone || t->layout.kind != LAYOUT_PLANES) return false;
   bool counts = t->kind != ELEM_TERNARY && t->bits <= MOST_SIGN_BITS; /* q as stored is the count */
   const Type *table = graph_type(m->k->graph, node->steps[0].args[0]);
-  int width = table->rank == 2 ? table->dim[1] : 1;
+  int width = table->dim[1];
   bool one_border = !m->w.border || m->w.class_count == 1;
   bool whole = m->tile.n / m->tile.warps_n % 32 == 0;
-  return counts && width == (1 << t->bits) - 1 && one_border && whole && sum_bound(m) < INT64_C(1) << 30;
-}
-
-/* Row or only row of a constant [C, L] or [1, L]. */
-static const int32_t *row_of(const Value *v, int32_t channel) {
-  int width = v->type.rank == 2 ? v->type.dim[1] : 1;
-  return (const int32_t *)v->data + (v->type.dim[0] == 1 ? 0 : (int64_t)channel * width);
+  return counts && width == (1 << t->bits) - 1 && one_border && whole && table_rises(m) &&
+         sum_bound(m) < INT64_C(1) << 30;
 }
 
 int64_t mma_sign_threshold(const Mma *m, int32_t channel, int i) {

@@ -20,6 +20,15 @@ static void add_sum(Mma *m, PtxValue sum, PtxValue word, PtxValue mask) {
   }
 }
 
+void mma_multiply(Mma *m, int i, int j, const PtxValue a[4], const PtxValue b[2]) {
+  Ptx *p = &m->k->ptx;
+  const PtxValue *d = m->accumulators[i][j];
+  const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
+                                       ptx_text(p, d[2]), ptx_text(p, d[3]));
+  ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers, ptx_text(p, a[0]),
+          ptx_text(p, a[1]), ptx_text(p, a[2]), ptx_text(p, a[3]), ptx_text(p, b[0]), ptx_text(p, b[1]), registers);
+}
+
 static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, PtxValue mask) {
   Ptx *p = &m->k->ptx;
   PtxValue a[MAX_ROW_TILES][2][2]; /* [tile][half][word] */
@@ -32,14 +41,8 @@ static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, Pt
   for (int j = 0; j < m->column_tiles; j++) {
     PtxValue b[2];
     ptx_load_pair(p, "shared.v2.b32", b_base, (int64_t)8 * j * m->row_bytes + 32 * step, b);
-    for (int i = 0; i < m->row_tiles; i++) {
-      const PtxValue *d = m->accumulators[i][j];
-      const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
-                                           ptx_text(p, d[2]), ptx_text(p, d[3]));
-      ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", m->instruction->mnemonic, registers,
-              ptx_text(p, a[i][0][0]), ptx_text(p, a[i][1][0]), ptx_text(p, a[i][0][1]), ptx_text(p, a[i][1][1]),
-              ptx_text(p, b[0]), ptx_text(p, b[1]), registers);
-    }
+    for (int i = 0; i < m->row_tiles; i++)
+      mma_multiply(m, i, j, (PtxValue[]){a[i][0][0], a[i][1][0], a[i][0][1], a[i][1][1]}, b);
   }
 }
 

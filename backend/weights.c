@@ -3,6 +3,7 @@
  */
 #include "weights.h"
 
+#include "../ir/patch.h"
 #include "../ir/staging.h"
 
 #include <string.h>
@@ -21,6 +22,7 @@ typedef struct Packing {
   int32_t channels_out, kernel_h, kernel_w, channels_in;
   uint32_t *place_of_channel; /* bit of the input's planes, or byte */
   Staging staging;          /* of pieces */
+  Patch patch;              /* of fragments */
   LevelMap map;             /* of stored weights */
   uint8_t stored[256]; /* by the byte of q */
   int32_t level[256];
@@ -91,6 +93,21 @@ static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
   for (uint32_t block = 0; block < s->staging.blocks; block++)
     memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
+}
+
+/* --- fragments (../ir/patch.h): words in the order in which lanes read them, 16 bytes each --- */
+
+static void put_in_fragments(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
+                             const uint32_t *words) {
+  (void)plane;
+  const Patch *p = &s->patch;
+  uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, column = (uint32_t)o % n;
+  for (uint32_t i = 0; i < p->words; i++) {
+    uint32_t in_row = (uint32_t)(tap % s->kernel_w) * p->words + i;
+    uint32_t unit = (uint32_t)(tap / s->kernel_w) * p->row_units + in_row / 4;
+    uint32_t pair = (tile * p->steps + unit / 2) * (n / 16) + column / 16, lane = column % 8 * 4 + in_row % 4;
+    w->data[((uint64_t)pair * 32 + lane) * 4 + column % 16 / 8 * 2 + unit % 2] = words[i];
+  }
 }
 
 /* Which taps of one dimension lie inside the image at each output position, as [first, last). */
@@ -212,6 +229,18 @@ PackedWeights weights_pack(const Graph *g, const Node *node) {
   w.bytes = (size_t)w.planes * (size_t)w.rows * (size_t)w.row_words * 4;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_row);
+  correct(&s, &w);
+  return w;
+}
+
+PackedWeights weights_pack_fragments(const Graph *g, const Node *node) {
+  Packing s;
+  PackedWeights w = begin(&s, g, node);
+  s.patch = patch_of(g, node, &node->tile);
+  w.words = (int32_t)s.patch.words;
+  w.bytes = (size_t)tile_count_of_channels(&node->tile, graph_type(g, node->result)) * s.patch.weight_bytes;
+  w.data = arena_alloc(g->context, w.bytes);
+  pack(&s, &w, put_in_fragments);
   correct(&s, &w);
   return w;
 }

@@ -1,4 +1,4 @@
-/* Weights and tables of a tensor-core layer, packed for kernel_mma.c or kernel_wgmma.c. */
+/* Weights and tables of a tensor-core layer, packed for kernel_mma.c, kernel_patch.c or kernel_wgmma.c. */
 #ifndef BACKEND_WEIGHTS_H
 #define BACKEND_WEIGHTS_H
 
@@ -20,7 +20,8 @@ typedef struct PackedWeights {
   int32_t row_words;   /* weights_pack: words a filter row, a multiple of the tile's k; the rest is zero */
   int32_t rows;        /* output channels, padded to CHANNEL_PADDING with zeros */
   int32_t product_scale, sum_scale;
-  uint32_t *data; /* weights_pack: [plane][row][row_words]; weights_pack_pieces: see ../ir/staging.h */
+  uint32_t *data; /* weights_pack: [plane][row][row_words]; weights_pack_pieces: see ../ir/staging.h;
+                     weights_pack_fragments: [tile of channels][step][pair of 8 columns][lane][columns][unit] */
   size_t bytes;
   int32_t *border; /* [class][row], NULL if all zero */
   int32_t class_count, column_classes;
@@ -28,6 +29,7 @@ typedef struct PackedWeights {
 } PackedWeights;
 
 PackedWeights weights_pack(const Graph *g, const Node *node);        /* rows, for mma.sync */
+PackedWeights weights_pack_fragments(const Graph *g, const Node *node); /* for patches (../ir/patch.h) */
 PackedWeights weights_pack_pieces(const Graph *g, const Node *node); /* pieces, for wgmma */
 
 #endif

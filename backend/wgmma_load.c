@@ -170,11 +170,11 @@ static PtxValue fixed_word(Wgmma *w, PtxValue piece, PtxValue row) {
   return ptx_select(p, ones, ptx_int(one), ptx_int(0));
 }
 
-/* Rows first ... weight_rows - 1 of pieces from first_piece on, of every copy of the weights in shared memory. */
-static void write_rows(Wgmma *w, uint32_t first_piece, uint32_t first) {
+/* Rows from `first` on of pieces from first_piece on, of every copy of the weights in shared memory. */
+static void write_rows(Wgmma *w, uint32_t first_piece, uint32_t first, uint32_t rows) {
   Ptx *p = &w->m.k->ptx;
   const Tile *t = &w->m.tile;
-  uint32_t rows = w->s.weight_rows - first, pieces = w->s.pieces - first_piece;
+  uint32_t pieces = w->s.pieces - first_piece;
   uint32_t copies = t->resident ? w->s.weight_planes : t->stages;
   uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
   PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
@@ -192,8 +192,8 @@ static void write_rows(Wgmma *w, uint32_t first_piece, uint32_t first) {
 
 void wgmma_write_fixed_rows(Wgmma *w) {
   bool sums = w->s.weight_rows > w->m.tile.n, zeros = w->s.pieces > w->s.copied_pieces;
-  if (sums) write_rows(w, 0, w->m.tile.n);
-  if (zeros) write_rows(w, w->s.copied_pieces, 0);
+  if (sums) write_rows(w, 0, w->m.tile.n, w->s.weight_rows - w->m.tile.n);
+  if (zeros) write_rows(w, w->s.copied_pieces, 0, w->m.tile.n);
   if (sums || zeros) ptx_raw(&w->m.k->ptx, "fence.proxy.async;");
 }
 

@@ -19,12 +19,20 @@ uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap) {
   return tap / width * (uint32_t)a->dilation[0] * row_pitch + tap % width * (uint32_t)a->dilation[1];
 }
 
+/* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
 static void size_stages(Staging *s, const Tile *tile) {
-  uint32_t weights = s->weight_planes * s->chunks * s->chunk_bytes;
-  s->stage_bytes = tile->resident ? s->input_planes * s->window_bytes : s->window_bytes + s->chunk_bytes;
-  s->resident_bytes = tile->resident ? weights : 0;
+  uint64_t chunk = (uint64_t)s->pieces * s->weight_rows * PIECE_BYTES;
+  uint64_t packed = (uint64_t)s->copied_pieces * tile->n * PIECE_BYTES;
+  uint64_t weights = tile->resident ? s->weight_planes * s->chunks * chunk : 0;
+  uint64_t window = (uint64_t)s->chunk_blocks * s->input_rows * PIECE_BYTES;
+  uint64_t stage = tile->resident ? s->input_planes * window : window + chunk;
+  s->chunk_bytes = (uint32_t)chunk;
+  s->packed_bytes = (uint32_t)packed;
+  s->window_bytes = (uint32_t)window;
+  s->stage_bytes = (uint32_t)stage;
+  s->resident_bytes = (uint32_t)weights;
   s->barrier_bytes = 8 * (2 * tile->stages + 1u);
-  s->shared_bytes = (uint64_t)tile->stages * s->stage_bytes + s->resident_bytes + s->barrier_bytes;
+  s->shared_bytes = tile->stages * stage + weights + s->barrier_bytes;
 }
 
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
@@ -43,9 +51,6 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
   s.input_rows = tile->m + s.halo;
   s.weight_rows = tile->n + (weight_storage(w, planes, &as_level).offset ? SUM_ROWS : 0u);
-  s.chunk_bytes = s.pieces * s.weight_rows * PIECE_BYTES;
-  s.packed_bytes = s.copied_pieces * tile->n * PIECE_BYTES;
-  s.window_bytes = s.chunk_blocks * s.input_rows * PIECE_BYTES;
   size_stages(&s, tile);
   return s;
 }

@@ -49,6 +49,7 @@ Layout preferred_layout(const Type *t, Engine engine) {
     Image image = type_image(t);
     return layout_pieces(t, engine_operand[engine], (uint32_t)image.width, (uint32_t)(image.width * image.height), 1);
   }
+  if (engine == ENGINE_PATCH_S8) return layout_bytes(t, 1);
   if (engine_uses_tensor_cores(engine))
     return engine_uses_planes(engine) ? planes_of_greatest_block(t) : bytes_for_tensor_cores(t);
   Type planes = *t, bytes = *t;
@@ -72,16 +73,18 @@ double engine_tera_ops(const Target *target, Engine engine) {
   double best = 0;
   for (uint32_t i = 0; i < target->mma_count; i++) {
     const MmaRate *rate = &target->mma[i];
-    if (rate->engine == engine && rate->native && rate->tera_ops > best) best = rate->tera_ops;
+    if (rate->engine == engine_of_instructions(engine) && rate->native && rate->tera_ops > best) best = rate->tera_ops;
   }
   return best;
 }
 
-/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones. */
-static double cuda_core_microseconds(const Graph *g, const Node *node, const Target *target, uint32_t batch) {
-  double operations = 2.0 * (double)multiply_adds(g, node) * batch;
-  operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch;
-  return operations * 32 / (target->cuda_core_tera_ops * 1e6);
+/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time. */
+static double cuda_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
+                                     uint32_t batch) {
+  double width = engine == ENGINE_POOL ? graph_type(g, node->inputs[0])->bits : 32;
+  double operations = 2.0 * (double)multiply_adds(g, node) * batch * width;
+  operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch * 32;
+  return operations / (target->cuda_core_tera_ops * 1e6);
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -116,6 +119,7 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   ValueId x = node->inputs[0];
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
+  if (engine == ENGINE_PATCH_S8) return 0;
   bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_uses_wgmma(engine);
   if (words || !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
@@ -130,7 +134,7 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   if (engine == ENGINE_VIEW) return 0;
   PassOptions options = {.target = target, .max_batch = batch};
   double arithmetic = engine_uses_tensor_cores(engine) ? trial_microseconds(g, node, engine, &options)
-                                                       : cuda_core_microseconds(g, node, target, batch);
+                                                       : cuda_core_microseconds(g, node, engine, target, batch);
   if (arithmetic < 0) *why = "no tile of it fits shared memory";
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);

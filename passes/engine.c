@@ -1,13 +1,14 @@
 /* engine: which unit computes each layer.
  *
  * Guarantees: every node has an engine that can compute it: the one that the options force where it can do the layer,
- * else the one that the tuning file names (tuning.c), else of several the one that cost.c estimates fastest. A reshape is a view until the layout pass finds that it moves
- * data.
+ * else the one that the tuning file names (tuning.c), else of several the one that cost.c estimates fastest. A reshape
+ * is a view until the layout pass finds that it moves data, and a pooling layer has the POOL engine until it finds
+ * layouts that do not go together.
  */
 #include "plan.h"
 #include "tuning.h"
 
-enum { MOST_ENGINES = 5 };
+enum { MOST_ENGINES = 6 };
 
 /* The engines that an operation can run on, best first where they cost the same. */
 typedef struct Choice {
@@ -16,8 +17,11 @@ typedef struct Choice {
 } Choice;
 
 static const Choice choices[] = {
-    {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
+    {OP_CONV2D,
+     {ENGINE_MMA_B1, ENGINE_PATCH_S8, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_LINEAR, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
+    {OP_MAXPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
+    {OP_AVGPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
     {OP_ARGMAX, {ENGINE_ROW}},
     {OP_SOFTMAX, {ENGINE_ROW}},
     {OP_RESHAPE, {ENGINE_VIEW, ENGINE_DIRECT}},
@@ -46,8 +50,12 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
     *why = "groups share no operand that a matrix product could reuse";
   else if (engine_uses_wgmma(engine) && node->op == OP_CONV2D && (node->attrs.stride[0] > 1 || node->attrs.stride[1] > 1))
     *why = "a stride takes taps apart that it reads as one offset";
+  else if (engine == ENGINE_PATCH_S8 && !patch_fits(g, node, target))
+    *why = "it keeps all taps of few channels in shared memory, and these are too many";
   else if (engine_uses_tensor_cores(engine) && engine_tera_ops(target, engine) == 0)
     *why = "the target has no native instruction for it";
+  else if (engine == ENGINE_POOL && !type_is_quantized(graph_type(g, node->inputs[0])))
+    *why = "its operand is no quantized number";
   else if (engine == ENGINE_VIEW &&
            (node->step_count || !can_share_memory(g, node->inputs[0]) || !can_share_memory(g, node->result)))
     *why = "the network's inputs and outputs have memory of their own";

@@ -2,15 +2,19 @@
  *
  *   mma.sync   x covers the result's positions of all images in tiles of m, y the channels in tiles of n; 32 threads a
  *              warp
+ *   patches    as many blocks as run at once, no more than there are tiles; y the channels in tiles of n
  *   wgmma      as many blocks as run at once, no more than there are tiles; y the channels where weights are resident
  *   DIRECT     one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in bytes 4
  *              channels (1 where the pitch is not a multiple of 4), in words 1
+ *   POOL       one thread a unit of channels (ir/pooling.h), or several where the window is large
  *   ROW        one thread a pixel of the operand
  */
+#include "../ir/patch.h"
+#include "../ir/pooling.h"
 #include "../ir/staging.h"
 #include "plan.h"
 
-enum { DIRECT_THREADS = 128, ROW_THREADS = 32, MOST_BLOCKS_Y = 65535 };
+enum { DIRECT_THREADS = 128, POOL_THREADS = 128, ROW_THREADS = 32, MOST_BLOCKS_Y = 65535 };
 
 static uint32_t pixels_of(const Type *t) {
   Image image = type_image(t);
@@ -51,6 +55,19 @@ static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *
   return launch;
 }
 
+static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *options) {
+  const Tile *tile = &node->tile;
+  Patch p = patch_of(g, node, tile);
+  uint32_t columns = tiles_of_channels(g, node);
+  uint32_t blocks = (uint32_t)(options->target->sm_count * patch_blocks_at_once(g, node, tile, options->target));
+  return (Launch){.x_mul = p.across * p.down,
+                  .x_div = 1,
+                  .y = columns,
+                  .threads = 32u * tile->warps_m,
+                  .shared_bytes = (uint32_t)p.shared_bytes,
+                  .x_most = blocks > columns ? blocks / columns : 1};
+}
+
 static uint32_t words_of_pixel(const Type *t) {
   switch (t->layout.kind) {
   case LAYOUT_PLANES:
@@ -69,6 +86,16 @@ static Launch launch_direct(const Graph *g, const Node *node, const PassOptions 
       .x_mul = positions_of(t) * words_of_pixel(t), .x_div = DIRECT_THREADS, .y = 1, .threads = DIRECT_THREADS};
 }
 
+static Launch launch_pool(const Graph *g, const Node *node, const PassOptions *options) {
+  (void)options;
+  Pooling pooling;
+  if (!pooling_of(g, node, &pooling)) return (Launch){0};
+  return (Launch){.x_mul = positions_of(graph_type(g, node->result)) * pooling.units * pooling.shares,
+                  .x_div = POOL_THREADS,
+                  .y = 1,
+                  .threads = POOL_THREADS};
+}
+
 static Launch launch_row(const Graph *g, const Node *node, const PassOptions *options) {
   (void)options;
   uint32_t pixels = pixels_of(graph_type(g, node->inputs[0]));
@@ -85,9 +112,11 @@ static LaunchOf *const launch_of[ENGINE_COUNT] = {
     [ENGINE_NONE] = launch_nothing,
     [ENGINE_MMA_B1] = launch_tensor_cores,
     [ENGINE_MMA_S8] = launch_tensor_cores,
+    [ENGINE_PATCH_S8] = launch_patch,
     [ENGINE_WGMMA_B1] = launch_wgmma,
     [ENGINE_WGMMA_S8] = launch_wgmma,
     [ENGINE_DIRECT] = launch_direct,
+    [ENGINE_POOL] = launch_pool,
     [ENGINE_ROW] = launch_row,
     [ENGINE_VIEW] = launch_nothing,
 };

@@ -1,12 +1,14 @@
 /* layout: where every bit of every tensor lies.
  *
  * Guarantees: network inputs and outputs are dense; every tensor-core layer finds its first operand in bit planes
- * (MMA_B1) or in bytes of whole words (MMA_S8); a reshape is a view exactly where its result has its operand's bytes.
+ * (MMA_B1) or in bytes, of whole words for MMA_S8; a reshape is a view exactly where its result has its operand's
+ * bytes. Pooling that was given POOL keeps it where POOL has a form between its layouts; otherwise it is DIRECT.
  *
  * A tensor takes the layout that makes the fewest bytes move: its own write, every read, and for each reader that
  * cannot take it a copy in that reader's layout (read, write, a launch). Readers behind a view that keeps the channels
  * count too. Copies that several readers want are made once.
  */
+#include "../ir/pooling.h"
 #include "plan.h"
 
 /* The engines that read a tensor as their first operand; ENGINE_DIRECT for a reader that takes any layout. */
@@ -19,6 +21,7 @@ static bool engine_reads(Engine engine, Layout layout) {
   if (!engine_uses_tensor_cores(engine)) return true;
   if (layout.kind != engine_operand[engine]) return false;
   if (engine_uses_wgmma(engine)) return layout_is_pieces(layout);
+  if (engine == ENGINE_PATCH_S8) return !layout_is_pieces(layout);
   return layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0;
 }
 
@@ -171,6 +174,14 @@ static Layout choose_layout(Chooser *c, ValueId v) {
   return best.kind == LAYOUT_PLANES && !layout_is_pieces(best) ? fill_chip(t, best, c->options) : best;
 }
 
+/* Pooling keeps channels where they are: planes of the operand's blocks where these keep no more channels. */
+static Layout order_of_operand(const Type *result, const Type *operand) {
+  Layout chosen = result->layout;
+  if (chosen.kind != LAYOUT_PLANES || layout_is_pieces(chosen) || operand->layout.kind != LAYOUT_PLANES) return chosen;
+  Layout same = layout_planes(result, operand->layout.block);
+  return same.pitch > chosen.pitch ? chosen : same;
+}
+
 static bool same_image(const Type *a, const Type *b) {
   Image x = type_image(a), y = type_image(b);
   return x.height == y.height && x.width == y.width && x.channels == y.channels;
@@ -187,6 +198,7 @@ static void lay_out_result(Chooser *c, Node *node) {
     return;
   }
   result->layout = choose_layout(c, node->result);
+  if (node->engine == ENGINE_POOL) result->layout = order_of_operand(result, operand);
   bool dense = layout_equal(operand->layout, layout_dense(operand)) && layout_equal(result->layout, layout_dense(result));
   if (node->engine == ENGINE_VIEW && !dense) node->engine = ENGINE_DIRECT;
 }
@@ -228,6 +240,13 @@ static void insert_copies(Chooser *c) {
   }
 }
 
+/* Pooling that POOL has no form for between its layouts is DIRECT's. */
+static void settle_pooling(Graph *g) {
+  Pooling unused;
+  for (NodeId n = 0; n < g->node_count; n++)
+    if (g->nodes[n].engine == ENGINE_POOL && !pooling_of(g, &g->nodes[n], &unused)) g->nodes[n].engine = ENGINE_DIRECT;
+}
+
 bool pass_layout(Graph *g, const PassOptions *options) {
   Chooser c = {.g = g, .options = options, .pitches = pitches_of_pieces(g)};
   c.readers.engines = ARENA_NEW(g->context, Engine, count_operands(g));
@@ -237,5 +256,6 @@ bool pass_layout(Graph *g, const PassOptions *options) {
   }
   for (NodeId n = 0; n < g->node_count; n++) lay_out_result(&c, &g->nodes[n]);
   insert_copies(&c);
+  settle_pooling(g);
   return true;
 }

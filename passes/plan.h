@@ -35,8 +35,12 @@ Pitches pitches_of_operand(const Node *node, const Type *operand); /* what a lay
  * negative where no tile fits. */
 double trial_microseconds(const Graph *g, const Node *node, Engine engine, const PassOptions *options);
 
+/* tile_patch.c */
+bool patch_fits(const Graph *g, const Node *node, const Target *target); /* a tile of patches in shared memory */
+int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+
 /* tile.c */
-/* Whether the kernel of the node's engine, one on tensor cores, computes it with this tile, as the layouts stand. */
+/* Whether the tile is one that the passes choose for layers of the node's engine, and fits it as the layouts stand. */
 bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Blocks of a layer on wgmma that an SM runs side by side. */
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);

@@ -7,6 +7,14 @@
 
 enum { OPERAND, WEIGHTS, RESULT, VALUES };
 
+typedef struct Estimate {
+  Tile (*tile)(const Graph *g, const Node *node, const PassOptions *options);
+  double (*microseconds)(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
+} Estimate;
+
+static const Estimate estimates[] = {
+    {sync_tile, sync_microseconds}, {wgmma_tile, wgmma_microseconds}, {patch_tile, patch_microseconds}};
+
 static Layout operand_layout(const Node *node, const Type *t, Engine engine, uint32_t batch) {
   if (!engine_uses_wgmma(engine)) return preferred_layout(t, engine);
   Pitches p = pitches_of_operand(node, t);
@@ -26,8 +34,7 @@ double trial_microseconds(const Graph *g, const Node *node, Engine engine, const
   layer.input_count = 2;
   layer.result = RESULT;
   layer.engine = engine;
-  layer.tile = (engine_uses_wgmma(engine) ? wgmma_tile : sync_tile)(&trial, &layer, options);
-  return layer.tile.m ? (engine_uses_wgmma(engine) ? wgmma_microseconds : sync_microseconds)(&trial, &layer, &layer.tile,
-                                                                                             options)
-                      : -1;
+  const Estimate *e = &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
+  layer.tile = e->tile(&trial, &layer, options);
+  return layer.tile.m ? e->microseconds(&trial, &layer, &layer.tile, options) : -1;
 }

@@ -115,6 +115,23 @@ no_leaks() {
   "${check[@]}" "$build/release/bin/apnn-bench" "$work/small.cubin" --batch 1 --json
 }
 
+# No two accesses to shared memory without an order, in the kernels of every engine: the digits, and a convolution whose
+# many chunks go round the stages of wgmma.
+no_races() (
+  local engine chunks=$work/chunks.apnn
+  printf 'network n {\n input x : u2[6, 6, 1024]\n' >"$chunks"
+  printf ' output y = conv2d(x, 32, kernel=3, w=bipolar)\n}\n' >>"$chunks"
+  export APNN_CPU_CHECK=race
+  for engine in mma_b1 mma_s8 wgmma_b1 wgmma_s8 direct; do
+    set -- --engine "$engine" -o "$work/races.ptx"
+    "$build/release/bin/apnnc" "$root/examples/digits/digits.apnn" --batch 24 "$@" &&
+      "$build/release/bin/apnn-bench" "$work/races.ptx" --device cpu --runs 1 &&
+      "$build/release/bin/apnnc" "$chunks" --random-params 1 --batch 4 "$@" &&
+      "$build/release/bin/apnn-bench" "$work/races.ptx" --device cpu --runs 1 || exit 1
+  done
+  "$build/release/bin/random_networks" --seed 9000 --count 50
+)
+
 # The commands that the README shows first.
 readme_commands() { bash "$root/examples/run.sh" | tee "$work/accuracy" && grep -q '^accuracy: 9' "$work/accuracy"; }
 
@@ -143,5 +160,6 @@ step nothing-half-written nothing_half_written
 step installed installed
 step plugin plugin
 step no-leaks no_leaks
+step no-races no_races
 step readme-commands readme_commands
 finish

@@ -119,6 +119,6 @@ uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *
   bool pending = a.region->pending && w->block->pending_granules;
   if (pending && !access_pending(w, in, &a, plan->bytes, plan->use)) return NULL;
   if (plan->use != ACCESS_READ && written) shadow_set(a.region->written, a.offset[lane], plan->bytes);
-  if (w->block->race && !race_note(w, in, &a, plan->bytes, plan->use)) return NULL;
+  if (w->block->race && !race_note(w, in, &a, plan)) return NULL;
   return a.region->bytes + a.offset[lane];
 }

@@ -7,6 +7,9 @@
 
 typedef enum AccessUse { ACCESS_READ, ACCESS_WRITE, ACCESS_BOTH } AccessUse;
 
+/* Who touches memory, for the race check: the warp as it goes on, or what it started. */
+typedef enum AccessAgent { AGENT_WARP, AGENT_PRODUCT, AGENT_BULK } AccessAgent;
+
 typedef struct Access {
   Region *region;
   uint32_t mask;          /* lanes served */
@@ -19,6 +22,7 @@ typedef struct AccessPlan {
   uint32_t operand; /* which of Inst.address */
   uint8_t space;
   AccessUse use;
+  AccessAgent agent;
   uint32_t bytes, align;
 } AccessPlan;
 
@@ -32,7 +36,8 @@ bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, Ac
  * after a fault. Shared addresses are offsets. */
 uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *plan, uint64_t address);
 
-bool race_note(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
+/* race.c: false after a fault. Only for a block with a Race. */
+bool race_note(Warp *w, const Inst *in, const Access *a, const AccessPlan *plan);
 
 /* Addresses as the lanes give them; shared ones moved to their window. */
 static inline void access_addresses(const Warp *w, const Inst *in, const AccessPlan *plan, uint64_t address[LANES]) {
@@ -109,7 +114,7 @@ static inline bool access_open(Warp *w, const Inst *in, const AccessPlan *plan, 
   }
   if (r->pending && w->block->pending_granules && !access_pending(w, in, a, bytes, use)) return false;
   if (use != ACCESS_READ) access_mark(a, bytes);
-  return !w->block->race || race_note(w, in, a, bytes, use);
+  return !w->block->race || race_note(w, in, a, plan);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* A block: its warps in turn, its barriers, its shared memory. Guarantees: a block whose warps all wait ends with a
  * fault that says who is missing where. */
-#include "machine.h"
+#include "race.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static const uint32_t IDLE_ROUNDS = 1000;
 /* ---- storage ---- */
 
 typedef struct Layout {
-  size_t registers, shared, written, pending, cache, assigned, accumulating, race, total;
+  size_t registers, shared, written, pending, cache, assigned, accumulating, total;
 } Layout;
 
 static size_t reserve(size_t *total, size_t bytes) {
@@ -33,7 +33,6 @@ static Layout plan_storage(const Block *block) {
   l.cache = reserve(&l.total, k->cache_count * sizeof(Region *));
   l.assigned = reserve(&l.total, warps * k->tracked_count * sizeof(uint32_t));
   l.accumulating = reserve(&l.total, warps * k->accumulator_count * sizeof(uint32_t));
-  l.race = reserve(&l.total, block->launch->check_race ? race_bytes(block) : 0);
   return l;
 }
 
@@ -59,9 +58,6 @@ static void place_storage(Block *block, Layout l) {
   block->shared.pending = s + l.pending;
   block->cache = (Region **)(s + l.cache);
   memset(block->cache, 0, k->cache_count * sizeof *block->cache);
-  block->race = block->launch->check_race ? s + l.race : NULL;
-  if (block->race) memset(block->race, 0, race_bytes(block));
-  block->race_epoch = 0;
   for (uint32_t i = 0; i < block->warp_count; i++) {
     Warp *w = &block->warps[i];
     w->registers = s + l.registers + (size_t)i * k->register_bytes;
@@ -95,11 +91,13 @@ bool block_prepare(Block *block, Launch *launch) {
     block->storage_bytes = layout.total;
   }
   place_storage(block, layout);
-  return true;
+  race_close(block);
+  return !launch->check_race || race_open(block);
 }
 
 void block_release(Block *block) {
   for (int i = 0; i < MAX_WARPS; i++) free(block->warps[i].copies);
+  race_close(block);
   free(block->bulk);
   free(block->storage);
   free(block);
@@ -118,7 +116,7 @@ static void start_block(Block *block, uint64_t number) {
   block->pending_granules = 0;
   block->bulk_count = 0;
   block->cluster_phase = 0;
-  block->race_epoch++;
+  if (block->race) race_start(block);
   for (uint32_t i = 0; i < block->warp_count; i++) warp_start(&block->warps[i], block, i);
 }
 

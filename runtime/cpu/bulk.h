@@ -2,7 +2,7 @@
 #ifndef CPU_BULK_H
 #define CPU_BULK_H
 
-#include "access.h"
+#include "race.h"
 
 /* Adds to the transaction count of the barrier at a shared address (complete_tx of a copy), for the phase under way.
  * False after a fault. *phase is that phase. */

@@ -45,8 +45,19 @@ static void remember_copy(Warp *w, const Inst *in, const Access *to, uint32_t by
   mark_pending(w->block, copy);
 }
 
+/* For the race check the bytes are there now, or when the phase of the lane's barrier ends. */
+static void note_finished(Warp *w, const Inst *in, const AsyncCopy *copy, uint32_t lanes, const uint64_t *barriers) {
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    uint32_t lane = first_lane(rest);
+    if (barriers)
+      race_copy_brings(w->block, (uint32_t)barriers[lane], in->line, copy->address[lane], copy->bytes);
+    else
+      race_copy_lands(w, copy->address[lane], copy->bytes);
+  }
+}
+
 /* Ends the copies of these lanes whose group is older than the newest `keep` committed ones. */
-static void finish_groups(Warp *w, uint32_t mask, uint32_t keep) {
+static void finish_groups(Warp *w, const Inst *in, uint32_t mask, uint32_t keep, const uint64_t *barriers) {
   uint32_t left = 0;
   for (uint32_t i = 0; i < w->copy_count; i++) {
     AsyncCopy *copy = &w->copies[i];
@@ -54,6 +65,7 @@ static void finish_groups(Warp *w, uint32_t mask, uint32_t keep) {
     EACH_LANE done |= (uint32_t)(copy->group[lane] + (uint64_t)keep < w->committed[lane]) << lane;
     done &= mask & copy->mask;
     if (done) clear_pending(w->block, copy, done);
+    if (w->block->race) note_finished(w, in, copy, done, barriers);
     copy->mask &= ~done;
     if (copy->mask && left != i) w->copies[left] = *copy;
     left += copy->mask != 0;
@@ -124,7 +136,7 @@ EXEC(cp_async_commit) {
 }
 
 EXEC(cp_async_wait_group) {
-  finish_groups(w, mask, uniform32(w, in, 0, mask));
+  finish_groups(w, in, mask, uniform32(w, in, 0, mask), NULL);
 }
 
 /* The lanes' earlier copies are there when the barrier's phase ends; on this machine they are there now. */
@@ -133,7 +145,7 @@ EXEC(cp_async_arrive) {
   AccessPlan plan = {.space = SPACE_SHARED};
   access_addresses(w, in, &plan, address);
   EACH_LANE w->committed[lane] += mask >> lane & 1;
-  finish_groups(w, mask, 0);
+  finish_groups(w, in, mask, 0, address);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = first_lane(rest);
     if (!EXEC_NAME(mbarrier_arrive_copies)(w, in, lane, address[lane], in->mod[MOD_MODE] == 1)) return;
@@ -141,7 +153,6 @@ EXEC(cp_async_arrive) {
 }
 
 EXEC(cp_async_wait_all) {
-  (void)in;
   EACH_LANE w->committed[lane] += mask >> lane & 1;
-  finish_groups(w, mask, 0);
+  finish_groups(w, in, mask, 0, NULL);
 }

@@ -37,6 +37,7 @@ static bool remember_bulk(Warp *w, const Inst *in, uint32_t lane, BulkCopy copy)
 
 /* The copy has arrived: its bytes count on the barrier. */
 static bool deliver(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, uint32_t address, uint32_t bytes) {
+  if (w->block->race) race_copy_brings(w->block, (uint32_t)barrier, in->line, address, bytes);
   BulkCopy copy = {.barrier = (uint32_t)barrier, .address = address, .bytes = bytes};
   return EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase) && remember_bulk(w, in, lane, copy);
 }
@@ -51,9 +52,16 @@ static void copy_bulk(Warp *w, const Inst *in, uint32_t lane, bool loads) {
   uint32_t bytes = lanes32(w, in, 0)[lane];
   uint64_t to = lane_address(w, in, 0, loads ? SPACE_SHARED : SPACE_GLOBAL, lane);
   uint64_t from = lane_address(w, in, 1, loads ? SPACE_GLOBAL : SPACE_SHARED, lane);
-  AccessPlan from_plan = {
-      .space = loads ? SPACE_GLOBAL : SPACE_SHARED, .use = ACCESS_READ, .bytes = bytes, .align = 16};
-  AccessPlan to_plan = {.space = loads ? SPACE_SHARED : SPACE_GLOBAL, .use = ACCESS_WRITE, .bytes = bytes, .align = 16};
+  AccessPlan from_plan = {.space = loads ? SPACE_GLOBAL : SPACE_SHARED,
+                          .use = ACCESS_READ,
+                          .agent = AGENT_BULK,
+                          .bytes = bytes,
+                          .align = 16};
+  AccessPlan to_plan = {.space = loads ? SPACE_SHARED : SPACE_GLOBAL,
+                        .use = ACCESS_WRITE,
+                        .agent = AGENT_BULK,
+                        .bytes = bytes,
+                        .align = 16};
   if (!check_size(w, in, lane, bytes)) return;
   const uint8_t *source = access_bytes(w, in, lane, &from_plan, from);
   uint8_t *target = source ? access_bytes(w, in, lane, &to_plan, to) : NULL;
@@ -115,8 +123,11 @@ static bool move_row(const TensorCopy *c, uint64_t global, bool inside, uint32_t
   for (uint32_t done = 0, piece; done < bytes; done += piece) {
     uint32_t address = linear + done;
     piece = 16 - address % 16 < bytes - done ? 16 - address % 16 : bytes - done;
-    AccessPlan near_plan = {
-        .space = SPACE_SHARED, .use = c->loads ? ACCESS_WRITE : ACCESS_READ, .bytes = piece, .align = 1};
+    AccessPlan near_plan = {.space = SPACE_SHARED,
+                            .use = c->loads ? ACCESS_WRITE : ACCESS_READ,
+                            .agent = AGENT_BULK,
+                            .bytes = piece,
+                            .align = 1};
     uint8_t *near = access_bytes(c->w, c->in, c->lane, &near_plan, swizzled_address(address, c->map.swizzle));
     if (!near) return false;
     if (!c->loads && far) memcpy(far + done, near, piece);
@@ -196,6 +207,21 @@ EXEC(tensor_store) {
     TensorCopy c = {.w = w, .in = in, .lane = first_lane(rest)};
     if (!start_tensor_copy(&c, 0, 1) || !move_box(&c)) return;
   }
+}
+
+EXEC(fence_async) {
+  (void)in, (void)mask;
+  if (w->block->race) race_fence_async(w);
+}
+
+/* Stores have happened when they are started; only the race check knows their groups. */
+EXEC(bulk_commit) {
+  (void)in, (void)mask;
+  if (w->block->race) race_stores_commit(w);
+}
+
+EXEC(bulk_wait) {
+  if (w->block->race) race_stores_wait(w, uniform32(w, in, 0, mask));
 }
 
 /* Cache policies do nothing; they are a number that is passed on. */

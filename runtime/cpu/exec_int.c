@@ -97,6 +97,12 @@ BINARY32(max_s32, int32_t, x > y ? x : y)
 BINARY64(max_u64, uint64_t, x > y ? x : y)
 BINARY64(max_s64, int64_t, x > y ? x : y)
 
+/* Two halves of a register, compared apart. */
+#define GREATER_OF_HALVES(T, x, y)                                                                                     \
+  ((uint16_t)((T)(x) > (T)(y) ? (x) : (y)) | ((T)((x) >> 16) > (T)((y) >> 16) ? (x) >> 16 : (y) >> 16) << 16)
+BINARY32(max_u16x2, uint32_t, GREATER_OF_HALVES(uint16_t, x, y))
+BINARY32(max_s16x2, uint32_t, GREATER_OF_HALVES(int16_t, x, y))
+
 /* The least number by -1 wraps to itself. */
 #define DIVIDE_SIGNED(x, y, U) ((y) == 0 ? -1 : (y) == -1 ? (int64_t)(0 - (U)(x)) : (x) / (y))
 #define REMAINDER_SIGNED(x, y) ((y) == 0 ? (x) : (y) == -1 ? 0 : (x) % (y))

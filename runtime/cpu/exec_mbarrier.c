@@ -42,11 +42,12 @@ static uint64_t address_of(const Warp *w, const Inst *in, uint32_t lane) {
   return address[lane];
 }
 
-static void keep_object(Warp *w, uint64_t *object, Mbarrier m) {
+static void keep_object(Warp *w, uint64_t address, uint64_t *object, Mbarrier m) {
   if (!m.missing && !m.bytes) {
     m.phase ^= 1;
     m.missing = m.expected;
     w->block->progress++;
+    if (w->block->race) race_mbarrier_end(w->block, (uint32_t)address);
   }
   *object = pack(m);
 }
@@ -62,6 +63,7 @@ EXEC(mbarrier_init) {
     uint64_t *object = object_at(w, in, lane, address_of(w, in, lane), true);
     if (!object) return;
     *object = pack((Mbarrier){.expected = count[lane], .missing = count[lane]});
+    if (w->block->race && !race_mbarrier_init(w, in, lane, (uint32_t)address_of(w, in, lane))) return;
   }
 }
 
@@ -77,6 +79,7 @@ EXEC(mbarrier_inval) {
 typedef struct Arrival {
   uint32_t arrivals, drops;
   int64_t bytes;
+  bool releases; /* what the warp did before it comes before the phase's end */
 } Arrival;
 
 static bool apply(Warp *w, const Inst *in, uint32_t lane, uint64_t address, Arrival change, uint64_t *before) {
@@ -96,7 +99,8 @@ static bool apply(Warp *w, const Inst *in, uint32_t lane, uint64_t address, Arri
   m.missing -= change.arrivals;
   m.expected -= change.drops;
   m.bytes = (int32_t)bytes;
-  keep_object(w, object, m);
+  if (change.releases && w->block->race) race_mbarrier_arrive(w, (uint32_t)address);
+  keep_object(w, address, object, m);
   return true;
 }
 
@@ -108,6 +112,7 @@ static void arrive_lanes(Warp *w, const Inst *in, uint32_t mask, int result, int
     bool counted = count >= 0 && in->o[count] != NO_OPERAND;
     Arrival change = {.arrivals = count == -2 ? 0 : counted ? lanes32(w, in, count)[lane] : 1};
     change.drops = drops ? change.arrivals : 0;
+    change.releases = change.arrivals > 0;
     if (bytes >= 0) change.bytes = lanes32(w, in, bytes)[lane];
     if (!apply(w, in, lane, address_of(w, in, lane), change, &states[lane])) return;
   }
@@ -179,6 +184,7 @@ static void wait_lanes(Warp *w, const Inst *in, uint32_t mask, const uint32_t ph
     if (!object) return;
     bool ended = unpack(*object).phase != (phase[lane] & 1);
     if (ended) receive(w->block, address & ~SHARED_WINDOW, phase[lane] & 1);
+    if (ended && w->block->race) race_mbarrier_leave(w, (uint32_t)address);
     over |= (uint32_t)ended << lane;
   }
   keep_predicate(w, in, 0, over, mask);

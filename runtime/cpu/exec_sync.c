@@ -1,6 +1,6 @@
 /* Instructions in which lanes or warps meet: shfl, vote, redux, match, elect, barriers. Guarantees: a lane that the
  * mask names and that is elsewhere is a fault, not a guess. */
-#include "exec.h"
+#include "race.h"
 
 /* Lanes of the member mask that could take part and do not are a fault; so is a lane outside its own mask. */
 static bool check_members(Warp *w, const Inst *in, uint32_t mask, uint32_t members) {
@@ -158,12 +158,14 @@ static uint32_t rounded_threads(const Block *block) {
 static void release_barrier(Block *block, uint32_t number) {
   for (uint32_t i = 0; i < block->warp_count; i++) {
     Warp *other = &block->warps[i];
+    uint32_t before = other->blocked;
     for (uint32_t rest = other->blocked; rest; rest &= rest - 1) {
       uint32_t lane = first_lane(rest);
       if (other->barrier[lane] == number) other->blocked &= ~(1u << lane);
     }
+    if (block->race && other->blocked != before) race_barrier_leave(other, number);
   }
-  if (block->barriers[number].expected == rounded_threads(block)) block->race_epoch++;
+  if (block->race) race_barrier_end(block, number);
   block->barriers[number] = (Barrier){0};
   block->cluster_phase += number == CLUSTER_BARRIER;
   block->progress++;
@@ -187,6 +189,7 @@ static void arrive(Warp *w, const Inst *in, uint32_t mask, uint32_t number, uint
   barrier->expected = expected;
   bool holds_first = mask & w->exists & (0 - w->exists);
   barrier->arrived += (uint32_t)__builtin_popcount(mask) + (holds_first ? (uint32_t)__builtin_popcount(~w->exists) : 0);
+  if (block->race) race_barrier_arrive(w, number);
   if (waits) {
     w->blocked |= mask;
     EACH_LANE if (mask >> lane & 1) w->barrier[lane] = number,
@@ -224,6 +227,7 @@ EXEC(cluster_arrive) {
 
 /* Lanes whose phase has not ended wait for it. */
 EXEC(cluster_wait) {
+  if (w->block->race) race_cluster_leave(w);
   EACH_LANE {
     if (!(mask >> lane & 1) || w->cluster_phase[lane] != w->block->cluster_phase) continue;
     w->blocked |= 1u << lane;

@@ -6,7 +6,7 @@
  * instruction takes 32 bytes along k of each row, in two pieces of 16. Without swizzle a core matrix is 8 rows of 16
  * bytes, the second piece lies a leading offset behind the first, the next 8 rows a stride offset. With it rows are
  * 128 (64, 32) bytes apart and the pieces are permuted by the address. */
-#include "access.h"
+#include "race.h"
 #include "tensor_map.h"
 
 enum { ROWS = 16, MAX_COLUMNS = 256, K_BYTES = 32, DESCRIPTOR_A = 0, DESCRIPTOR_B = 1 };
@@ -45,7 +45,7 @@ static inline const uint8_t *plain_piece(const Warp *w, uint32_t address) {
 /* Rows first ... first + count - 1 of an operand, 32 bytes each. */
 static bool read_rows(Warp *w, const Inst *in, int k, uint32_t first, uint32_t count, uint8_t rows[][K_BYTES]) {
   Descriptor d = read_descriptor(w, in, k);
-  AccessPlan plan = {.space = SPACE_SHARED, .use = ACCESS_READ, .bytes = 16, .align = 16};
+  AccessPlan plan = {.space = SPACE_SHARED, .use = ACCESS_READ, .agent = AGENT_PRODUCT, .bytes = 16, .align = 16};
   for (uint32_t row = 0; row < count; row++)
     for (uint32_t piece = 0; piece < 2; piece++) {
       uint32_t address = piece_address(&d, first + row, piece);
@@ -165,10 +165,12 @@ EXEC(wgmma_bytes_registers) {
 EXEC(wgmma_commit) {
   (void)in, (void)mask;
   w->products_committed++;
+  if (w->block->race) race_products_commit(w);
 }
 
 EXEC(wgmma_wait) {
   uint32_t keep = uniform32(w, in, 0, mask), count = w->block->kernel->accumulator_count;
+  if (w->block->race) race_products_wait(w, keep);
   for (uint32_t i = 0; w->accumulating_count && i < count; i++) {
     if (!w->accumulating[i] || (uint64_t)w->accumulating[i] + keep > w->products_committed) continue;
     w->accumulating[i] = 0;

@@ -36,6 +36,7 @@ typedef struct Block Block;
 typedef struct Kernel Kernel;
 typedef struct Launch Launch;
 typedef struct Inst Inst;
+typedef struct Race Race;
 
 typedef void ExecFn(Warp *w, const Inst *in, uint32_t mask);
 
@@ -247,8 +248,7 @@ struct Block {
   uint64_t progress;         /* counts what can let a yielding warp go on */
   uint8_t *storage;
   size_t storage_bytes;
-  void *race;          /* state of the race check, or NULL */
-  uint32_t race_epoch; /* barriers of the whole block so far */
+  Race *race; /* state of the race check (race.h), or NULL */
 };
 
 typedef enum FaultCode {
@@ -295,9 +295,6 @@ void fault_raise(Warp *w, const Inst *in, uint32_t lane, FaultCode code, const c
     __attribute__((format(printf, 5, 6)));
 void fault_raise_block(Block *block, const Inst *in, FaultCode code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-
-/* race.c: what the state of the race check of this block takes. */
-size_t race_bytes(const Block *block);
 
 /* pool.c: calls work(data) on the calling thread and on up to `helpers` others, and returns when all calls have. */
 void pool_run(void (*work)(void *), void *data, uint32_t helpers);

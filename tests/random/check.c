@@ -20,22 +20,39 @@ typedef struct Check {
   const char *text;
   const CheckOptions *options;
   CheckResult *result;
+  Target target; /* that of the options, of as many multiprocessors as they say */
   Case cases[PATTERN_COUNT];
 } Check;
 
+/* One that wgmma can have if its reduction and shared memory allow. */
+static Tile random_tile(RandomSource *r) {
+  static const uint16_t columns[] = {32, 64, 128};
+  int warps = 4 * random_in(r, 1, 2), row_tiles = random_in(r, 1, 2);
+  return (Tile){.m = (uint16_t)(16 * warps * row_tiles),
+                .n = RANDOM_OF(r, columns),
+                .k = (uint16_t)(4 * random_in(r, 1, 6)),
+                .warps_m = (uint8_t)warps,
+                .warps_n = 1,
+                .stages = (uint8_t)random_in(r, 2, 4),
+                .split_k = 1,
+                .resident = (uint8_t)random_in(r, 0, 1)};
+}
+
 CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
-  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1, ENGINE_MMA_S8,
-                                   ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
+  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8,
+                                   ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_DIRECT};
   RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
   uint32_t target_count = 0;
   while (target_at(target_count)) target_count++;
-  return (CheckOptions){.seed = seed,
-                        .device = device,
-                        .target = target_at((uint32_t)random_in(&r, 0, (int)target_count - 1)),
-                        .engine = RANDOM_OF(&r, engines),
-                        .batch = (uint32_t)random_in(&r, 1, MOST_BATCH),
-                        .every_pass = true,
-                        .assemble = false};
+  CheckOptions o = {.seed = seed,
+                    .device = device,
+                    .target = target_at((uint32_t)random_in(&r, 0, (int)target_count - 1)),
+                    .engine = RANDOM_OF(&r, engines),
+                    .batch = (uint32_t)random_in(&r, 1, MOST_BATCH),
+                    .every_pass = true};
+  if (random_in(&r, 0, 1)) o.sm_count = random_in(&r, 1, 3);
+  if (random_in(&r, 0, 2) == 0) o.tile = random_tile(&r);
+  return o;
 }
 
 /* --- reporting --- */
@@ -71,8 +88,11 @@ static Graph *load(Check *k) {
 }
 
 static PassOptions pass_options(const Check *k) {
-  return (PassOptions){
-      .target = k->options->target, .max_batch = k->options->batch, .force_engine = k->options->engine};
+  const CheckOptions *o = k->options;
+  return (PassOptions){.target = &k->target,
+                       .max_batch = o->batch,
+                       .force_engine = o->engine,
+                       .force_tile = o->tile.m ? &o->tile : NULL};
 }
 
 /* The largest batch with every pattern but one, and a batch of one in between. */
@@ -185,7 +205,8 @@ static bool check(void *user) {
 
 void check_network(const char *text, const CheckOptions *options, CheckResult *result) {
   *result = (CheckResult){.verdict = VERDICT_NONE};
-  Check k = {.context = context_new(NULL), .text = text, .options = options, .result = result};
+  Check k = {.context = context_new(NULL), .text = text, .options = options, .result = result, .target = *options->target};
+  if (options->sm_count) k.target.sm_count = options->sm_count;
   bool good = k.context && context_try(k.context, check, &k);
   if (good)
     result->verdict = VERDICT_SAME;

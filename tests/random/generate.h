@@ -12,4 +12,7 @@ char *generate_network(uint64_t seed);
  * From malloc. */
 char *generate_pair(uint32_t index);
 
+/* pools.c: number `index` of the pooling networks. NULL past the last. From malloc. */
+char *generate_pool(uint32_t index);
+
 #endif

@@ -3,6 +3,7 @@
  *   random_networks [--seed S] [--first I] [--count N] [--device cpu|cuda:0|none] [--jobs J] [--assemble N]
  *                   [--no-passes]
  *   random_networks --pairs [--first I] [...]     every weight type x activation type on every engine
+ *   random_networks --pools [--first I] [...]     pooling of every type, with every engine around it
  *   random_networks --network file.apnn --seed S  one network from a file, options as the seed gives them
  *   random_networks --print --seed S             the text of one network
  *
@@ -26,24 +27,32 @@ typedef struct Plan {
   uint32_t first, count, jobs, assemble_every; /* checks first .. first + count - 1 */
   const char *device, *network;
   char *network_text;
-  bool pairs, print, no_passes;
+  bool pairs, pools, print, no_passes;
   ApnnNetwork *latest; /* of this process, see CheckOptions */
 } Plan;
 
-static const Engine pair_engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
-enum { PAIR_ENGINES = 5 };
+/* Networks that are listed, not drawn. */
+typedef char *Series(uint32_t index);
+
+static Series *series_of(const Plan *p) {
+  return p->pairs ? generate_pair : p->pools ? generate_pool : NULL;
+}
+
+static const Engine series_engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,   ENGINE_PATCH_S8,
+                                        ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT};
+enum { SERIES_ENGINES = 6 };
 
 /* --- what check number `index` is --- */
 
 static char *text_of(const Plan *p, uint32_t index) {
   if (p->network) return strdup(p->network_text);
-  return p->pairs ? generate_pair(index / PAIR_ENGINES) : generate_network(p->seed + index);
+  return series_of(p) ? series_of(p)(index / SERIES_ENGINES) : generate_network(p->seed + index);
 }
 
 static CheckOptions options_of(const Plan *p, uint32_t index) {
   CheckOptions o = check_options_from_seed(p->seed + index, p->device);
-  if (p->pairs) {
-    o.engine = pair_engines[index % PAIR_ENGINES];
+  if (series_of(p)) {
+    o.engine = series_engines[index % SERIES_ENGINES];
     o.every_pass = false;
   }
   if (p->no_passes) o.every_pass = false;
@@ -95,11 +104,12 @@ static void print_shrunk(const Plan *p, uint32_t index, const CheckResult *resul
 
 static void print_failure(const Plan *p, uint32_t index, const CheckResult *result) {
   CheckOptions o = options_of(p, index);
-  printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", p->pairs ? "pair" : "network",
+  printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", series_of(p) ? "listed network" : "network",
          index, (unsigned long long)o.seed, o.target->name, engine_name[o.engine], o.batch, o.device, result->stage,
          result->words);
-  if (p->pairs)
-    printf("again: random_networks --pairs --seed %llu --first %u --count 1\n", (unsigned long long)p->seed, index);
+  if (series_of(p))
+    printf("again: random_networks %s --seed %llu --first %u --count 1\n", p->pairs ? "--pairs" : "--pools",
+           (unsigned long long)p->seed, index);
   else if (!p->network)
     printf("again: random_networks --seed %llu --count 1\n", (unsigned long long)o.seed);
 }
@@ -147,7 +157,8 @@ static const struct {
   enum { OPTION_FLAG, OPTION_WORD, OPTION_U32, OPTION_U64 } form;
   size_t offset; /* of what it sets in Plan */
 } option_table[] = {{"--pairs", OPTION_FLAG, offsetof(Plan, pairs)},
-                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
+                    {"--pools", OPTION_FLAG, offsetof(Plan, pools)},
+                                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
                     {"--no-passes", OPTION_FLAG, offsetof(Plan, no_passes)},
                     {"--device", OPTION_WORD, offsetof(Plan, device)},
                     {"--network", OPTION_WORD, offsetof(Plan, network)},
@@ -183,23 +194,24 @@ static bool parse_options(Plan *p, char **arguments) {
   return true;
 }
 
-static uint32_t pair_count(void) {
+static uint32_t series_count(Series *series) {
   for (uint32_t i = 0;; i++) {
-    char *text = generate_pair(i);
+    char *text = series(i);
     free(text);
-    if (!text) return i * PAIR_ENGINES;
+    if (!text) return i * SERIES_ENGINES;
   }
 }
 
-/* How many checks there are: what --count says, at most as many as there are pairs. False where that is none. */
+/* How many checks there are: what --count says, at most as many as are listed. False where that is none. */
 static bool settle_count(Plan *p) {
-  uint32_t pairs = p->pairs ? pair_count() : 0;
+  Series *series = series_of(p);
+  uint32_t listed = series ? series_count(series) : 0;
   if (p->network)
     p->count = 1;
   else if (!p->count)
-    p->count = p->pairs ? pairs : USUAL_COUNT;
-  if (p->pairs && p->first < pairs && p->count > pairs - p->first) p->count = pairs - p->first;
-  return !p->pairs || p->first < pairs;
+    p->count = series ? listed : USUAL_COUNT;
+  if (series && p->first < listed && p->count > listed - p->first) p->count = listed - p->first;
+  return !series || p->first < listed;
 }
 
 static int run(Plan *p) {
@@ -221,7 +233,7 @@ int main(int argument_count, char **arguments) {
   Plan p = {.seed = 1, .device = "cpu", .jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
   if (argument_count < 1 || !parse_options(&p, arguments + 1) || !settle_count(&p)) {
     fprintf(stderr, "usage: random_networks [--seed S] [--first I] [--count N] [--device D] [--jobs J] [--assemble N]\n"
-                    "                       [--pairs] [--network FILE] [--no-passes] [--print]\n");
+                    "                       [--pairs] [--pools] [--network FILE] [--no-passes] [--print]\n");
     return 2;
   }
   if (p.network && !(p.network_text = read_text(p.network))) return perror(p.network), 1;

@@ -1,6 +1,6 @@
 /* Elements in memory: the code that kernels use to find channels in bit planes and to read and store elements runs on
- * the CPU device and gives what ir/type.h says, for every element type and layout; copies write zeros between the pixels
- * of pieces, and nothing behind the last image of the batch. */
+ * the CPU device and gives what ir/type.h says, for every element type and layout; copies write zeros between the
+ * pixels of pieces, and nothing behind the last image of the batch. */
 #define text_add device_text_add /* cpu_device.h has one of its own */
 #include "cpu_device.h"
 #undef text_add
@@ -56,6 +56,39 @@ static void channels_and_bits(void **state) {
   }
 }
 
+/* Quotients and remainders by constants, which are products and shifts: 256 numbers that tell, and as many random ones.
+ */
+static void divisions(void **state) {
+  (void)state;
+  static const uint32_t divisors[] = {
+      1,   2,   3,    5,     6,     7,       9,        10,         11,         25,         49,         64,
+      100, 641, 3249, 65535, 65537, 1000003, 1u << 31, 0x7fffffff, 0x80000001, 0xaaaaaaab, 0xfffffffe, 0xffffffff};
+  static uint32_t numbers[512], quotients[512], remainders[512];
+  for (size_t d = 0; d < sizeof divisors / sizeof *divisors; d++) {
+    Context *c = context_new(NULL);
+    Program p;
+    for (uint32_t i = 0; i < 512; i++) {
+      uint32_t multiple =
+          divisors[d] * (uint32_t)(i < 128 ? random64() % (UINT64_C(1) * UINT32_MAX / divisors[d] + 1) : i / 2 % 32);
+      numbers[i] = i < 256 ? multiple - i % 3 : (uint32_t)random64() >> i % 32;
+      if (i >= 248 && i < 256) numbers[i] = UINT32_MAX - (i - 248);
+    }
+    program_begin(&p, c, 3);
+    PtxValue n = ptx_load(&p.ptx, "global.b32", CLASS_B32, ptx_address(&p.ptx, p.arrays[0], p.thread, 4), 0);
+    PtxValue by = ptx_int((int64_t)divisors[d]), quotient = ptx_div(&p.ptx, n, by), rest = ptx_rem(&p.ptx, n, by);
+    ptx_store(&p.ptx, "global.b32", ptx_address(&p.ptx, p.arrays[1], p.thread, 4), 0, quotient);
+    ptx_store(&p.ptx, "global.b32", ptx_address(&p.ptx, p.arrays[2], p.thread, 4), 0, rest);
+    Array arrays[] = {
+        {numbers, sizeof numbers, 0}, {quotients, sizeof quotients, 0}, {remainders, sizeof remainders, 0}};
+    program_run(&p, 512, arrays, 3);
+    for (int i = 0; i < 512; i++) {
+      assert_int_equal(quotients[i], numbers[i] / divisors[d]);
+      assert_int_equal(remainders[i], numbers[i] % divisors[d]);
+    }
+    context_free(c);
+  }
+}
+
 /* --- reading and storing --- */
 
 static int32_t random_q(const Type *t) {
@@ -68,6 +101,7 @@ static size_t byte_of(const Type *t, uint32_t pixel, uint32_t channel, int plane
   Image image = type_image(t);
   uint32_t width = (uint32_t)image.width, pixels = width * (uint32_t)image.height, local = pixel % pixels;
   uint32_t at = l->kind == LAYOUT_PLANES ? layout_bit_of_channel(*l, channel) : channel * 8;
+  if (l->kind == LAYOUT_BYTES && l->positions) at = layout_bit_of_channel(*l, channel) * 8;
   size_t planes = l->kind == LAYOUT_PLANES ? t->bits : 1, pitch = l->kind == LAYOUT_PLANES ? l->pitch / 8 : l->pitch;
   *bit = at % 8;
   if (!l->positions) return (pixel * planes + (size_t)plane) * pitch + at / 8;
@@ -269,11 +303,9 @@ static void words(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(channels_and_bits),
-      cmocka_unit_test(quantized_elements),
-      cmocka_unit_test(quantized_elements_in_pieces),
-      cmocka_unit_test(copies_fill_gaps_with_zeros),
-      cmocka_unit_test(words),
+      cmocka_unit_test(channels_and_bits),           cmocka_unit_test(divisions),
+      cmocka_unit_test(quantized_elements),          cmocka_unit_test(quantized_elements_in_pieces),
+      cmocka_unit_test(copies_fill_gaps_with_zeros), cmocka_unit_test(words),
   };
   return cmocka_run_group_tests(tests, device_open, device_close);
 }

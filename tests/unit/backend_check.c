@@ -84,7 +84,7 @@ static void bad_tiles(void **state) {
   static const Tile tiles[] = {{16, 32, 8, 1, 1, 3, 1, 0},  {16, 32, 8, 1, 1, 2, 2, 0},  {16, 32, 12, 1, 1, 2, 1, 0},
                                {48, 32, 8, 1, 1, 2, 1, 0},  {16, 96, 8, 1, 1, 2, 1, 0},  {24, 32, 8, 1, 1, 2, 1, 0},
                                {16, 32, 64, 1, 1, 2, 1, 0}, {16, 256, 8, 1, 1, 2, 1, 0}, {17, 32, 8, 1, 1, 2, 1, 0},
-                               {16, 32, 24, 1, 1, 2, 1, 0}, {16, 4, 8, 1, 1, 2, 1, 0}, {16, 32, 8, 1, 1, 2, 1, 1}};
+                               {16, 32, 24, 1, 1, 2, 1, 0}, {16, 4, 8, 1, 1, 2, 1, 0},   {16, 32, 8, 1, 1, 2, 1, 1}};
   for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
     Plan p = plan(source, ENGINE_MMA_B1, 4);
     Node *node = node_of(&p, OP_CONV2D);
@@ -102,6 +102,34 @@ static void bad_tiles(void **state) {
   refused(&p, "it has no tile");
 }
 
+/* Patches: the same, and plans of layers that are not of their kind. */
+static void bad_patches(void **state) {
+  (void)state;
+  static const Tile tiles[] = {{48, 32, 8, 1, 1, 1, 1, 0}, {64, 32, 8, 1, 1, 1, 1, 0}, {32, 32, 8, 1, 1, 2, 1, 0},
+                               {32, 48, 8, 1, 1, 1, 1, 0}, {32, 32, 4, 1, 1, 1, 1, 0}, {32, 32, 8, 1, 1, 1, 2, 0},
+                               {32, 32, 8, 1, 2, 1, 1, 0}, {32, 32, 8, 1, 1, 1, 1, 1}, {32, 128, 8, 1, 1, 1, 1, 0},
+                               {0, 32, 8, 1, 1, 1, 1, 0},  {32, 0, 8, 1, 1, 1, 1, 0}};
+  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+    Plan p = plan(source, ENGINE_PATCH_S8, 4);
+    Node *node = node_of(&p, OP_CONV2D);
+    assert_int_equal(node->engine, ENGINE_PATCH_S8);
+    node->tile = tiles[i];
+    refused(&p, "E0702");
+  }
+  Plan p = plan(source, ENGINE_PATCH_S8, 4);
+  ++node_of(&p, OP_CONV2D)->launch.x_mul;
+  refused(&p, "its kernel needs another launch");
+  p = plan(source, ENGINE_PATCH_S8, 4);
+  node_of(&p, OP_MAXPOOL)->engine = ENGINE_PATCH_S8;
+  refused(&p, "patches serve convolutions");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_CONV2D)->engine = ENGINE_PATCH_S8;
+  refused(&p, "its input must lie in bytes");
+  p = plan(source, ENGINE_PATCH_S8, 4);
+  node_of(&p, OP_CONV2D)->attrs.stride[1] = 1 << 20;
+  refused(&p, "bytes of shared memory");
+}
+
 static void bad_launches(void **state) {
   (void)state;
   for (int field = 0; field < 6; field++) {
@@ -114,6 +142,10 @@ static void bad_launches(void **state) {
   Plan p = plan(source, ENGINE_DIRECT, 4);
   node_of(&p, OP_MAXPOOL)->launch.threads = 2048;
   refused(&p, "layer 'top' does not serve: its launch has 2048 threads");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  Launch *pool = &node_of(&p, OP_MAXPOOL)->launch;
+  pool->threads = pool->x_div = 48;
+  refused(&p, "layer 'top' does not serve: its launch has 48 threads");
   p = plan(source, ENGINE_DIRECT, 4);
   node_of(&p, OP_ARGMAX)->launch.x_div = 0;
   refused(&p, "another launch");
@@ -124,6 +156,9 @@ static void bad_engines(void **state) {
   Plan p = plan(source, ENGINE_MMA_B1, 4);
   node_of(&p, OP_MAXPOOL)->engine = ENGINE_MMA_B1;
   refused(&p, "tensor cores compute linear");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_ARGMAX)->engine = ENGINE_POOL;
+  refused(&p, "the pool engine has no form of this operation between these layouts");
   p = plan(source, ENGINE_MMA_B1, 4);
   node_of(&p, OP_MAXPOOL)->engine = ENGINE_ROW;
   refused(&p, "the row engine computes argmax and softmax");
@@ -186,12 +221,15 @@ static void give_tile(Plan *p, Node *node, Tile tile) {
 /* Of the first layer, whose input has two blocks of channels. */
 static void wgmma_tiles(void **state) {
   (void)state;
-  static const Tile good[] = {{64, 32, 4, 4, 1, 2, 1, 0},   {64, 64, 8, 4, 1, 2, 1, 1},  {128, 64, 4, 4, 1, 3, 1, 0},
-                              {128, 128, 4, 4, 1, 2, 1, 0}, {256, 32, 12, 8, 1, 2, 1, 1}};
+  static const Tile good[] = {{64, 32, 4, 4, 1, 2, 1, 0},
+                              {64, 64, 8, 4, 1, 2, 1, 1},
+                              {128, 64, 4, 4, 1, 3, 1, 0},
+                              {128, 128, 4, 4, 1, 2, 1, 0},
+                              {256, 32, 12, 8, 1, 2, 1, 1}};
   static const Tile bad[] = {
-      {64, 48, 4, 4, 1, 2, 1, 0}, {64, 16, 4, 4, 1, 2, 1, 0},  {64, 256, 4, 4, 1, 2, 1, 0},  {64, 64, 4, 4, 2, 2, 1, 0},
-      {48, 64, 4, 3, 1, 2, 1, 0}, {96, 64, 4, 4, 1, 2, 1, 0},  {192, 64, 4, 4, 1, 2, 1, 0},  {32, 64, 4, 4, 1, 2, 1, 0},
-      {64, 64, 2, 4, 1, 2, 1, 0}, {64, 64, 6, 4, 1, 2, 1, 0},  {64, 64, 4, 4, 1, 1, 1, 0},   {64, 64, 4, 4, 1, 2, 2, 0},
+      {64, 48, 4, 4, 1, 2, 1, 0}, {64, 16, 4, 4, 1, 2, 1, 0}, {64, 256, 4, 4, 1, 2, 1, 0}, {64, 64, 4, 4, 2, 2, 1, 0},
+      {48, 64, 4, 3, 1, 2, 1, 0}, {96, 64, 4, 4, 1, 2, 1, 0}, {192, 64, 4, 4, 1, 2, 1, 0}, {32, 64, 4, 4, 1, 2, 1, 0},
+      {64, 64, 2, 4, 1, 2, 1, 0}, {64, 64, 6, 4, 1, 2, 1, 0}, {64, 64, 4, 4, 1, 1, 1, 0},  {64, 64, 4, 4, 1, 2, 2, 0},
       {64, 64, 4, 4, 1, 2, 1, 1}, {64, 64, 4, 4, 1, 2, 0, 0},
   };
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -329,6 +367,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(good_plans_pass),
       cmocka_unit_test(bad_tiles),
+      cmocka_unit_test(bad_patches),
       cmocka_unit_test(bad_launches),
       cmocka_unit_test(bad_engines),
       cmocka_unit_test(bad_layouts_and_places),

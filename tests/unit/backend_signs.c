@@ -1,9 +1,9 @@
-/* Thresholds as signs (backend/mma_signs.c): layers of thresholds alone on every tensor-core engine give the reference's
- * bits on the CPU device, for 1 to 4 bits, rising and falling channels, every number of channels a tile may have, and
- * sums on either side of the bounds that choose how, and whether, signs are taken.
+/* Thresholds as signs (backend/mma_signs.c): layers of thresholds alone on every tensor-core engine give the
+ * reference's bits on the CPU device, for 1 to 4 bits, rising and falling channels, every number of channels a tile may
+ * have, and sums on either side of the bounds that choose how, and whether, signs are taken.
  *
  * The layer's result lies in bit planes, which a second layer of bipolar weights reads: bits of channels past the last
- * would show in its sums. A copy makes the result itself an output.
+ * would show in its sums, and so would what its padding finds between pixels. A copy makes the result itself an output.
  */
 #include "backend/backend.h"
 #include "passes_graphs.h"
@@ -21,7 +21,10 @@ typedef struct Case {
   bool per_channel;    /* rows of thresholds */
   int falling;         /* 0: no channel, 1: some, 2: all */
   int block, n, warps; /* of the result's planes unless they are pieces; of the tile */
+  int chunk_blocks;    /* of streamed weights on wgmma; 0: 1 */
   bool extremes;       /* inputs of the least and greatest numbers, thresholds far outside */
+  bool unsorted;       /* rows of thresholds in no order */
+  int32_t flip;        /* of falling channels; 0: -1, as the thresholds pass writes it */
 } Case;
 
 enum { IMAGES = 3 };
@@ -48,7 +51,7 @@ static ValueId add_thresholds(Build *b, const Case *k, int64_t bound, int32_t ro
       if (special == 3) t[r * count + i] = -(int32_t)bound;
       if (special == 4 && i) t[r * count + i] = t[r * count + i - 1];
     }
-    qsort(t + r * count, (size_t)count, sizeof *t, compare);
+    if (!k->unsorted) qsort(t + r * count, (size_t)count, sizeof *t, compare);
   }
   return graph_add_const(b->g, "t", type_make(ELEM_I32, 32, false, 2, dim), t);
 }
@@ -56,7 +59,7 @@ static ValueId add_thresholds(Build *b, const Case *k, int64_t bound, int32_t ro
 static ValueId add_flips(Build *b, const Case *k, int32_t rows) {
   int32_t *flip = ARENA_NEW(b->context, int32_t, rows);
   for (int32_t r = 0; r < rows; r++)
-    flip[r] = k->falling == 2 || (k->falling == 1 && draw(&b->seed, 2)) ? -1 : 0;
+    flip[r] = k->falling == 2 || (k->falling == 1 && draw(&b->seed, 2)) ? (k->flip ? k->flip : -1) : 0;
   return graph_add_const(b->g, "f", type_make(ELEM_I32, 32, false, 1, &rows), flip);
 }
 
@@ -73,9 +76,10 @@ static void add_network(Build *b, const Case *k) {
   wanted.zero2 = k->kind == ELEM_UINT ? 1 : 0;
   ValueId args[] = {add_thresholds(b, k, accumulator_bound(b->g, 0), rows), add_flips(b, k, rows)};
   graph_append_step(b->g, 0, OP_THRESHOLDS, NULL, args, 2, wanted);
+  int32_t pad_level = k->kind == ELEM_UINT ? 1 : 0; /* which has a zero point of one half */
   ValueId copy = op1(b, OP_COPY, sums);
   graph_add_output(b->g, copy);
-  graph_add_output(b->g, conv(b, sums, bipolar(false, 4, (int32_t[]){8, 1, 1, channels}), 1, 0, 0));
+  graph_add_output(b->g, conv(b, sums, bipolar(false, 4, (int32_t[]){8, 3, 3, channels}), 1, 1, pad_level));
 }
 
 static void run_passes(Build *b, const char *pipeline) {
@@ -101,7 +105,14 @@ static Node *plan(Build *b, const Case *k) {
     uint32_t blocks = graph_type(b->g, node->inputs[0])->layout.pitch /
                       layout_piece_channels(graph_type(b->g, node->inputs[0])->layout);
     bool resident = k->warps == 2; /* whole chunks; else streamed */
-    node->tile = (Tile){64, (uint16_t)k->n, (uint16_t)(resident ? 4 * blocks : 4), 4, 1, 2, 1, resident};
+    node->tile = (Tile){64,
+                        (uint16_t)k->n,
+                        (uint16_t)(4 * (resident ? blocks : k->chunk_blocks ? (uint32_t)k->chunk_blocks : 1)),
+                        4,
+                        1,
+                        2,
+                        1,
+                        resident};
   } else
     node->tile = (Tile){32, (uint16_t)k->n, 8, 1, (uint8_t)k->warps, 2, 1, 0};
   run_passes(b, "memory,launch");
@@ -114,8 +125,8 @@ static void fill_input(Build *b, const Case *k, uint8_t *data, size_t count) {
   int32_t least = type_q_min(&k->x), most = type_q_max(&k->x);
   for (size_t i = 0; i < count; i++) {
     bool high = k->extremes ? i < count / 3 || (i < 2 * count / 3 && draw(&b->seed, 2)) : false;
-    data[i] = (uint8_t)(k->extremes ? (high ? most : least)
-                                    : least + (int32_t)draw(&b->seed, (uint32_t)(most - least + 1)));
+    data[i] =
+        (uint8_t)(k->extremes ? (high ? most : least) : least + (int32_t)draw(&b->seed, (uint32_t)(most - least + 1)));
   }
 }
 
@@ -123,7 +134,8 @@ static void run_on_device(const Text *file, const void *x, void *const *outputs)
   char error[1000];
   ApnnNetwork *network;
   ApnnSession *session;
-  if (apnn_load_memory(file->data, file->length, "cpu", &network, error, sizeof error) != APNN_OK) fail_msg("%s", error);
+  if (apnn_load_memory(file->data, file->length, "cpu", &network, error, sizeof error) != APNN_OK)
+    fail_msg("%s", error);
   assert_int_equal(apnn_session_new(network, NULL, &session, error, sizeof error), APNN_OK);
   if (apnn_run(session, IMAGES, (const void *[]){x}, outputs) != APNN_OK) fail_msg("%s", apnn_session_error(session));
   apnn_session_free(session);
@@ -220,6 +232,20 @@ static void other_readers(void **state) {
     }
 }
 
+/* Chunks of more blocks than the input has left, with rows that sum the input. */
+static void ragged_chunks(void **state) {
+  (void)state;
+  for (int e = 2; e < 4; e++)
+    for (int blocks = 2; blocks <= 7; blocks++) {
+      Case k = make_case(engines[e], 2, ELEM_UINT, 20, 32);
+      k.x.dim[2] = 300; /* 3 blocks of planes, 20 of bytes */
+      k.w = type_make(ELEM_UINT, 1, false, 4, (int32_t[]){20, 1, 1, 300});
+      k.w.zero2 = -400; /* levels 200 and 201 */
+      k.chunk_blocks = blocks;
+      assert_int_not_equal(check(&k, (uint64_t)(10 * e + blocks)), WAY_STEPS);
+    }
+}
+
 /* Zero points: one border for all pixels goes into the thresholds, several make steps of them. */
 static void borders(void **state) {
   (void)state;
@@ -237,7 +263,22 @@ static void borders(void **state) {
       }
 }
 
-/* Weights whose levels are all positive: rows of zeros past the last channel would count as such too. */
+/* Weights whose levels are all positive: of inputs that are stored as threes and count as ones, the rows of zeros past
+ * the last channel sum up to more than any channel. */
+static void sums_past_the_last_channel(void **state) {
+  (void)state;
+  for (int e = 0; e < 4; e++)
+    for (int bits = 1; bits <= 4; bits++) {
+      Case k = make_case(engines[e], bits, ELEM_UINT, 33, 64);
+      k.extremes = true;
+      k.x.zero2 = 4;
+      k.w = type_make(ELEM_UINT, 1, false, 4, (int32_t[]){33, 1, 1, 37});
+      k.w.zero2 = -400;
+      assert_int_equal(check(&k, (uint64_t)(e * 10 + bits)), WAY_PAIRS);
+    }
+}
+
+/* Weights of levels of either sign and of one. */
 static void channels_past_the_last_stay_zero(void **state) {
   (void)state;
   for (int e = 0; e < 4; e++)
@@ -249,6 +290,21 @@ static void channels_past_the_last_stay_zero(void **state) {
         k.falling = bits % 3;
         assert_int_not_equal(check(&k, (uint64_t)(e * 77 + zero2 + 600)), WAY_STEPS);
       }
+}
+
+/* Tables that the thresholds pass does not write, but a graph may have: counted one by one. */
+static void any_table(void **state) {
+  (void)state;
+  for (int e = 0; e < 4; e++)
+    for (int bits = 1; bits <= 4; bits++) {
+      Case k = make_case(engines[e], bits, ELEM_UINT, 40, 64);
+      k.falling = 1;
+      k.flip = 5;
+      assert_int_equal(check(&k, (uint64_t)(10 * e + bits)), WAY_STEPS);
+      k.flip = 0;
+      k.unsorted = true;
+      assert_int_equal(check(&k, (uint64_t)(10 * e + bits)), bits > 1 ? WAY_STEPS : WAY_PAIRS);
+    }
 }
 
 /* Weights all of the greatest level, inputs of the least and greatest: the sums reach the bound, which is just within a
@@ -279,8 +335,13 @@ static void bounds(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_width), cmocka_unit_test(other_readers),
-      cmocka_unit_test(borders),     cmocka_unit_test(channels_past_the_last_stay_zero),
+      cmocka_unit_test(every_width),
+      cmocka_unit_test(other_readers),
+      cmocka_unit_test(ragged_chunks),
+      cmocka_unit_test(borders),
+      cmocka_unit_test(channels_past_the_last_stay_zero),
+      cmocka_unit_test(sums_past_the_last_channel),
+      cmocka_unit_test(any_table),
       cmocka_unit_test(bounds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

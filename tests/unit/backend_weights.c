@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../../backend/weights.h"
+#include "../../ir/patch.h"
 #include "../../ir/staging.h"
 
 /* An element type as a test names it. */
@@ -263,19 +264,31 @@ static uint8_t *pack_pieces(Context *c, const Layer *l) {
     size_t position = (size_t)(i / type_elements(t)) * a->image_pitch + (size_t)(pixel / width) * a->row_pitch;
     uint32_t channel = (uint32_t)(element % channels), stored = layout_stored_q(t, q_at(t, l->in_data, element));
     if (i == element) stored = GARBAGE & ((1u << t->bits) - 1);
-    uint8_t *piece = packed + channel / a->block * piece_bytes + (position + (size_t)(pixel % width)) * PIECE_BYTES;
+    uint32_t place = layout_bit_of_channel(*a, channel), in_piece = a->kind == LAYOUT_BYTES ? 16 : 128;
+    uint8_t *piece = packed + place / in_piece * piece_bytes + (position + (size_t)(pixel % width)) * PIECE_BYTES;
     if (a->kind == LAYOUT_BYTES) {
-      piece[channel % a->block] = (uint8_t)stored;
+      piece[place % in_piece] = (uint8_t)stored;
       continue;
     }
-    uint32_t bit = layout_bit_of_channel(*a, channel) % a->block;
+    uint32_t bit = place % in_piece;
     for (int plane = 0; plane < t->bits; plane++)
       piece[(size_t)plane * blocks * piece_bytes + bit / 8] |= (uint8_t)((stored >> plane & 1) << bit % 8);
   }
   return packed;
 }
 
-/* What a kernel's accumulator of one row of weights holds at a position of image 1. */
+/* A word of the weights as they stand in shared memory: packed, or in rows and pieces behind these a row of ones, that
+ * sums the input with every plane of weights, and zeros. */
+static uint32_t weight_word(const Layer *l, const PackedWeights *w, const Staging *s, uint32_t chunk, uint32_t piece,
+                            uint32_t row, int word) {
+  uint32_t n = l->node.tile.n;
+  if (piece >= s->copied_pieces) return 0;
+  if (row >= n) return row > n ? 0 : engine_uses_planes(l->node.engine) ? UINT32_MAX : 0x01010101;
+  return w->data[(((size_t)chunk * s->copied_pieces + piece) * n + row) * (PIECE_BYTES / 4) + (size_t)word];
+}
+
+/* What a kernel's accumulator of one row of weights holds at a position of image 1. Blocks of the input past the last
+ * are zeros; what goes with the last of an odd number of pieces is anything. */
 static int64_t accumulated(const Layer *l, const PackedWeights *w, const Staging *s, const uint8_t *input,
                            uint32_t tile, uint32_t row, int64_t position) {
   const Layout *a = &l->in.layout;
@@ -286,36 +299,29 @@ static int64_t accumulated(const Layer *l, const PackedWeights *w, const Staging
   for (uint32_t wp = 0; wp < s->weight_planes; wp++)
     for (uint32_t xp = 0; xp < s->input_planes; xp++)
       for (uint32_t i = 0; i < s->chunks * s->pieces; i++) {
-        uint32_t piece = i % s->pieces, block = i / s->pieces * s->chunk_blocks + piece / s->taps;
-        bool real = block < s->blocks && piece < s->taps * s->chunk_blocks;
+        uint32_t chunk = i / s->pieces, piece = i % s->pieces, block = chunk * s->chunk_blocks + piece / s->taps;
         int64_t at = position + a->image_pitch - s->shift + staging_tap_shift(l->g, &l->node, piece % s->taps);
         size_t index = ((size_t)xp * s->blocks + block) * a->positions + (size_t)at;
-        const uint8_t *x = !real ? garbage : at < 0 || at >= a->positions ? zeros : input + index * PIECE_BYTES;
-        size_t of_tile = ((size_t)tile * s->weight_planes + wp) * s->chunks * s->pieces + i;
-        const uint32_t *words = w->data + (of_tile * s->weight_rows + row) * (PIECE_BYTES / 4);
+        bool outside = block >= s->blocks || at < 0 || at >= a->positions;
+        const uint8_t *x = piece >= s->copied_pieces ? garbage : outside ? zeros : input + index * PIECE_BYTES;
+        uint32_t of_tile = (tile * s->weight_planes + wp) * s->chunks + chunk;
         Sums sums = {0, 0};
         for (int n = 0; n < PIECE_BYTES / 4; n++) {
           uint32_t word;
           memcpy(&word, x + 4 * n, 4);
-          add_word(l, w, words[n], word, (int)wp, (int)xp, &sums);
+          add_word(l, w, weight_word(l, w, s, of_tile, piece, row, n), word, (int)wp, (int)xp, &sums);
         }
         sum += sums.products;
       }
   return sum;
 }
 
-/* Rows of weights that belong to no channel are zero, but for the row of ones. */
-static void expect_zero_rows(const Layer *l, const PackedWeights *w, const Staging *s, const uint8_t *input,
-                             uint32_t tiles) {
-  for (uint32_t tile = 0; tile < tiles; tile++)
-    for (uint32_t row = 0; row < s->weight_rows; row++) {
-      bool channel = row < l->node.tile.n && tile * l->node.tile.n + row < (uint32_t)l->out.channels;
-      if (!channel && row != l->node.tile.n) assert_int_equal(accumulated(l, w, s, input, tile, row, 0), 0);
-    }
+/* Packed rows that belong to no channel are zero. */
+static void expect_zero_rows(const Layer *l, const PackedWeights *w, uint32_t tiles) {
+  uint32_t n = l->node.tile.n;
   for (size_t i = 0; i < w->bytes / 4; i++) {
-    uint32_t row = (uint32_t)(i / 4 % s->weight_rows), tile = (uint32_t)(i * 4 / (w->bytes / tiles));
-    bool channel = row < l->node.tile.n && tile * l->node.tile.n + row < (uint32_t)l->out.channels;
-    if (!channel && row != l->node.tile.n) assert_int_equal(w->data[i], 0);
+    uint32_t row = (uint32_t)(i / 4 % n), tile = (uint32_t)(i * 4 / (w->bytes / tiles));
+    if (tile * n + row >= (uint32_t)l->out.channels) assert_int_equal(w->data[i], 0);
   }
 }
 
@@ -325,14 +331,14 @@ static void check_pieces(Context *c, const PieceCase *k, Elem x, Elem w, Engine 
   Staging s = staging_of(l.g, &l.node, &l.node.tile);
   const uint8_t *input = pack_pieces(c, &l);
   uint32_t n = l.node.tile.n, tiles = tile_count_of_channels(&l.node.tile, graph_type(l.g, l.node.result));
-  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.chunk_bytes);
+  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.packed_bytes);
   assert_true(tiles * n >= (uint32_t)l.out.channels && (s.weight_rows > n) == (packed.sum_scale != 0));
-  expect_zero_rows(&l, &packed, &s, input, tiles);
+  expect_zero_rows(&l, &packed, tiles);
   for (int32_t y = 0; y < l.out.height; y++)
     for (int32_t column = 0; column < l.out.width; column++) {
       int64_t position = (int64_t)y * l.in.layout.row_pitch + column, inputs[5] = {0};
       for (uint32_t tile = 0; s.weight_rows > n && tile < tiles && tile < 5; tile++)
-        inputs[tile] = accumulated(&l, &packed, &s, input, tile, n, position);
+        inputs[tile] = accumulated(&l, &packed, &s, input, tile, n, position) / ((1 << s.weight_planes) - 1);
       for (int32_t o = 0; o < l.out.channels; o++) {
         uint32_t tile = (uint32_t)o / n;
         int64_t got = accumulated(&l, &packed, &s, input, tile, (uint32_t)o % n, position) * packed.product_scale;
@@ -379,6 +385,53 @@ static void every_shape(void **state) {
         check_layer(c, &shapes[s], few[x], few[w], ENGINE_MMA_S8, 0, 8);
         context_free(c);
       }
+}
+
+/* --- fragments: what lanes read of them is what the rows of weights_pack hold --- */
+
+/* Word `number` of a filter row of a channel, zero past the filter and past the last channel. */
+static uint32_t row_word(const Layer *l, const PackedWeights *rows, const Patch *p, uint32_t o, uint32_t filter_row,
+                         uint32_t number) {
+  uint32_t tap = number / p->words, word = number % p->words, taps = (uint32_t)l->weight.dim[2];
+  if (o >= (uint32_t)l->weight.dim[0] || filter_row >= (uint32_t)l->weight.dim[1] || tap >= taps) return 0;
+  if (word >= (uint32_t)rows->words) return 0;
+  return rows->data[o * (uint32_t)rows->row_words + (filter_row * taps + tap) * (uint32_t)rows->words + word];
+}
+
+static void check_fragments(Context *c, const Shape *s, Elem x, Elem w, uint16_t n) {
+  Layer l = make_layer(c, s, x, w, ENGINE_MMA_S8, 0, 8);
+  PackedWeights rows = weights_pack(l.g, &l.node);
+  l.node.engine = ENGINE_PATCH_S8;
+  l.node.tile = (Tile){32, n, 8, 1, 1, 1, 1, 0};
+  l.node.result = graph_add_result(l.g, "y", l.node.main_type);
+  PackedWeights packed = weights_pack_fragments(l.g, &l.node);
+  Patch p = patch_of(l.g, &l.node, &l.node.tile);
+  uint32_t tiles = ((uint32_t)s->channels_out + n - 1) / n, words = p.weight_bytes / 4;
+  assert_int_equal(packed.bytes, (size_t)tiles * p.weight_bytes);
+  assert_int_equal(words, p.steps * n * 8);
+  for (uint32_t i = 0; i < tiles * words; i++) {
+    uint32_t e = i % 4, lane = i / 4 % 32, pair = i / 128 % (n / 16u), step = i % words / (n * 8u);
+    uint32_t o = i / words * n + pair * 16 + e / 2 * 8 + lane / 4, unit = step * 2 + e % 2;
+    uint32_t number = unit % p.row_units * 4 + lane % 4;
+    assert_int_equal(packed.data[i], row_word(&l, &rows, &p, o, unit / p.row_units, number));
+  }
+  assert_true(packed.product_scale == rows.product_scale && packed.sum_scale == rows.sum_scale);
+  assert_true(packed.class_count == rows.class_count && !packed.border == !rows.border);
+  size_t border = sizeof *rows.border * (size_t)rows.class_count * (size_t)rows.rows;
+  if (rows.border) assert_memory_equal(packed.border, rows.border, border);
+}
+
+static void fragments_hold_the_rows(void **state) {
+  (void)state;
+  for (int x = 0; x < ELEMS; x++)
+    for (int w = 0; w < ELEMS; w++) {
+      Context *c = context_new(NULL);
+      int i = x * ELEMS + w;
+      Shape s = shapes[i % SHAPES];
+      s.channels_in = 1 + i % 16;
+      check_fragments(c, &s, elems[x], elems[w], i % 2 ? 32 : 64);
+      context_free(c);
+    }
 }
 
 static void every_pair_of_types_in_pieces(void **state) {
@@ -442,6 +495,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_pair_of_types),
       cmocka_unit_test(every_shape),
+      cmocka_unit_test(fragments_hold_the_rows),
       cmocka_unit_test(every_pair_of_types_in_pieces),
       cmocka_unit_test(every_shape_in_pieces),
       cmocka_unit_test_setup_teardown(no_needless_corrections, setup, teardown),

@@ -454,13 +454,22 @@ static void test_tensor_map_errors(void **state) {
   CHECK_CU(cu.cuMemFree_v2(p));
 }
 
+/* The same kernels order what they do. */
+static void test_without_races(void **state) {
+  if (!cu.is_cpu) skip();
+  cu.set_option("check", "race");
+  test_ring(state);
+  test_barrier_forms(state);
+  test_tensors(state);
+  check_product(&products[1], &layouts[0]);
+  check_product(&products[3], &layouts[2]);
+  cu.set_option("check", "all");
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_wgmma),
-                                     cmocka_unit_test(test_ring),
-                                     cmocka_unit_test(test_barrier_forms),
-                                     cmocka_unit_test(test_tensors),
-                                     cmocka_unit_test(test_refused_boxes),
-                                     cmocka_unit_test(test_faults),
-                                     cmocka_unit_test(test_tensor_map_errors)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_wgmma),         cmocka_unit_test(test_ring),
+                                     cmocka_unit_test(test_barrier_forms), cmocka_unit_test(test_tensors),
+                                     cmocka_unit_test(test_refused_boxes), cmocka_unit_test(test_faults),
+                                     cmocka_unit_test(test_without_races), cmocka_unit_test(test_tensor_map_errors)};
   return cmocka_run_group_tests(tests, device_open, device_close);
 }

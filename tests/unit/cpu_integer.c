@@ -50,6 +50,13 @@ REFERENCE(r_min_u, A32 < B32 ? A32 : B32)
 REFERENCE(r_min_s, SA < SB ? SA : SB)
 REFERENCE(r_max_u, A32 > B32 ? A32 : B32)
 REFERENCE(r_max_s, SA > SB ? SA : SB)
+#define UPPER_HALF(x) (((x) >> 16) & 0xffff)
+#define UPPER_SIGNED(x) ((int16_t)UPPER_HALF(x))
+REFERENCE(r_max_u16x2, (uint32_t)(HA > HB ? HA : HB) |
+                           (uint32_t)(UPPER_HALF(a) > UPPER_HALF(b) ? UPPER_HALF(a) : UPPER_HALF(b)) << 16)
+REFERENCE(r_max_s16x2, (uint32_t)(uint16_t)(HSA > HSB ? HSA : HSB) |
+                           (uint32_t)(uint16_t)(UPPER_SIGNED(a) > UPPER_SIGNED(b) ? UPPER_SIGNED(a) : UPPER_SIGNED(b))
+                               << 16)
 REFERENCE(r_div_u, B32 ? A32 / B32 : UINT32_MAX)
 REFERENCE(r_rem_u, B32 ? A32 % B32 : A32)
 REFERENCE(r_div_7, A32 / 7)
@@ -197,6 +204,8 @@ static const Case cases32[] = {
     {"min.s32 %rd, %ra, %rb;", r_min_s},
     {"max.u32 %rd, %ra, %rb;", r_max_u},
     {"max.s32 %rd, %ra, %rb;", r_max_s},
+    {"max.u16x2 %rd, %ra, %rb;", r_max_u16x2},
+    {"max.s16x2 %rd, %ra, %rb;", r_max_s16x2},
     {"div.u32 %rd, %ra, 7;", r_div_7},
     {"abs.s32 %rd, %ra;", r_abs},
     {"neg.s32 %rd, %ra;", r_neg},

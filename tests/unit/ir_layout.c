@@ -29,17 +29,30 @@ static void test_bytes(void **state) {
   (void)state;
   Type t = image(ELEM_INT, 5, 4, 4, 33);
   t.layout = layout_pieces(&t, LAYOUT_BYTES, 4, 20, 3);
-  assert_true(t.layout.block == 16 && t.layout.pitch == 48 && t.layout.positions == 60);
+  assert_true(t.layout.block == 64 && t.layout.pitch == 64 && t.layout.positions == 60);
   Strides s = layout_strides(&t);
   assert_int_equal(s.position, 16);
   assert_int_equal(s.block, 60 * 16);
-  assert_int_equal(s.plane, 3 * 60 * 16); /* of the one plane that bytes are */
+  assert_int_equal(s.plane, 4 * 60 * 16); /* of the one plane that bytes are */
   assert_int_equal(s.block_channels, 16);
   assert_int_equal(layout_plane_count(&t), 1);
   assert_int_equal(layout_image_positions(&t), 20);
-  assert_int_equal(layout_pixel_bytes(&t), 48);
-  assert_int_equal(layout_image_bytes(&t), 20 * 48);
+  assert_int_equal(layout_pixel_bytes(&t), 64);
+  assert_int_equal(layout_image_bytes(&t), 20 * 64);
   assert_null(type_problem(NULL, &t));
+  static const uint32_t pitches[][3] = {{1, 16, 16},    {16, 16, 16},    {17, 32, 32},   {65, 96, 32},
+                                        {200, 224, 32}, {128, 128, 128}, {180, 192, 64}, {256, 256, 128}};
+  for (size_t i = 0; i < COUNT(pitches); i++) {
+    Type u = image(ELEM_UINT, 8, 1, 1, (int32_t)pitches[i][0]);
+    Layout l = u.layout = layout_pieces(&u, LAYOUT_BYTES, 1, 1, 1);
+    assert_true(l.pitch == pitches[i][1] && l.block == pitches[i][2] && !type_problem(NULL, &u));
+    for (uint32_t c = 0; c < l.pitch; c++) { /* as the bits of a block of planes */
+      uint32_t in_block = c % l.block, tiles = l.block / 8u, byte = layout_bit_of_channel(l, c);
+      assert_int_equal(byte % l.block, in_block % 8 / 2 * 2 * tiles + in_block / 8 * 2 + in_block % 2);
+      assert_int_equal(byte / l.block, c / l.block);
+      assert_int_equal(layout_channel_of_bit(l, byte), c);
+    }
+  }
 }
 
 /* The same numbers of a layout of pixel after pixel. */
@@ -100,8 +113,8 @@ static void test_refused(void **state) {
       {{LAYOUT_PLANES, 128, 128, 0, 4, 12}, "only pieces have a pitch of rows and images"},
       {{LAYOUT_BYTES, 0, 64, 0, 0, 12}, "only pieces have a pitch of rows and images"},
       {{LAYOUT_BYTES, 16, 64, 0, 0, 0}, "only bit planes and pieces have a block"},
-      {{LAYOUT_BYTES, 16, 40, 24, 4, 12}, "its pitch is not a multiple of its block"},
-      {{LAYOUT_PLANES, 128, 192, 24, 4, 12}, "its pitch is not a multiple of its block"},
+      {{LAYOUT_BYTES, 8, 40, 24, 4, 12}, "pieces are 128 channels"},
+      {{LAYOUT_PLANES, 128, 192, 24, 4, 12}, "pieces are 128 channels"},
       {{LAYOUT_BYTES, 16, 16, 24, 4, 12}, "its pitch is less than its channels"},
   };
   Type t = image(ELEM_UINT, 3, 2, 3, 40);

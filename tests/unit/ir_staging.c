@@ -34,6 +34,9 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.chunk_blocks, want.chunk_blocks);
   assert_int_equal(s.chunks, want.chunks);
   assert_int_equal(s.pieces, want.pieces);
+  assert_int_equal(s.copied_pieces, want.taps * want.chunk_blocks);
+  assert_int_equal(s.packed_bytes, s.copied_pieces * tile.n * 16);
+  assert_int_equal(s.window_bytes, want.chunk_blocks * want.input_rows * 16);
   assert_int_equal(s.shift, want.shift);
   assert_int_equal(s.halo, want.halo);
   assert_int_equal(s.input_rows, want.input_rows);
@@ -51,17 +54,48 @@ static void test_linear(void **state) {
   Layer l = layer_new(type_make(ELEM_UINT, 2, true, 1, DIMS(300)), type_make(ELEM_INT, 3, false, 2, DIMS(40, 300)),
                       ENGINE_WGMMA_B1, 1, 1);
   expect(&l, (Tile){.m = 128, .n = 64, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 3},
-         (Staging){.taps = 1, .blocks = 3, .weight_planes = 3, .input_planes = 2, .chunk_blocks = 1, .chunks = 3,
-                   .pieces = 2, .input_rows = 128, .weight_rows = 80, .chunk_bytes = 2560, .stage_bytes = 4608,
-                   .barrier_bytes = 56, .shared_bytes = 13880});
+         (Staging){.taps = 1,
+                   .blocks = 3,
+                   .weight_planes = 3,
+                   .input_planes = 2,
+                   .chunk_blocks = 1,
+                   .chunks = 3,
+                   .pieces = 2,
+                   .input_rows = 128,
+                   .weight_rows = 80,
+                   .chunk_bytes = 2560,
+                   .stage_bytes = 4608,
+                   .barrier_bytes = 56,
+                   .shared_bytes = 13880});
   expect(&l, (Tile){.m = 128, .n = 64, .k = 8, .warps_m = 4, .warps_n = 1, .stages = 3},
-         (Staging){.taps = 1, .blocks = 3, .weight_planes = 3, .input_planes = 2, .chunk_blocks = 2, .chunks = 2,
-                   .pieces = 2, .input_rows = 128, .weight_rows = 80, .chunk_bytes = 2560, .stage_bytes = 6656,
-                   .barrier_bytes = 56, .shared_bytes = 20024});
+         (Staging){.taps = 1,
+                   .blocks = 3,
+                   .weight_planes = 3,
+                   .input_planes = 2,
+                   .chunk_blocks = 2,
+                   .chunks = 2,
+                   .pieces = 2,
+                   .input_rows = 128,
+                   .weight_rows = 80,
+                   .chunk_bytes = 2560,
+                   .stage_bytes = 6656,
+                   .barrier_bytes = 56,
+                   .shared_bytes = 20024});
   expect(&l, (Tile){.m = 128, .n = 64, .k = 12, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1},
-         (Staging){.taps = 1, .blocks = 3, .weight_planes = 3, .input_planes = 2, .chunk_blocks = 3, .chunks = 1,
-                   .pieces = 4, .input_rows = 128, .weight_rows = 80, .chunk_bytes = 5120, .stage_bytes = 12288,
-                   .resident_bytes = 15360, .barrier_bytes = 40, .shared_bytes = 39976});
+         (Staging){.taps = 1,
+                   .blocks = 3,
+                   .weight_planes = 3,
+                   .input_planes = 2,
+                   .chunk_blocks = 3,
+                   .chunks = 1,
+                   .pieces = 4,
+                   .input_rows = 128,
+                   .weight_rows = 80,
+                   .chunk_bytes = 5120,
+                   .stage_bytes = 12288,
+                   .resident_bytes = 15360,
+                   .barrier_bytes = 40,
+                   .shared_bytes = 39976});
   context_free(l.context);
 }
 
@@ -73,9 +107,21 @@ static void test_padded_convolution(void **state) {
   for (int i = 0; i < 4; i++) l.node.attrs.pad[i] = 1;
   static const uint32_t shifts[9] = {0, 1, 2, 8, 9, 10, 16, 17, 18};
   for (uint32_t tap = 0; tap < 9; tap++) assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
-  Staging s = {.taps = 9, .blocks = 1, .weight_planes = 2, .input_planes = 1, .chunk_blocks = 1, .chunks = 1,
-               .pieces = 10, .shift = 9, .halo = 18, .input_rows = 82, .weight_rows = 32, .chunk_bytes = 5120,
-               .stage_bytes = 6432, .barrier_bytes = 40, .shared_bytes = 12904};
+  Staging s = {.taps = 9,
+               .blocks = 1,
+               .weight_planes = 2,
+               .input_planes = 1,
+               .chunk_blocks = 1,
+               .chunks = 1,
+               .pieces = 10,
+               .shift = 9,
+               .halo = 18,
+               .input_rows = 82,
+               .weight_rows = 32,
+               .chunk_bytes = 5120,
+               .stage_bytes = 6432,
+               .barrier_bytes = 40,
+               .shared_bytes = 12904};
   expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2}, s);
   s.stage_bytes = 1312;
   s.resident_bytes = 10240;
@@ -84,7 +130,7 @@ static void test_padded_convolution(void **state) {
   context_free(l.context);
 }
 
-/* Three blocks of bytes in chunks of two: the second chunk is ragged, but takes as much room. */
+/* Four blocks of bytes in chunks of three: the second chunk is ragged, but takes as much room. */
 static void test_dilated_bytes(void **state) {
   (void)state;
   Type w = type_make(ELEM_INT, 8, false, 4, DIMS(128, 2, 3, 40));
@@ -93,17 +139,43 @@ static void test_dilated_bytes(void **state) {
   memcpy(l.node.attrs.dilation, (int32_t[]){2, 3}, sizeof l.node.attrs.dilation);
   static const uint32_t shifts[6] = {0, 3, 6, 40, 43, 46};
   for (uint32_t tap = 0; tap < 6; tap++) assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
-  Tile tile = {.m = 128, .n = 128, .k = 8, .warps_m = 4, .warps_n = 1, .stages = 4};
-  Staging s = {.taps = 6, .blocks = 3, .weight_planes = 1, .input_planes = 1, .chunk_blocks = 2, .chunks = 2,
-               .pieces = 12, .shift = 22, .halo = 46, .input_rows = 174, .weight_rows = 128, .chunk_bytes = 24576,
-               .stage_bytes = 30144, .barrier_bytes = 72, .shared_bytes = 120648};
+  Tile tile = {.m = 128, .n = 128, .k = 12, .warps_m = 4, .warps_n = 1, .stages = 4};
+  Staging s = {.taps = 6,
+               .blocks = 4,
+               .weight_planes = 1,
+               .input_planes = 1,
+               .chunk_blocks = 3,
+               .chunks = 2,
+               .pieces = 18,
+               .shift = 22,
+               .halo = 46,
+               .input_rows = 174,
+               .weight_rows = 128,
+               .chunk_bytes = 36864,
+               .stage_bytes = 45216,
+               .barrier_bytes = 72,
+               .shared_bytes = 180936};
   expect(&l, tile, s);
   graph_type(l.g, l.node.inputs[1])->zero2 = 3; /* levels up to 2 * 127 - 3 do not fit a signed byte */
   s.weight_rows = 144;
-  s.chunk_bytes = 27648;
-  s.stage_bytes = 33216;
-  s.shared_bytes = 132936;
+  s.chunk_bytes = 41472;
+  s.stage_bytes = 49824;
+  s.shared_bytes = 199368;
   expect(&l, tile, s);
+  context_free(l.context);
+}
+
+/* A kernel as large as an image of 2048 x 2048: 2^22 pieces, whose weights alone take 2^33 bytes. */
+static void test_larger_than_32_bits(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 1, true, 3, DIMS(2048, 2048, 1)),
+                      type_make(ELEM_UINT, 1, false, 4, DIMS(1, 2048, 2048, 1)), ENGINE_WGMMA_B1, 2048, 1 << 22);
+  uint64_t weights = UINT64_C(1) << 33, window = ((UINT64_C(1) << 22) - 1 + 64) * 16;
+  for (uint8_t resident = 0; resident <= 1; resident++) {
+    Tile tile = {.m = 64, .n = 128, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = resident};
+    uint64_t shared = 2 * window + (resident ? 1 : 2) * weights + 40;
+    assert_true(staging_of(l.g, &l.node, &tile).shared_bytes == shared);
+  }
   context_free(l.context);
 }
 
@@ -116,10 +188,14 @@ static void test_threads(void **state) {
     uint32_t threads;
     bool moves;
   } rows[] = {
-      {{.m = 64, .n = 32, .warps_m = 4}, 160, false},    {{.m = 64, .n = 128, .warps_m = 4}, 160, false},
-      {{.m = 128, .n = 64, .warps_m = 4}, 160, false},   {{.m = 128, .n = 128, .warps_m = 8}, 288, false},
-      {{.m = 128, .n = 128, .warps_m = 4}, 256, true},   {{.m = 256, .n = 128, .warps_m = 8}, 384, true},
-      {{.m = 256, .n = 128, .warps_m = 16}, 544, false}, {{.m = 64, .n = 32, .warps_m = 4, .resident = 1}, 128, false},
+      {{.m = 64, .n = 32, .warps_m = 4}, 160, false},
+      {{.m = 64, .n = 128, .warps_m = 4}, 160, false},
+      {{.m = 128, .n = 64, .warps_m = 4}, 160, false},
+      {{.m = 128, .n = 128, .warps_m = 8}, 288, false},
+      {{.m = 128, .n = 128, .warps_m = 4}, 256, true},
+      {{.m = 256, .n = 128, .warps_m = 8}, 384, true},
+      {{.m = 256, .n = 128, .warps_m = 16}, 544, false},
+      {{.m = 64, .n = 32, .warps_m = 4, .resident = 1}, 128, false},
       {{.m = 256, .n = 128, .warps_m = 8, .resident = 1}, 256, false},
   };
   for (size_t i = 0; i < COUNT(rows); i++) {
@@ -137,10 +213,10 @@ static void test_weight_storage(void **state) {
     bool planes, as_level;
     LevelMap map;
   } rows[] = {
-      {ELEM_UINT, 1, 1, true, false, {2, 1}},     {ELEM_UINT, 1, 1, false, true, {1, 0}},
-      {ELEM_INT, 8, 0, false, true, {1, 0}},      {ELEM_INT, 4, 0, true, false, {1, 8}},
-      {ELEM_TERNARY, 2, 0, true, false, {1, 2}},  {ELEM_UINT, 8, 0, false, false, {1, 0}},
-      {ELEM_UINT, 8, 256, false, true, {1, 0}},   {ELEM_INT, 8, 2, false, false, {1, 1}},
+      {ELEM_UINT, 1, 1, true, false, {2, 1}},         {ELEM_UINT, 1, 1, false, true, {1, 0}},
+      {ELEM_INT, 8, 0, false, true, {1, 0}},          {ELEM_INT, 4, 0, true, false, {1, 8}},
+      {ELEM_TERNARY, 2, 0, true, false, {1, 2}},      {ELEM_UINT, 8, 0, false, false, {1, 0}},
+      {ELEM_UINT, 8, 256, false, true, {1, 0}},       {ELEM_INT, 8, 2, false, false, {1, 1}},
       {ELEM_INT, 3, -1, true, false, {2, 2 * 4 - 1}}, {ELEM_UINT, 2, -6, true, false, {1, -3}},
   };
   for (size_t i = 0; i < COUNT(rows); i++) {
@@ -156,8 +232,8 @@ static void test_weight_storage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution), cmocka_unit_test(test_dilated_bytes),
-      cmocka_unit_test(test_threads), cmocka_unit_test(test_weight_storage),
+      cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution),  cmocka_unit_test(test_dilated_bytes),
+      cmocka_unit_test(test_threads), cmocka_unit_test(test_larger_than_32_bits), cmocka_unit_test(test_weight_storage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,10 +52,39 @@ static void every_operation_finds_its_engine(void **state) {
   for (NodeId n = 0; n < b.g->node_count; n++) {
     const Node *node = &b.g->nodes[n];
     Engine wanted = node->op == OP_ARGMAX || node->op == OP_SOFTMAX ? ENGINE_ROW : ENGINE_DIRECT;
+    if (node->op == OP_MAXPOOL && type_is_quantized(graph_type(b.g, node->inputs[0]))) wanted = ENGINE_POOL;
     if (node->op == OP_RESHAPE && !graph_is_output(b.g, node->result)) wanted = ENGINE_VIEW;
     assert_int_equal(node->engine, wanted);
   }
   build_free(&b);
+}
+
+/* A first layer of 8 bits on few channels, of a network input. */
+static Engine engine_of_stem(int32_t channels, int32_t kernel, Engine force, const char **why) {
+  Build b = build_new(6);
+  ValueId x = image_input(&b, ELEM_UINT, 8, 48, 48, channels);
+  int32_t dim[4] = {64, kernel, kernel, channels};
+  graph_add_output(b.g, conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), 2, 1, 0));
+  PassOptions options = {.target = &test_target, .max_batch = 64, .pipeline = planned, .force_engine = force};
+  assert_true(passes_run(b.g, &options, NULL));
+  const Node *node = node_of(&b, OP_CONV2D);
+  cost_of_node(b.g, node, ENGINE_PATCH_S8, &test_target, 64, why);
+  Engine engine = node->engine;
+  build_free(&b);
+  return engine;
+}
+
+static void few_channels_take_patches(void **state) {
+  (void)state;
+  const char *why = NULL;
+  for (int32_t channels = 1; channels <= 8; channels++)
+    assert_int_equal(engine_of_stem(channels, 7, ENGINE_NONE, &why), ENGINE_PATCH_S8);
+  assert_int_equal(engine_of_stem(3, 7, ENGINE_MMA_S8, &why), ENGINE_MMA_S8);
+  assert_null(why);
+  assert_int_equal(engine_of_stem(17, 3, ENGINE_PATCH_S8, &why), ENGINE_MMA_S8);
+  assert_non_null(strstr(why, "few channels"));
+  assert_int_not_equal(engine_of_stem(16, 11, ENGINE_PATCH_S8, &why), ENGINE_PATCH_S8);
+  assert_non_null(strstr(why, "too many"));
 }
 
 static const Node *planned_conv(Build *b, int32_t size) {
@@ -69,7 +98,7 @@ static const Node *planned_conv(Build *b, int32_t size) {
 static void estimates_grow_with_work_and_say_why_not(void **state) {
   (void)state;
   Build small = build_new(3), large = build_new(4);
-  const Node *s = planned_conv(&small, 8), *l = planned_conv(&large, 64);
+  const Node *s = planned_conv(&small, 8), *l = planned_conv(&large, 256);
   static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT};
   for (int i = 0; i < 3; i++) {
     double few = cost_of_node(small.g, s, engines[i], &test_target, 1, NULL);
@@ -110,6 +139,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(few_planes_take_bits_and_many_take_bytes),
       cmocka_unit_test(options_force_an_engine),
+      cmocka_unit_test(few_channels_take_patches),
       cmocka_unit_test(every_operation_finds_its_engine),
       cmocka_unit_test(estimates_grow_with_work_and_say_why_not),
       cmocka_unit_test(groups_have_no_tensor_core_engine),

@@ -1,5 +1,5 @@
-/* Pitches of tensors in pieces: as wide as every reader's padding and result ask for, the same wherever a layer on wgmma
- * reads what another one wrote; and plans in which every such layer finds what it needs. */
+/* Pitches of tensors in pieces: as wide as every reader's padding and result ask for, the same wherever a layer on
+ * wgmma reads what another one wrote; and plans in which every such layer finds what it needs. */
 #include "backend/backend.h"
 #include "ir/staging.h"
 #include "passes_graphs.h"
@@ -48,8 +48,8 @@ static void one_layer(void **state) {
     int32_t height, width, kernel, pad[4];
     uint32_t row, rows;
   } rows[] = {
-      {7, 6, 3, {1, 1, 1, 1}, 7, 8},   {7, 6, 3, {0, 0, 0, 0}, 6, 7},  {7, 6, 3, {2, 0, 0, 3}, 9, 9},
-      {7, 6, 1, {2, 2, 2, 2}, 10, 11}, {4, 5, 2, {0, 1, 3, 0}, 6, 7},  {5, 5, 5, {4, 4, 4, 4}, 9, 9},
+      {7, 6, 3, {1, 1, 1, 1}, 7, 8},   {7, 6, 3, {0, 0, 0, 0}, 6, 7}, {7, 6, 3, {2, 0, 0, 3}, 9, 9},
+      {7, 6, 1, {2, 2, 2, 2}, 10, 11}, {4, 5, 2, {0, 1, 3, 0}, 6, 7}, {5, 5, 5, {4, 4, 4, 4}, 9, 9},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     Build b;
@@ -186,8 +186,12 @@ static void plans_serve_the_kernel(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_layer),       cmocka_unit_test(chains), cmocka_unit_test(engines_between_end_a_chain),
-      cmocka_unit_test(several_readers), cmocka_unit_test(views),  cmocka_unit_test(vectors),
+      cmocka_unit_test(one_layer),
+      cmocka_unit_test(chains),
+      cmocka_unit_test(engines_between_end_a_chain),
+      cmocka_unit_test(several_readers),
+      cmocka_unit_test(views),
+      cmocka_unit_test(vectors),
       cmocka_unit_test(plans_serve_the_kernel),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

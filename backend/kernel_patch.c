@@ -1,0 +1,129 @@
+/* The engine for convolutions of few channels, on mma.sync: first layers, whose input is an image.
+ *
+ * A block of threads keeps the weights of tile.n channels in shared memory and goes through tiles of the result,
+ * rectangles of tile.m positions. Of each it brings the patch of input pixels that the windows touch to shared memory
+ * once (patch_fill.c), multiplies (patch_multiply.c) and finishes (mma_finish.c), while the loads of the next patch are
+ * under way. A warp has 32 positions of the rectangle and all of its channels.
+ */
+#include "patch_kernel.h"
+
+/* --- tiles --- */
+
+TilePlace patch_tile_place(PatchKernel *k, PtxValue tile) {
+  Ptx *p = &k->m.k->ptx;
+  const Patch *s = &k->s;
+  PtxValue of_image = ptx_int((int64_t)s->across * s->down);
+  PtxValue image = ptx_div(p, tile, of_image), local = ptx_rem(p, tile, of_image);
+  PtxValue row = ptx_div(p, local, ptx_int(s->across)), column = ptx_rem(p, local, ptx_int(s->across));
+  PtxValue y = ptx_mul(p, row, ptx_int(s->rows)), x = ptx_mul(p, column, ptx_int(s->columns));
+  return (TilePlace){image, y, x};
+}
+
+/* Rows of the tile are positions of the rectangle, row by row. */
+static RowPlace place_row(Mma *m, PtxValue row) {
+  PatchKernel *k = (PatchKernel *)m;
+  Ptx *p = &m->k->ptx;
+  const Grid *g = &m->grid;
+  PtxValue columns = ptx_int(k->s.columns);
+  PtxValue y = ptx_add(p, k->tile.y, ptx_div(p, row, columns)), x = ptx_add(p, k->tile.x, ptx_rem(p, row, columns));
+  RowPlace place = {.at = {.image = k->tile.image, .y = y, .x = x}};
+  Image positions = {.height = g->image_pitch / g->row_pitch, .width = g->row_pitch};
+  place.exists = inside_image(p, positions, y, x);
+  place.position = position_of(p, g, k->tile.image, y, x);
+  place.at.is_pixel = ptx_int(1);
+  place.at.pixel = place.position;
+  if (!grid_has_gaps(g)) return place;
+  place.at.is_pixel = inside_image(p, g->image, y, x);
+  PtxValue image_row = ptx_mad(p, k->tile.image, ptx_int(g->image.height), y);
+  place.at.pixel = ptx_mad(p, image_row, ptx_int(g->image.width), x);
+  return place;
+}
+
+/* --- weights --- */
+
+static void copy_weights(PatchKernel *k) {
+  Mma *m = &k->m;
+  Ptx *p = &m->k->ptx;
+  int64_t bytes = k->s.weight_bytes;
+  PtxValue from = ptx_address(p, m->weights, ptx_special(p, "%ctaid.y"), bytes);
+  PtxValue start = ptx_shl(p, m->thread, 4);
+  PtxValue at = ptx_for(p, start, ptx_int(bytes), ptx_int(512 * m->tile.warps_m));
+  PtxValue source = ptx_address(p, from, at, 1), to = ptx_add(p, m->shared, at);
+  ptx_raw(p, "cp.async.cg.shared.global [%s], [%s], 16;", ptx_text(p, to), ptx_text(p, source));
+  ptx_end_for(p);
+  ptx_raw(p, "cp.async.commit_group;");
+}
+
+/* --- the kernel --- */
+
+static bool tile_fits(const PatchKernel *k) {
+  const Tile *t = &k->m.tile;
+  int block = layout_orders_channels(k->m.out.type.layout) ? k->m.out.type.layout.block : 8;
+  bool columns = (t->n == 32 || t->n == 64) && (t->n % block == 0 || block % t->n == 0);
+  bool rows = t->warps_n == 1 && t->m == PATCH_WARP_ROWS * t->warps_m;
+  return (columns && rows && t->k == 8 && t->stages == 1 && t->split_k == 1 && !t->resident) || mma_bad_tile(&k->m);
+}
+
+static void place(PatchKernel *k) {
+  Mma *m = &k->m;
+  Ptx *p = &m->k->ptx;
+  mma_place_lane(m);
+  m->grid = grid_of(&m->out.type);
+  m->warp_row = ptx_mul(p, ptx_shr(p, m->thread, 5), ptx_int(PATCH_WARP_ROWS));
+  m->warp_column = ptx_int(0);
+  m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
+  k->tile_count = ptx_mul(p, m->k->batch, ptx_int((int64_t)k->s.across * k->s.down));
+  PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
+  k->next = ptx_variable(p, first);
+  k->current = ptx_variable(p, ptx_add(p, first, ptx_int((int64_t)k->s.patch_bytes)));
+  patch_place_fill(k);
+  patch_multiply_begin(k);
+}
+
+static void swap_patches(PatchKernel *k) {
+  Ptx *p = &k->m.k->ptx;
+  PtxValue filled = ptx_variable(p, k->next);
+  ptx_assign(p, k->next, k->current);
+  ptx_assign(p, k->current, filled);
+}
+
+/* One barrier a tile: behind it every warp has stored its share of this patch and has done with the one before, which
+ * the next is then stored over. */
+static void emit(PatchKernel *k) {
+  Mma *m = &k->m;
+  Ptx *p = &m->k->ptx;
+  place(k);
+  copy_weights(k);
+  PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
+  patch_fill_begin(k, start);
+  patch_fill_end(k);
+  PtxValue tile = ptx_for(p, start, k->tile_count, step);
+  swap_patches(k);
+  ptx_raw(p, "cp.async.wait_group 0;");
+  ptx_raw(p, "bar.sync 0;");
+  patch_fill_begin(k, ptx_add(p, tile, step));
+  mma_make_accumulators(m);
+  patch_multiply(k);
+  patch_fill_end(k);
+  k->tile = patch_tile_place(k, tile);
+  (m->signs ? mma_signs_finish : mma_finish)(m);
+  ptx_end_for(p);
+  ptx_raw(p, "cp.async.wait_group 0;");
+}
+
+bool kernel_patch(Kernel *k) {
+  const Tile *t = &k->node->tile;
+  PatchKernel q = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place = place_row}};
+  q.m.row_tiles = PATCH_WARP_ROWS / 16;
+  q.m.column_tiles = t->n / 8;
+  q.m.in = tensor_of(k, k->node->inputs[0]);
+  q.m.out = tensor_of(k, k->node->result);
+  if (!tile_fits(&q)) return false;
+  q.s = patch_of(k->graph, k->node, t);
+  q.m.w = weights_pack_fragments(k->graph, k->node);
+  if (!mma_find_instruction(&q.m)) return false;
+  q.m.sum_factor = -q.m.w.sum_scale;
+  mma_bind(&q.m);
+  emit(&q);
+  return true;
+}

@@ -1,0 +1,143 @@
+/* Patches: what a tile takes of shared memory, for the first layers of known networks and for odd ones, and that the
+ * words which a warp reads at once lie in different banks there. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "../../ir/patch.h"
+
+typedef struct Case {
+  int32_t size[2], channels, outputs, kernel[2], stride[2], pad, dilation[2];
+} Case;
+
+static const Case resnet = {{224, 224}, 3, 64, {7, 7}, {2, 2}, 3, {1, 1}};
+static const Case alexnet = {{227, 227}, 3, 96, {11, 11}, {4, 4}, 0, {1, 1}};
+static const Case vgg = {{224, 224}, 3, 64, {3, 3}, {1, 1}, 1, {1, 1}};
+
+static const Tile four_warps = {128, 64, 8, 4, 1, 1, 1, 0};
+
+static Node conv(Context *c, Graph **g, const Case *s) {
+  *g = graph_new(c, "test");
+  Node node = {.op = OP_CONV2D, .attrs = attrs_default(), .inputs = ARENA_NEW(c, ValueId, 2), .input_count = 2};
+  Attrs *a = &node.attrs;
+  int32_t out[3] = {0, 0, s->outputs};
+  for (int i = 0; i < 2; i++) {
+    a->kernel[i] = s->kernel[i], a->stride[i] = s->stride[i], a->dilation[i] = s->dilation[i];
+    a->pad[i] = a->pad[i + 2] = s->pad;
+    out[i] = (s->size[i] + 2 * s->pad - ((s->kernel[i] - 1) * s->dilation[i] + 1)) / s->stride[i] + 1;
+  }
+  Type x = type_make(ELEM_UINT, 8, true, 3, (int32_t[]){s->size[0], s->size[1], s->channels});
+  x.layout = layout_dense(&x);
+  Type w = type_make(ELEM_INT, 8, false, 4, (int32_t[]){s->outputs, s->kernel[0], s->kernel[1], s->channels});
+  node.main_type = type_make(ELEM_I32, 32, true, 3, out);
+  node.inputs[0] = graph_add_input(*g, "x", x);
+  node.inputs[1] = graph_add_const(*g, "w", w, arena_alloc(c, type_dense_bytes(&w)));
+  node.result = graph_add_result(*g, "y", node.main_type);
+  return node;
+}
+
+static Patch patch(Context *c, const Case *s, const Tile *tile) {
+  Graph *g;
+  Node node = conv(c, &g, s);
+  assert_true(patch_serves(g, &node));
+  return patch_of(g, &node, tile);
+}
+
+static void first_layers(void **state) {
+  Context *c = *state;
+  Patch p = patch(c, &resnet, &four_warps);
+  assert_true(p.words == 1 && p.row_units == 2 && p.units == 14 && p.steps == 7);
+  assert_true(p.columns == 16 && p.rows == 8 && p.across == 7 && p.down == 14);
+  assert_true(p.group == 4 && p.lead == 1);                            /* -4 is where a group begins */
+  assert_true(p.width == 1 + 15 * 2 + 8 + 1 && p.height == 7 * 2 + 7); /* an eighth tap beside the seven */
+  assert_true(p.weight_bytes == 7 * 64 * 32 && p.shared_bytes == p.weight_bytes + 2 * 4 * 40 * 21);
+  assert_true(p.row_elements == 10 && p.pass_rows == 12 && p.passes == 2);
+  p = patch(c, &alexnet, &four_warps);
+  assert_true(p.words == 1 && p.row_units == 3 && p.units == 33 && p.steps == 17);
+  assert_true(p.group == 1 && p.lead == 0); /* 227 is no multiple of 4 */
+  p = patch(c, &vgg, &four_warps);
+  assert_true(p.units == 3 && p.steps == 2 && (int32_t)(p.across * p.columns) >= 224);
+}
+
+static void words_follow_channels(void **state) {
+  Context *c = *state;
+  static const uint32_t words[] = {0, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 4, 4};
+  for (int32_t channels = 1; channels <= 16; channels++) {
+    Case s = {{9, 13}, channels, 8, {3, 2}, {1, 1}, 0, {1, 1}};
+    Patch p = patch(c, &s, &four_warps);
+    assert_int_equal(p.words, words[channels]);
+    assert_int_equal(p.vector, channels % 4 == 0 && channels != 12 ? p.words : 1);
+    assert_int_equal(p.row_units, (2 * p.words + 3) / 4);
+  }
+}
+
+static void what_it_does_not_serve(void **state) {
+  Context *c = *state;
+  static const Case cases[] = {{{9, 9}, 17, 8, {3, 3}, {1, 1}, 1, {1, 1}},
+                               {{90, 90}, 3, 8, {41, 8}, {1, 1}, 1, {1, 1}},
+                               {{40, 40}, 16, 8, {9, 9}, {1, 1}, 1, {1, 1}}};
+  Graph *g;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Node node = conv(c, &g, &cases[i]);
+    assert_false(patch_serves(g, &node));
+  }
+  Node node = conv(c, &g, &resnet);
+  node.attrs.groups = 3;
+  assert_false(patch_serves(g, &node));
+}
+
+/* Sides that 32 bits would not hold make patches that no shared memory does. */
+static void strides_of_any_size(void **state) {
+  Context *c = *state;
+  Case far = {{224, 224}, 3, 64, {2, 2}, {INT32_MAX, INT32_MAX}, 3, {200, 200}};
+  assert_true(patch(c, &far, &four_warps).shared_bytes > UINT32_MAX);
+}
+
+/* Words from a warp's first to those of its 32 lanes, as patch_multiply.c has them: distinct ones in distinct banks. */
+static bool one_access(const Patch *p, const Case *s) {
+  uint32_t in_bank[32];
+  memset(in_bank, 0xff, sizeof in_bank);
+  for (uint32_t lane = 0; lane < 32; lane++) {
+    uint32_t group = lane / 4, quad = lane % 4;
+    uint32_t tap = quad / p->words * (uint32_t)s->dilation[1] * p->words + quad % p->words;
+    uint32_t word = group * (uint32_t)s->stride[1] * p->words + tap;
+    if (in_bank[word % 32] != UINT32_MAX && in_bank[word % 32] != word) return false;
+    in_bank[word % 32] = word;
+  }
+  return true;
+}
+
+static void banks(void **state) {
+  Context *c = *state;
+  for (int32_t stride = 1; stride <= 4; stride++)
+    for (int32_t channels = 1; channels <= 16; channels++) {
+      Case s = {{40, 40}, channels, 8, {3, 5}, {stride, stride}, 0, {1, 1}};
+      Patch p = patch(c, &s, &four_warps);
+      uint32_t apart = (uint32_t)stride * p.words;
+      assert_int_equal(one_access(&p, &s), apart <= 4 || apart == 12);
+    }
+}
+
+static int begin(void **state) {
+  *state = context_new(NULL);
+  return *state ? 0 : -1;
+}
+
+static int end(void **state) {
+  context_free(*state);
+  return 0;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(first_layers, begin, end),
+      cmocka_unit_test_setup_teardown(words_follow_channels, begin, end),
+      cmocka_unit_test_setup_teardown(what_it_does_not_serve, begin, end),
+      cmocka_unit_test_setup_teardown(strides_of_any_size, begin, end),
+      cmocka_unit_test_setup_teardown(banks, begin, end),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
