@@ -11,20 +11,27 @@ typedef struct Job {
   Module module;
 } Job;
 
-static bool load(Job *job) {
-  Context *c = job->context;
-  const char *path = job->options->source, *problem;
+static bool read_source(Context *c, const char *path, const char **text, size_t *size) {
+  const char *problem;
   const uint8_t *data;
+  bool good = map_file(c, path, &data, size, &problem);
+  if (!good) diag(c, DIAG_CANNOT_READ, (SourceLoc){0}, path, problem);
+  *text = good ? (const char *)data : NULL;
+  return good;
+}
+
+Graph *load_graph(Context *c, const Options *o) {
+  const char *text;
   size_t size;
-  if (!map_file(c, path, &data, &size, &problem)) {
-    diag(c, DIAG_CANNOT_READ, (SourceLoc){0}, path, problem);
-    return false;
-  }
-  if (options_source_is_ir(job->options))
-    job->graph = graph_parse(c, path, arena_strndup(c, (const char *)data, size), NULL);
-  else
-    job->graph = frontend_load(c, path, (const char *)data, size, &job->options->frontend);
-  return job->graph != NULL;
+  if (!read_source(c, o->source, &text, &size)) return NULL;
+  return options_source_is_ir(o) ? graph_parse(c, o->source, arena_strndup(c, text, size), NULL)
+                                 : frontend_load(c, o->source, text, size, &o->frontend);
+}
+
+const Tuning *load_tuning(Context *c, const char *path) {
+  const char *text;
+  size_t size;
+  return read_source(c, path, &text, &size) ? tuning_parse(c, path, text, size) : NULL;
 }
 
 /* The graph as text, and --eval: of the network as written, or of what the passes named have made of it. */
@@ -70,7 +77,11 @@ static bool run(void *user) {
   bool staged = o->passes.stop_after || o->passes.pipeline;
   o->passes.target = strcmp(o->target, "native") ? target_find(o->target) : native_target(job->context);
   o->passes.print_to = stdout;
-  if (!o->passes.target || !load(job)) return false;
+  if (!o->passes.target) return false;
+  if (o->tune) return tune_network(job->context, o);
+  if (o->tuning && !(o->passes.tuning = load_tuning(job->context, o->tuning))) return false;
+  job->graph = load_graph(job->context, o);
+  if (!job->graph) return false;
   if (!staged && !use_graph(job)) return false;
   if (options_run_passes(o) && !compile(job)) return false;
   return !staged || use_graph(job);

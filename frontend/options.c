@@ -18,6 +18,11 @@ static const char help_text[] =
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
     "  --engine NAME         mma_b1, mma_s8, patch_s8, wgmma_b1, wgmma_s8 or direct, where it can\n"
+    "  --tuning FILE         engines and tiles that were measured, from --tune; where it has none the cost model chooses\n"
+    "  --tune FILE           measure engines and tiles of each layer on --device, with the target and batch given, and\n"
+    "                        put the fastest into a file for --tuning; lines on other layers stay in it\n"
+    "  --device DEVICE       of --tune: cuda:0, cuda:1, ... or cpu; cuda:0 where there is a GPU, otherwise cpu\n"
+    "  --tune-candidates N   of --tune: tiles that it measures for an engine, 1 to 16; 6 without the option\n"
     "  --symbol-prefix NAME  prefix of the symbols in .c, .o and .h; the network's name without the option\n"
     "  --eval                run the reference evaluator on the .npy arrays given, one for each input, in order\n"
     "  --explain             per layer: engine and why, bytes moved, tile, estimated time\n"
@@ -125,6 +130,16 @@ static bool check_pass_name(const char *option, const char *name) {
   return false;
 }
 
+static bool set_candidates(Options *o, const char *word) {
+  uint64_t n;
+  if (!read_number("--tune-candidates", word, 1, 16, &n)) return false;
+  o->tune_candidates = (uint32_t)n;
+  return true;
+}
+
+static bool set_tune(Options *o, const char *v) { return (o->tune = v) != NULL; }
+static bool set_tuning(Options *o, const char *v) { return (o->tuning = v) != NULL; }
+static bool set_device(Options *o, const char *v) { return (o->device = v) != NULL; }
 static bool set_network(Options *o, const char *v) { return (o->frontend.network = v) != NULL; }
 static bool set_prefix(Options *o, const char *v) { return (o->symbol_prefix = v) != NULL; }
 static bool set_print(Options *o, const char *v) { return (o->passes.print_after = v) != NULL; }
@@ -159,6 +174,8 @@ static const OptionInfo option_infos[] = {
     {"--symbol-prefix", true, set_prefix}, {"--eval", false, set_evaluate},   {"--explain", false, set_explain},
     {"--emit", true, set_emit},        {"--passes", true, set_pipeline},      {"--stop-after", true, set_stop},
     {"--print-after", true, set_print}, {"--plugin", true, add_plugin},       {"-Wunused-params", false, set_unused},
+    {"--tuning", true, set_tuning},    {"--tune", true, set_tune},            {"--device", true, set_device},
+    {"--tune-candidates", true, set_candidates},
 };
 enum { OPTION_COUNT = sizeof option_infos / sizeof *option_infos };
 
@@ -231,11 +248,29 @@ static bool check_source(const Options *o) {
   return wrong("%s has no meaning for '%s', a graph that holds its parameters", option, o->source);
 }
 
+/* --tune compiles the network many times over and writes its file alone. */
+static bool check_tune(const Options *o) {
+  const PassOptions *p = &o->passes;
+  const char *without = o->device ? "--device" : o->tune_candidates ? "--tune-candidates" : NULL;
+  if (!o->tune) return !without || wrong("%s has no meaning without --tune%s", without, "");
+  const char *beside = o->output_count   ? "-o"
+                       : o->evaluate     ? "--eval"
+                       : o->tuning       ? "--tuning"
+                       : o->explain      ? "--explain"
+                       : o->emit_ir      ? "--emit"
+                       : p->pipeline     ? "--passes"
+                       : p->stop_after   ? "--stop-after"
+                       : p->print_after  ? "--print-after"
+                       : p->force_engine ? "--engine"
+                                         : NULL;
+  return !beside || wrong("--tune writes its file alone: leave out %s%s", beside, "");
+}
+
 /* What only makes sense, or no sense, together. */
 static bool check_together(const Options *o) {
   const PassOptions *p = &o->passes;
   if (!o->source) return wrong("no network is named%s%s", "", "");
-  if (!check_source(o)) return false;
+  if (!check_source(o) || !check_tune(o)) return false;
   if (o->array_count && !o->evaluate) return wrong("'%s' is an array, but there is no --eval%s", o->arrays[0], "");
   if (o->evaluate && !o->array_count) return wrong("--eval lacks its .npy arrays%s%s", "", "");
   if (count_outputs(o, OUTPUT_NPY) && !o->evaluate) return wrong("an .npy output needs --eval%s%s", "", "");

@@ -180,7 +180,7 @@ static void add_attr(Text *out, const AttrInfo *info, const void *field) {
   for (int i = 0; i < attr_int_count(info->form); i++) text_add(out, i ? ",%d" : "%d", ((const int32_t *)field)[i]);
 }
 
-static void add_attrs(Text *out, Op op, const Attrs *attrs) {
+void text_add_attrs(Text *out, Op op, const Attrs *attrs) {
   Attrs usual = attrs_default();
   for (int i = 0; i < ATTR_COUNT; i++) {
     const AttrInfo *info = &attr_info[i];
@@ -197,13 +197,17 @@ static void add_operands(Text *out, const Graph *g, const ValueId *values, uint3
   text_add(out, count ? ")" : "");
 }
 
+void text_add_tile(Text *out, const Tile *t) {
+  text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
+           t->resident);
+}
+
 static void add_plan(Text *out, const Graph *g, const Node *node) {
   const Tile *t = &node->tile;
   const Launch *l = &node->launch;
   if (node->engine != ENGINE_NONE) text_add(out, " engine=%s", engine_name[node->engine]);
   if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k)
-    text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
-             t->resident);
+    text_add_tile(out, t);
   if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes || l->x_most)
     text_add(out, " launch=%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   uint64_t offset = g->values[node->result].arena_offset;
@@ -217,7 +221,7 @@ static void add_node(Text *out, const Graph *g, const Node *node) {
   text_add_type(out, g, graph_type(g, node->result));
   text_add(out, " = %s", op_info[node->op].name);
   add_operands(out, g, node->inputs, node->input_count);
-  add_attrs(out, node->op, &node->attrs);
+  text_add_attrs(out, node->op, &node->attrs);
   add_plan(out, g, node);
   if (node->step_count || node->main_type.layout.kind != LAYOUT_NONE) {
     text_add(out, " : ");
@@ -228,7 +232,7 @@ static void add_node(Text *out, const Graph *g, const Node *node) {
     const Step *step = &node->steps[s];
     text_add(out, "    | %s", op_info[step->op].name);
     add_operands(out, g, step->args, step->arg_count);
-    add_attrs(out, step->op, &step->attrs);
+    text_add_attrs(out, step->op, &step->attrs);
     text_add(out, " : ");
     text_add_type(out, g, &step->type);
     text_add(out, "\n");

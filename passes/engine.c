@@ -1,10 +1,12 @@
 /* engine: which unit computes each layer.
  *
- * Guarantees: every node has an engine that can compute it; of several the one that cost.c estimates fastest, or the
- * one that the options force where it can do the layer. A reshape is a view until the layout pass finds that it moves
- * data, and a pooling layer has the POOL engine until it finds layouts that do not go together.
+ * Guarantees: every node has an engine that can compute it: the one that the options force where it can do the layer,
+ * else the one that the tuning file names (tuning.c), else of several the one that cost.c estimates fastest. A reshape
+ * is a view until the layout pass finds that it moves data, and a pooling layer has the POOL engine until it finds
+ * layouts that do not go together.
  */
 #include "plan.h"
+#include "tuning.h"
 
 enum { MOST_ENGINES = 6 };
 
@@ -60,10 +62,20 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
   return *why == NULL;
 }
 
+/* The engine that the tuning file names; ENGINE_NONE where there is none or it cannot do the layer. */
+static Engine tuned_engine(const Graph *g, const Node *node, const PassOptions *options) {
+  const TuningEntry *entry = tuning_of_node(g, node, options);
+  const char *why;
+  if (!entry) return ENGINE_NONE;
+  if (cost_of_node(g, node, entry->engine, options->target, options->max_batch, &why) >= 0) return entry->engine;
+  tuning_warn(g, node, entry, arena_printf(g->context, "engine %s: %s", engine_name[entry->engine], why));
+  return ENGINE_NONE;
+}
+
 static Engine choose_engine(const Graph *g, const Node *node, const PassOptions *options, uint32_t batch) {
   const Engine *engines = engines_of(node->op);
   const char *why;
-  Engine best = ENGINE_NONE;
+  Engine best = ENGINE_NONE, tuned = tuned_engine(g, node, options);
   double least = 0;
   for (int i = 0; i < MOST_ENGINES && engines[i] != ENGINE_NONE; i++) {
     double microseconds = cost_of_node(g, node, engines[i], options->target, batch, &why);
@@ -73,7 +85,7 @@ static Engine choose_engine(const Graph *g, const Node *node, const PassOptions 
     best = engines[i];
     least = microseconds;
   }
-  return best;
+  return tuned != ENGINE_NONE ? tuned : best;
 }
 
 bool pass_engine(Graph *g, const PassOptions *options) {

@@ -6,6 +6,7 @@
  * summary of the network ends it. All of it follows from the planned graph alone.
  */
 #include "plan.h"
+#include "tuning.h"
 
 typedef struct Totals {
   double microseconds;
@@ -60,7 +61,9 @@ static void explain_engine(const Graph *g, const Node *node, const PassOptions *
   int pairs = plane_pairs(g, node, node->engine);
   if (engine_uses_planes(node->engine)) fprintf(out, " for %d one-bit product%s", pairs, pairs == 1 ? "" : "s");
   bool forced = options->force_engine != ENGINE_NONE && node->engine == options->force_engine;
-  fprintf(out, "%s\n", forced ? ", as the options say" : "");
+  const TuningEntry *entry = tuning_of_node(g, node, options);
+  bool tuned = !forced && entry && entry->engine == node->engine;
+  fprintf(out, "%s\n", forced ? ", as the options say" : tuned ? ", as the tuning file says" : "");
 }
 
 /* Only products have a choice worth a line. */
@@ -91,11 +94,13 @@ static void explain_bytes(const Graph *g, const Node *node, Totals *totals, FILE
   totals->unfused += unfused;
 }
 
-static void explain_tile(const Node *node, FILE *out) {
+static void explain_tile(const Graph *g, const Node *node, const PassOptions *options, FILE *out) {
   const Tile *t = &node->tile;
   if (!t->m) return;
-  fprintf(out, "  tile      %u pixels x %u channels x %u words, %u x %u warps, %u stages\n", t->m, t->n, t->k,
-          t->warps_m, t->warps_n, t->stages);
+  const TuningEntry *entry = tuning_of_node(g, node, options);
+  bool tuned = entry && entry->engine == node->engine && tile_equal(&entry->tile, t);
+  fprintf(out, "  tile      %u pixels x %u channels x %u words, %u x %u warps, %u stages%s\n", t->m, t->n, t->k,
+          t->warps_m, t->warps_n, t->stages, tuned ? ", as the tuning file says" : "");
 }
 
 static void explain_node(const Graph *g, const Node *node, const PassOptions *options, Totals *totals, FILE *out) {
@@ -107,7 +112,7 @@ static void explain_node(const Graph *g, const Node *node, const PassOptions *op
   explain_engine(g, node, options, out);
   explain_rejected(g, node, options, out);
   explain_bytes(g, node, totals, out);
-  explain_tile(node, out);
+  explain_tile(g, node, options, out);
   double microseconds = layer_microseconds(g, node, options);
   if (microseconds >= 0) {
     fprintf(out, "  time      estimated %.2f us at batch %u\n", microseconds, options->max_batch);

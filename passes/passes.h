@@ -28,6 +28,7 @@ typedef struct PassOptions {
   const char *const *plugins; /* paths of shared objects */
   uint32_t plugin_count;
   FILE *print_to;
+  const struct Tuning *tuning; /* measured choices (tuning.h), used wherever they can be; NULL: none */
 } PassOptions;
 
 typedef struct Pass {

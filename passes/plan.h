@@ -40,6 +40,8 @@ bool patch_fits(const Graph *g, const Node *node, const Target *target); /* a ti
 int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 
 /* tile.c */
+/* Whether the tile is one that the passes choose for layers of the node's engine, and fits it as the layouts stand. */
+bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Blocks of a layer on wgmma that an SM runs side by side. */
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options); /* with its tile */

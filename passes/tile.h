@@ -4,11 +4,28 @@
 
 #include "plan.h"
 
-/* The tile with the least estimated time; all zero where none fits. */
-Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);  /* tile_sync.c */
-Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_wgmma.c */
-Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options); /* tile_patch.c */
+/* The tiles with the least estimated times, the first of equals before others. */
+enum { MOST_TILES = 16 };
+typedef struct TileList {
+  Tile tiles[MOST_TILES];
+  double microseconds[MOST_TILES];
+  uint32_t count, most; /* no more than `most` are kept, 1 to MOST_TILES */
+} TileList;
+void tile_list_add(TileList *list, Tile tile, double microseconds);
+
+/* Fill a list with the tiles that a layer's kernel can have. */
+void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_sync.c */
+void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_wgmma.c */
+void patch_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_patch.c */
+void list_tiles(const Graph *g, const Node *node, const PassOptions *options,
+                TileList *out); /* of its engine: tile.c */
+/* The best of them; all zero where none fits. */
+Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);
+Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options);
+Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options);
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+bool sync_tile_is_listed(const Tile *tile); /* whether it is among those that sync_tiles tries */
+bool patch_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Estimates at the largest batch. */
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);

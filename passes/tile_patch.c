@@ -5,6 +5,7 @@
  */
 #include "../ir/patch.h"
 #include "tile.h"
+#include "tuning.h"
 
 /* Larger ones first: of equals the larger wins. The last fits wherever one does. */
 static const uint8_t tile_warps[] = {8, 4, 2, 1}, tile_channels[] = {64, 32};
@@ -62,19 +63,30 @@ double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   return (latency + tiles_of_sm * of_tile) * 1e6;
 }
 
-Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  const Type *result = graph_type(g, node->result);
-  Tile best = {0};
-  double least = 0;
+static bool fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  return patch_of(g, node, tile).shared_bytes <= target->shared_bytes &&
+         tile_covers_blocks(graph_type(g, node->result), tile->n);
+}
+
+bool patch_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  for (size_t w = 0; w < sizeof tile_warps; w++)
+    for (size_t n = 0; n < sizeof tile_channels; n++) {
+      Tile listed = tile_of(tile_warps[w], tile_channels[n]);
+      if (tile_equal(&listed, tile)) return fits(g, node, tile, target);
+    }
+  return false;
+}
+
+void patch_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   for (size_t w = 0; w < sizeof tile_warps; w++)
     for (size_t n = 0; n < sizeof tile_channels; n++) {
       Tile tile = tile_of(tile_warps[w], tile_channels[n]);
-      bool fits = patch_of(g, node, &tile).shared_bytes <= options->target->shared_bytes;
-      if (!fits || !tile_covers_blocks(result, tile.n)) continue;
-      double microseconds = patch_microseconds(g, node, &tile, options);
-      if (best.m && microseconds >= least) continue;
-      best = tile;
-      least = microseconds;
+      if (fits(g, node, &tile, options->target)) tile_list_add(out, tile, patch_microseconds(g, node, &tile, options));
     }
-  return best;
+}
+
+Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  TileList list = {.most = 1};
+  patch_tiles(g, node, options, &list);
+  return list.tiles[0];
 }

@@ -25,6 +25,7 @@ enum {
   MOST_ACCUMULATORS = 64, /* registers a thread */
   OTHER_REGISTERS = 64,   /* addresses, fragments, constants of the epilogue */
   SM_REGISTERS = 65536,
+  MOST_WARPS = 32,        /* of a block */
   MOST_THREADS = 2048,    /* of an SM */
   WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
 };
@@ -44,9 +45,9 @@ static int accumulators(const Tile *tile) {
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *result = graph_type(g, node->result);
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
-  if (!tile->m || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
+  if (!tile->m || !tile->n || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
   if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
-  if (accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
+  if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
   return tile_covers_blocks(result, tile->n / tile->warps_n);
 }
 
@@ -91,19 +92,26 @@ double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, con
   return estimate(g, node, tile, options, reached_share);
 }
 
-Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  Tile best = {0};
-  double least = 0;
+bool sync_tile_is_listed(const Tile *tile) {
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+    if (tile->m == shapes[i].m && tile->n == shapes[i].n && tile->warps_m == shapes[i].warps_m &&
+        tile->warps_n == shapes[i].warps_n)
+      return true;
+  return false;
+}
+
+void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
     for (size_t k = 0; k < sizeof step_words; k++) {
       const Shape *s = &shapes[i];
       Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
-      if (!sync_tile_fits(g, node, &tile, options->target)) continue;
-      double microseconds = estimate(g, node, &tile, options, 1);
-      if (best.m && microseconds >= least) continue;
-      best = tile;
-      least = microseconds;
+      if (sync_tile_fits(g, node, &tile, options->target)) tile_list_add(out, tile, estimate(g, node, &tile, options, 1));
     }
-  return best;
+}
+
+Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  TileList list = {.most = 1};
+  sync_tiles(g, node, options, &list);
+  return list.tiles[0];
 }
 

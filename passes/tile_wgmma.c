@@ -105,23 +105,19 @@ typedef struct Search {
   const Graph *g;
   const Node *node;
   const PassOptions *options;
-  Tile best;
-  double least;
+  TileList *list;
 } Search;
 
 /* With the most stages that fit: those of streamed weights hide the latency of copies, with resident ones few serve. */
-static void consider(Search *s, Tile tile) {
+static void consider(const Search *s, Tile tile) {
   tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
   while (tile.stages >= 2 && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
   if (tile.stages < 2) return;
-  double microseconds = wgmma_microseconds(s->g, s->node, &tile, s->options);
-  if (s->best.m && microseconds >= s->least) return;
-  s->best = tile;
-  s->least = microseconds;
+  tile_list_add(s->list, tile, wgmma_microseconds(s->g, s->node, &tile, s->options));
 }
 
-Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  Search s = {.g = g, .node = node, .options = options};
+void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
+  Search s = {.g = g, .node = node, .options = options, .list = out};
   const Type *x = graph_type(g, node->inputs[0]);
   uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout);
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
@@ -134,5 +130,10 @@ Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
     tile.k = (uint16_t)(blocks * 4);
     if (blocks * 4 <= UINT16_MAX) consider(&s, tile);
   }
-  return s.best;
+}
+
+Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  TileList list = {.most = 1};
+  wgmma_tiles(g, node, options, &list);
+  return list.tiles[0];
 }

@@ -1,5 +1,6 @@
-/* The compiler's text readers: the language and the text form of the IR. */
+/* The compiler's text readers: the language, the text form of the IR, tuning files. */
 #include "../../frontend/frontend.h"
+#include "../../passes/tuning.h"
 #include "../random/check.h"
 #include "../random/generate.h"
 #include "fuzz.h"
@@ -116,4 +117,38 @@ static bool parse(void *user) {
 
 const char *fuzz_read_ir(const uint8_t *data, size_t size) {
   return read_with(parse, data, size);
+}
+
+/* --- tuning files --- */
+
+bool fuzz_prepare_tuning(Corpus *corpus) {
+  static const char text[] =
+      "apnnc tuning 1\n"
+      "# measured\n"
+      "sm_90a batch=64 conv2d(u2[N,6,6,32], u1[32,3,3,32]{zero=1/2}) kernel=3,3 pad=1,1,1,1 | thresholds -> u2[N,6,6,32]"
+      " : engine=wgmma_b1 tile=64,32,4,4,1,3,1,1  # 12.34 us\n"
+      "sm_90a batch=1 linear(input i8[N,9], i8[4,9]) -> output i32[N,4] : engine=direct\n"
+      "\n"
+      "sm_80 batch=1 linear(u8[N,9], i8[4,9]) -> i32[N,4] : engine=mma_s8 tile=16,32,8,1,1,2,1,0\n";
+  corpus_add(corpus, text, strlen(text));
+  return true;
+}
+
+static bool parse_tuning(void *user) {
+  Reading *r = user;
+  Tuning *t = tuning_parse(r->context, "fuzz.tune", r->text, r->size);
+  if (!t && diag_error_count(r->context) == 0) r->wrong = "no choices and no error";
+  if (t && diag_error_count(r->context) > 0) r->wrong = "choices in spite of an error";
+  if (!t) return true;
+  Text printed = tuning_text(t);
+  Tuning *again = tuning_parse(r->context, "again.tune", printed.data, printed.length);
+  if (!again) r->wrong = "what was printed does not read back";
+  Text second = again ? tuning_text(again) : printed;
+  if (second.length != printed.length || memcmp(second.data, printed.data, printed.length) != 0)
+    r->wrong = "it prints otherwise the second time";
+  return true;
+}
+
+const char *fuzz_read_tuning(const uint8_t *data, size_t size) {
+  return read_with(parse_tuning, data, size);
 }

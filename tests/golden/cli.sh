@@ -121,6 +121,40 @@ check twice 2 "$apnnc" net.apnn -o a.ptx -o a.ptx
 check stop_after_several 2 "$apnnc" net.apnn --stop-after fold,fuse
 check stop_after_nothing 2 "$apnnc" net.apnn --stop-after=
 check stop_after_unknown 2 "$apnnc" net.apnn --stop-after all
+# refuse NAME WORDS OPTION...: wrong use, told in these words.
+refuse() {
+  name=$1
+  words=$2
+  shift 2
+  check "$name" 2 "$apnnc" net.apnn "$@"
+  check "${name}_says" 0 grep -q -e "$words" err
+}
+refuse tune_without_file '--tune lacks its value' --tune
+refuse tuning_without_file '--tuning lacks its value' --tuning
+refuse tune_candidates_none '--tune-candidates takes a number from 1 to 16' --tune=t.tune --tune-candidates 0
+refuse tune_candidates_many '--tune-candidates takes a number from 1 to 16' --tune=t.tune --tune-candidates 17
+refuse device_alone '--device has no meaning without --tune' --device cpu
+refuse tune_candidates_alone '--tune-candidates has no meaning without --tune' --tune-candidates 2
+for beside in -o=net.ptx --tuning=t.tune --explain --emit=ir --passes=fold --stop-after=fuse --print-after=fuse \
+  --engine=direct; do
+  refuse "tune_with_$beside" "leave out ${beside%%=*}" --tune=t.tune "$beside"
+done
+check tune_wrote_nothing 1 test -e t.tune
+check tuning_absent 1 "$apnnc" net.apnn --tuning absent.tune -o tuned.ptx
+check tuning_absent_says 0 grep -q "error\[E0102\]: cannot read 'absent.tune'" err
+check tune_device 1 "$apnnc" net.apnn --tune=t.tune --device=tpu
+check tune_device_says 0 grep -q 'tuning failed: unknown device "tpu"' err
+printf 'apnnc tuning 1\nlayer : engine=direct tile=1,2\nlayer\n' >broken.tune
+for option in --tuning --tune; do
+  check "broken_with_$option" 1 "$apnnc" net.apnn $option broken.tune
+  check "broken_with_${option}_says" 0 sh -c 'grep -q "^broken.tune:2:31: error" err && grep -q "^broken.tune:3:6: error" err'
+done
+printf 'apnnc tuning 1\nsome other layer : engine=direct\n' >other.tune
+check untuned 0 "$apnnc" net.apnn -o untuned.ptx
+check tuning_other 0 "$apnnc" net.apnn --tuning other.tune -o tuned.ptx
+check tuning_other_quiet 1 test -s err
+check tuning_other_same 0 cmp untuned.ptx tuned.ptx
+
 if [ -e /dev/full ]; then
   for option in --help --version --list-passes; do
     check "full$option" 1 sh -c '"$1" "$2" >/dev/full' sh "$apnnc" "$option"
