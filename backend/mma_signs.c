@@ -2,13 +2,13 @@
  * result.
  *
  * A result of b bits counts which of 2^b - 1 rising thresholds x reaches. Bit k of the count is the exclusive or of
- * "x >= t[i]" over i = 2^k, 2 * 2^k, ..., an odd number of them. The sign of a difference says whether x reaches t[i], so
- * bit k is the sign of the exclusive or of such differences, which a shift moves into the lane's word. Channels that fall
- * (thresholds of ~x, see passes/thresholds.c) count the complement, every bit of it: one exclusive or a word.
+ * "x >= t[i]" over i = 2^k, 2 * 2^k, ..., an odd number of them. The sign of a difference says whether x reaches t[i],
+ * so bit k is the sign of the exclusive or of such differences, which a shift moves into the lane's word. Channels that
+ * fall (thresholds of ~x, see passes/thresholds.c) count the complement, every bit of it: one exclusive or a word.
  *
- * Differences are taken in 32 bits (mma_signs_single.c) or, where sums are small enough, of two results in the halves of
- * a register (mma_signs_pairs.c). No difference overflows: thresholds beyond the sums that the layer can reach are moved
- * to just beyond them. The correction of the border goes into the thresholds where it is the same for all pixels.
+ * Differences are taken in 32 bits (mma_signs_single.c) or, where sums are small enough, of two results in the halves
+ * of a register (mma_signs_pairs.c). No difference overflows: thresholds beyond the sums that the layer can reach are
+ * moved to just beyond them. The correction of the border goes into the thresholds where it is the same for all pixels.
  */
 #include "mma_signs.h"
 

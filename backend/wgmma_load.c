@@ -1,6 +1,6 @@
-/* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk copy
- * of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its own
- * where weights are streamed, and where they are resident one of those that multiply.
+/* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk
+ * copy of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its
+ * own where weights are streamed, and where they are resident one of those that multiply.
  *
  * A window may begin before the first position of the tensor and end behind the last of the batch. What is missing is
  * copied from zeros.
@@ -168,7 +168,8 @@ static void load_chunks(Wgmma *w) {
 
 /* --- what is written once --- */
 
-/* Row `row` of a piece of weights, counted behind the n rows that are copied; of a last piece of zeros from its first. */
+/* Row `row` of a piece of weights, counted behind the n rows that are copied; of a last piece of zeros from its first.
+ */
 static PtxValue fixed_word(Wgmma *w, PtxValue piece, PtxValue row) {
   Ptx *p = &w->m.k->ptx;
   int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;

@@ -161,7 +161,7 @@ static const struct {
   size_t offset; /* of what it sets in Plan */
 } option_table[] = {{"--pairs", OPTION_FLAG, offsetof(Plan, pairs)},
                     {"--pools", OPTION_FLAG, offsetof(Plan, pools)},
-                                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
+                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
                     {"--no-passes", OPTION_FLAG, offsetof(Plan, no_passes)},
                     {"--device", OPTION_WORD, offsetof(Plan, device)},
                     {"--network", OPTION_WORD, offsetof(Plan, network)},
@@ -177,9 +177,12 @@ static bool set_option(Plan *p, int i, const char *value) {
   void *field = (char *)p + option_table[i].offset;
   uint64_t number = 0;
   switch (option_table[i].form) {
-  case OPTION_FLAG: return *(bool *)field = true;
-  case OPTION_WORD: return (*(const char **)field = value) != NULL;
-  case OPTION_U64: return parse_number(value, field);
+  case OPTION_FLAG:
+    return *(bool *)field = true;
+  case OPTION_WORD:
+    return (*(const char **)field = value) != NULL;
+  case OPTION_U64:
+    return parse_number(value, field);
   default:
     if (!parse_number(value, &number) || number > INT32_MAX) return false;
     *(uint32_t *)field = (uint32_t)number;

@@ -292,8 +292,8 @@ static void channels_past_the_last_stay_zero(void **state) {
       }
 }
 
-/* Tables that the thresholds pass does not write, but a graph may have: counted one by one. A tile has more columns than
- * channels are left, or in a block of 128 there are tiles of none. */
+/* Tables that the thresholds pass does not write, but a graph may have: counted one by one. A tile has more columns
+ * than channels are left, or in a block of 128 there are tiles of none. */
 static void any_table(void **state) {
   static const int32_t channels[] = {40, 64}, columns[] = {64, 32};
   (void)state;
