@@ -68,11 +68,11 @@ static void copy_weights(Wgmma *w, PtxValue from, PtxValue to, PtxValue full) {
     ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
     return;
   }
-  for (uint32_t i = 0; i < w->s.copied_pieces; i++) {
-    PtxValue piece = ptx_address(p, from, ptx_int(i), rows * PIECE_BYTES);
-    PtxValue at = ptx_add(p, to, ptx_int((int64_t)i * w->s.weight_rows * PIECE_BYTES));
-    ptx_bulk_copy_if(p, ptx_int(1), at, piece, ptx_int(rows * PIECE_BYTES), full);
-  }
+  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(w->s.copied_pieces), ptx_int(1));
+  PtxValue piece = ptx_address(p, from, i, rows * PIECE_BYTES);
+  PtxValue at = ptx_mad(p, i, ptx_int(w->s.weight_rows * PIECE_BYTES), to);
+  ptx_bulk_copy_if(p, ptx_int(1), at, piece, ptx_int(rows * PIECE_BYTES), full);
+  ptx_end_for(p);
 }
 
 /* Weights of all planes and chunks of a tile of channels. */

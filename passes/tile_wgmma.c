@@ -23,7 +23,9 @@ enum {
   MOST_STAGES = 6,
   RESIDENT_STAGES = 3,
   MOST_WARPS = 16,
-  MOST_PIECES = 40, /* of a chunk: the products of one are unrolled */
+  MOST_WINDOWS = 64, /* of a tile with resident weights: their copies are unrolled */
+  MOST_PIECES = 40,  /* of a chunk: the products of one are unrolled */
+  MOST_RESIDENT_PIECES = 160,
   SM_REGISTERS = 65536,
   OTHER_REGISTERS = 56, /* besides accumulators */
   MOST_BLOCKS = 4       /* of an SM, that pay */
@@ -31,20 +33,30 @@ enum {
 
 static const double shared_sm_bytes = 233472; /* of an SM; a block takes 1 KB more than it asks for */
 
-/* The estimate in cycles of an SM, at this rate. Measured on an H200: products of n columns and 64 rows take
- * `per_column` a column, or the time that shared memory needs for their rows. */
+/* The estimate in cycles of an SM, at this rate. An instruction of 64 rows takes what its operations need at the
+ * target's rate, or its rows of shared memory. */
 static const double cycles_a_second = 1.755e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
 static const double start_seconds = 1.2e-6; /* barriers, first copies, last results */
 static const double waiting = 700;          /* cycles of a tile in which nothing of it is computed */
 static const double lanes = 128;            /* that issue an instruction each cycle */
+
+static int accumulators(const Tile *tile, const Staging *s) {
+  return tile->m / tile->warps_m / 16 * (int)s->weight_rows / 2;
+}
+
+/* Registers that a multiplying thread can have where one block has the SM, whose four parts share out its warps. */
+static int registers_of_thread(const Tile *tile) {
+  if (staging_moves_registers(tile)) return 240;
+  int warps_of_part = ((int)staging_threads(tile) / 32 + 3) / 4, registers = SM_REGISTERS / 4 / 32 / warps_of_part;
+  return registers > 255 ? 255 : registers;
+}
 
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   (void)target;
   Staging s = staging_of(g, node, tile);
   if (staging_moves_registers(tile)) return 1;
   int threads = (int)staging_threads(tile);
-  int accumulators = tile->m / tile->warps_m / 16 * (int)s.weight_rows / 2;
-  int by_registers = SM_REGISTERS / (threads * (accumulators + OTHER_REGISTERS));
+  int by_registers = SM_REGISTERS / (threads * (accumulators(tile, &s) + OTHER_REGISTERS));
   int by_shared = (int)(shared_sm_bytes / (double)(s.shared_bytes + 1024));
   int blocks = by_registers < by_shared ? by_registers : by_shared;
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
@@ -97,6 +109,9 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   if (tile->resident && chunk != blocks) return false;
   Staging staging = staging_of(g, node, tile);
   if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
+  if (tile->resident && (staging.input_planes * blocks > MOST_WINDOWS || staging.pieces > MOST_RESIDENT_PIECES))
+    return false;
+  if (accumulators(tile, &staging) + OTHER_REGISTERS > registers_of_thread(tile)) return false;
   return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 
