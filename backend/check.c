@@ -1,8 +1,8 @@
 /* What kernels take for granted of a planned graph, checked before any of them is emitted: every layer has an engine
  * that computes it, layouts, memory and the launch that its kernel expects, and every index stays within 32 bits.
  *
- * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes of
- * tiles are checked in kernel_mma.c, which knows what it can compute.
+ * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes
+ * of tiles are checked in kernel_mma.c, which knows what it can compute.
  */
 #include "../ir/patch.h"
 #include "../ir/pooling.h"
@@ -282,10 +282,8 @@ static bool same_launch(const Check *c, const Launch *w) {
       l->shared_bytes == w->shared_bytes && l->x_most == w->x_most)
     return true;
   bad_plan(c->g, c->node, "its kernel needs another launch");
-  diag_expected(c->g->context, "%u,%u,%u,%u,%u,%u", w->x_mul, w->x_div, w->y, w->threads,
-                w->shared_bytes, w->x_most);
-  diag_seen(c->g->context, "%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes,
-            l->x_most);
+  diag_expected(c->g->context, "%u,%u,%u,%u,%u,%u", w->x_mul, w->x_div, w->y, w->threads, w->shared_bytes, w->x_most);
+  diag_seen(c->g->context, "%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   return false;
 }
 
@@ -297,12 +295,11 @@ typedef struct EngineRules {
 } EngineRules;
 
 static const EngineRules rules[ENGINE_COUNT] = {
-    [ENGINE_NONE] = {check_no_engine, NULL},     [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma},   [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
-    [ENGINE_PATCH_S8] = {check_patch, launch_patch},
-    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
-    [ENGINE_POOL] = {check_pool, launch_pool},   [ENGINE_ROW] = {check_row, launch_row},
-    [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_NONE] = {check_no_engine, NULL},         [ENGINE_MMA_B1] = {check_mma, launch_mma},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},       [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_PATCH_S8] = {check_patch, launch_patch}, [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
+    [ENGINE_DIRECT] = {check_direct, launch_direct}, [ENGINE_POOL] = {check_pool, launch_pool},
+    [ENGINE_ROW] = {check_row, launch_row},          [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

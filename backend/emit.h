@@ -12,7 +12,7 @@ typedef struct Emitter {
   Graph *graph;
   const Target *target;
   Module *module;
-  const char *ptx_version; /* lowest that serves the target and the kernels so far */
+  const char *ptx_version;  /* lowest that serves the target and the kernels so far */
   Text *kernel_texts;       /* the body of every kernel, to share equal ones */
   uint32_t params_capacity; /* of module->params */
 } Emitter;
@@ -122,8 +122,8 @@ typedef struct Epilogue {
   void *user;
 } Epilogue;
 
-/* quotient.c: a number that rounds to the same integer (to nearest, ties to even) as x / scale between low and high does,
- * without a division. False, and nothing emitted, where that is not sure. low, high: integers. */
+/* quotient.c: a number that rounds to the same integer (to nearest, ties to even) as x / scale between low and high
+ * does, without a division. False, and nothing emitted, where that is not sure. low, high: integers. */
 bool quotient_by_products(Ptx *p, PtxValue x, float scale, float low, float high, PtxValue *out);
 
 bool epilogue_has(Op op);                        /* whether an operation can be a step of a kernel */

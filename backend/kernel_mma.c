@@ -1,9 +1,9 @@
 /* The engines on mma.sync: convolution and matrix product, without im2col in memory.
  *
- * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and an
- * input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is one
- * set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch of
- * planes whose combination stays in registers). Bytes are the case of one plane each. Chunks are copied to stages of
+ * A block computes tile.m output pixels by tile.n output channels. The reduction runs over pairs of a weight plane and
+ * an input plane, from the most significant pair down, and over chunks of tile.k words of (tap, channel word). There is
+ * one set of accumulators, shifted left by one each time the significance drops (APNN-TC section 4.1: a virtual batch
+ * of planes whose combination stays in registers). Bytes are the case of one plane each. Chunks are copied to stages of
  * shared memory (mma_stage.c, mma_copy.c) while earlier ones are multiplied (mma_sync.c). What the sums lack to be sums
  * of levels, and the layer's epilogue, follow at the end (mma_finish.c).
  */

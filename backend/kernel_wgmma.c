@@ -1,8 +1,8 @@
 /* The engines on wgmma: convolution of stride 1 and matrix product of operands that lie in pieces (../ir/type.h).
  *
- * A block of threads goes through tiles of tile.m positions x tile.n channels. One thread starts the copies, bulk copies
- * that complete on barriers in shared memory (wgmma_load.c); warps, four to 64 x row_tiles rows, multiply what has come
- * (wgmma_multiply.c) and finish the tile (mma_signs.c, mma_finish.c) while copies for the next are under way.
+ * A block of threads goes through tiles of tile.m positions x tile.n channels. One thread starts the copies, bulk
+ * copies that complete on barriers in shared memory (wgmma_load.c); warps, four to 64 x row_tiles rows, multiply what
+ * has come (wgmma_multiply.c) and finish the tile (mma_signs.c, mma_finish.c) while copies for the next are under way.
  *
  * Rows of a tile are positions, those between pixels too: their products are computed and thrown away, which is what
  * makes each filter tap one offset for the whole tile, so that an input is in shared memory once for all taps.
@@ -161,8 +161,8 @@ static void emit_resident(Wgmma *w) {
   finish_tiles(w);
 }
 
-/* The row of ones sums the input with every weight plane i, weighted 2^i: 2^planes - 1 times. That is odd, so modulo 2^32
- * it has an inverse. */
+/* The row of ones sums the input with every weight plane i, weighted 2^i: 2^planes - 1 times. That is odd, so modulo
+ * 2^32 it has an inverse. */
 static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
   uint32_t times = (1u << planes) - 1, inverse = 1;
   for (int i = 0; i < 5; i++) inverse *= 2 - times * inverse; /* each step doubles the bits that are right */
@@ -171,7 +171,8 @@ static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
 
 bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
-  Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place}, .consumer_warps = t->warps_m};
+  Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place},
+             .consumer_warps = t->warps_m};
   w.m.row_tiles = t->m / t->warps_m / 16;
   w.m.column_tiles = t->n / 8;
   w.m.in = tensor_of(k, k->node->inputs[0]);

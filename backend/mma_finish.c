@@ -34,14 +34,9 @@ static PtxValue corrected(Mma *m, PtxValue accumulator, PtxValue sum, const MmaR
   return x;
 }
 
-/* Columns of all tiles: more than channels where the tiles write the padding of the result's pitch too. */
-static int columns_of_tiles(const Mma *m) {
-  return (int)tile_count_of_channels(&m->tile, &m->out.type) * m->tile.n;
-}
-
 /* --- second activations --- */
 
-/* Decides how each is read. The short ways need every column of the tiles to exist. */
+/* Decides how each is read. The short ways need every channel of the tile to exist. */
 static void place_others(Results *r) {
   Mma *m = r->m;
   Ptx *p = &m->k->ptx;
@@ -51,7 +46,7 @@ static void place_others(Results *r) {
     const Tensor *t = &m->epilogue.steps[s].other;
     Layout l = t->type.layout;
     Other *o = &r->others[s];
-    if (t->image.channels % m->tile.n || columns_of_tiles(m) > (int)l.pitch) continue;
+    if (mma_has_more_columns(m)) continue;
     o->is_run = l.kind == LAYOUT_PLANES && (warp_n % l.block == 0 || l.block % warp_n == 0) && warp_n % 32 == 0;
     o->is_row = l.kind != LAYOUT_PLANES && !layout_is_pieces(l);
     Grid grid = grid_of(&t->type);
@@ -173,7 +168,7 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
   int offset = 8 * j + e;
   PtxValue channel = ptx_add(p, r->lane_channel, ptx_int(offset));
   PtxValue valid = ptx_int(1);
-  if (m->out.image.channels < columns_of_tiles(m)) valid = ptx_setp(p, "lt.u32", channel, ptx_int(m->out.image.channels));
+  if (mma_has_more_columns(m)) valid = ptx_setp(p, "lt.u32", channel, ptx_int(m->out.image.channels));
   PtxValue read_channel = ptx_select(p, valid, channel, ptx_int(0));
   epilogue_load(&m->epilogue, offset);
   for (int i = 0; i < m->row_tiles; i++)

@@ -1,5 +1,5 @@
-/* A tensor-core layer's kernel under construction: what kernel_mma.c, the mma_*.c files and those of wgmma share. The picture of
- * the whole stands in README.md.
+/* A tensor-core layer's kernel under construction: what kernel_mma.c, the mma_*.c files and those of wgmma share. The
+ * picture of the whole stands in README.md.
  *
  * Each function emits code where it is called; PtxValues of this struct are registers of the kernel, ints are known
  * while compiling. A warp is seen as lane = 4 * group + quad, as mma.def has it.
@@ -43,13 +43,13 @@ typedef struct Mma {
   PackedWeights w;
   Tensor in, out;
   Epilogue epilogue;
-  bool signs;                /* the epilogue is thresholds alone, done by mma_signs.c */
-  bool sign_pairs;           /* two results at a time */
-  int sign_width;            /* words of a row of sign_thresholds: 1, or a multiple of 4 */
-  int64_t sign_bound;        /* |sum| at most */
-  PtxValue sign_thresholds;  /* device constants */
-  PtxValue sign_flips;       /* bits of channels that fall; the immediate 0 where none does */
-  PtxValue sign_mask;        /* bits of channels that exist; the immediate -1 where all do */
+  bool signs;               /* the epilogue is thresholds alone, done by mma_signs.c */
+  bool sign_pairs;          /* two results at a time */
+  int sign_width;           /* words of a row of sign_thresholds: 1, or a multiple of 4 */
+  int64_t sign_bound;       /* |sum| at most */
+  PtxValue sign_thresholds; /* device constants */
+  PtxValue sign_flips;      /* bits of channels that fall; the immediate 0 where none does */
+  PtxValue sign_mask;       /* bits of channels that exist; the immediate -1 where all do */
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */
@@ -57,15 +57,15 @@ typedef struct Mma {
   int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
   PtxValue weights, pairs, border, row_class, column_class; /* device constants */
   PtxValue thread, lane, group, quad;
-  PtxValue first_position, first_channel; /* of the block's tile */
-  PtxValue warp_row, warp_column;      /* of the warp in the tile */
-  Grid grid;                           /* the rows of tiles are its positions: those of the result */
+  PtxValue first_position, first_channel;         /* of the block's tile */
+  PtxValue warp_row, warp_column;                 /* of the warp in the tile */
+  Grid grid;                                      /* the rows of tiles are its positions: those of the result */
   RowPlace (*place)(struct Mma *m, PtxValue row); /* of the tile */
-  PtxValue total_positions;            /* of the batch */
+  PtxValue total_positions;                       /* of the batch */
   PtxValue shared;
   InputCopy copy;
   PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
-  int32_t sum_factor; /* of sums as they are accumulated: what makes them - sum_scale * S2 */
+  int32_t sum_factor;              /* of sums as they are accumulated: what makes them - sum_scale * S2 */
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 
@@ -76,10 +76,10 @@ typedef struct Position {
 
 /* kernel_mma.c: the parts of a kernel that wgmma has too. */
 RowPlace mma_place(Mma *m, PtxValue row); /* rows are positions from first_position on */
-bool mma_find_instruction(Mma *m); /* m->instruction: one that the target has, or reported */
-bool mma_bad_tile(const Mma *m);   /* reports it; false */
-void mma_bind(Mma *m);             /* constants and pairs of planes; m->w is packed */
-void mma_place_lane(Mma *m);       /* thread, lane, group, quad, shared */
+bool mma_find_instruction(Mma *m);        /* m->instruction: one that the target has, or reported */
+bool mma_bad_tile(const Mma *m);          /* reports it; false */
+void mma_bind(Mma *m);                    /* constants and pairs of planes; m->w is packed */
+void mma_place_lane(Mma *m);              /* thread, lane, group, quad, shared */
 void mma_make_accumulators(Mma *m);
 
 /* A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
@@ -91,8 +91,8 @@ void mma_shift_if(Mma *m, PtxValue due);           /* the accumulators double */
 Position mma_position_start(Mma *m);
 void mma_position_next(Mma *m, Position at);
 
-/* mma_stage.c: where things lie in shared memory. A stage holds tile.m input rows and tile.n weight rows of tile.k words
- * each. `word` is the place in a row, a multiple of the words that are copied at once. */
+/* mma_stage.c: where things lie in shared memory. A stage holds tile.m input rows and tile.n weight rows of tile.k
+ * words each. `word` is the place in a row, a multiple of the words that are copied at once. */
 PtxValue mma_stage(Mma *m, PtxValue stage);
 PtxValue mma_input_offset(Mma *m, PtxValue row, PtxValue word); /* bytes from the stage's start */
 PtxValue mma_weight_offset(Mma *m, PtxValue row, PtxValue word);
@@ -107,8 +107,8 @@ void mma_multiply(Mma *m, int i, int j, const PtxValue a[4], const PtxValue b[2]
 void mma_place_copies(Mma *m);
 void mma_copy_chunk(Mma *m, Position at, PtxValue stage);
 
-/* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored. Past
- * the last position (exists) nothing is. */
+/* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored.
+ * Past the last position (exists) nothing is. */
 typedef struct MmaRow {
   PtxValue pixel, is_pixel;
   PtxValue position, exists; /* of the result */
@@ -116,11 +116,12 @@ typedef struct MmaRow {
 } MmaRow;
 
 /* mma_rows.c */
-void mma_finish_sums(Mma *m); /* m->sums: -sum_scale * S2 of whole rows */
+void mma_finish_sums(Mma *m);            /* m->sums: -sum_scale * S2 of whole rows */
+bool mma_has_more_columns(const Mma *m); /* than channels: some columns of the tiles are none */
 MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel);
-PtxValue mma_tile_channel(Mma *m, int column_tile);                       /* first channel of an instruction tile */
-int mma_run_tiles(const Mma *m, Layout l);                                /* that share a run of bits of a lane */
-PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel);               /* bit, or byte, in the block of channels */
+PtxValue mma_tile_channel(Mma *m, int column_tile);         /* first channel of an instruction tile */
+int mma_run_tiles(const Mma *m, Layout l);                  /* that share a run of bits of a lane */
+PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel); /* bit, or byte, in the block of channels */
 /* Stores the lane's runs whose last instruction tile is column_tile: words[row tile][half][plane]. */
 void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
 /* The same of bytes in pieces: words[row tile][half][word]. */

@@ -53,14 +53,19 @@ MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
   return row;
 }
 
+bool mma_has_more_columns(const Mma *m) {
+  uint32_t columns = tile_count_of_channels(&m->tile, &m->out.type) * m->tile.n;
+  return columns > (uint32_t)m->out.image.channels;
+}
+
 /* First channel of one of the warp's instruction tiles. */
 PtxValue mma_tile_channel(Mma *m, int column_tile) {
   Ptx *p = &m->k->ptx;
   return ptx_add(p, ptx_add(p, m->first_channel, m->warp_column), ptx_int(8 * column_tile));
 }
 
-/* A block of 8J channels in planes (bytes in pieces) gives a lane a run of 2J bits (bytes). A warp with fewer columns than
- * a block has a part of it, of whole bytes: instruction tiles that a lane stores at once. */
+/* A block of 8J channels in planes (bytes in pieces) gives a lane a run of 2J bits (bytes). A warp with fewer columns
+ * than a block has a part of it, of whole bytes: instruction tiles that a lane stores at once. */
 int mma_run_tiles(const Mma *m, Layout l) {
   int warp_tiles = m->column_tiles, block_tiles = l.block / 8;
   return warp_tiles < block_tiles ? warp_tiles : block_tiles;
@@ -97,7 +102,6 @@ void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_
       }
     }
 }
-
 
 /* The lane's run of a block of bytes in pieces: 4 to 32 neighbours, in words[row tile][half]. */
 void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile) {

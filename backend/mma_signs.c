@@ -2,13 +2,13 @@
  * result.
  *
  * A result of b bits counts which of 2^b - 1 rising thresholds x reaches. Bit k of the count is the exclusive or of
- * "x >= t[i]" over i = 2^k, 2 * 2^k, ..., an odd number of them. The sign of a difference says whether x reaches t[i], so
- * bit k is the sign of the exclusive or of such differences, which a shift moves into the lane's word. Channels that fall
- * (thresholds of ~x, see passes/thresholds.c) count the complement, every bit of it: one exclusive or a word.
+ * "x >= t[i]" over i = 2^k, 2 * 2^k, ..., an odd number of them. The sign of a difference says whether x reaches t[i],
+ * so bit k is the sign of the exclusive or of such differences, which a shift moves into the lane's word. Channels that
+ * fall (thresholds of ~x, see passes/thresholds.c) count the complement, every bit of it: one exclusive or a word.
  *
- * Differences are taken in 32 bits (mma_signs_single.c) or, where sums are small enough, of two results in the halves of
- * a register (mma_signs_pairs.c). No difference overflows: thresholds beyond the sums that the layer can reach are moved
- * to just beyond them. The correction of the border goes into the thresholds where it is the same for all pixels.
+ * Differences are taken in 32 bits (mma_signs_single.c) or, where sums are small enough, of two results in the halves
+ * of a register (mma_signs_pairs.c). No difference overflows: thresholds beyond the sums that the layer can reach are
+ * moved to just beyond them. The correction of the border goes into the thresholds where it is the same for all pixels.
  */
 #include "mma_signs.h"
 
@@ -93,7 +93,7 @@ bool mma_signs_bind(Mma *m) {
   m->sign_width = width == 1 ? 1 : width + 1;
   (m->sign_pairs ? mma_signs_bind_pairs : mma_signs_bind_single)(m);
   m->sign_flips = any_falls(m) ? bind_channel_bits(m, falls) : ptx_int(0);
-  m->sign_mask = m->out.image.channels % m->tile.n ? bind_channel_bits(m, exists) : ptx_int(-1);
+  m->sign_mask = mma_has_more_columns(m) ? bind_channel_bits(m, exists) : ptx_int(-1);
   return true;
 }
 

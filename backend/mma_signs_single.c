@@ -8,8 +8,7 @@ void mma_signs_bind_single(Mma *m) {
   int count = (1 << m->out.type.bits) - 1;
   int32_t *words = ARENA_NEW(m->k->graph->context, int32_t, (int64_t)m->w.rows * m->sign_width);
   for (int32_t c = 0; c < m->w.rows; c++)
-    for (int i = 0; i < count; i++)
-      words[c * m->sign_width + i] = (int32_t)(uint32_t)(mma_sign_threshold(m, c, i) - 1);
+    for (int i = 0; i < count; i++) words[c * m->sign_width + i] = (int32_t)(uint32_t)(mma_sign_threshold(m, c, i) - 1);
   m->sign_thresholds = kernel_constant(m->k, words, (size_t)m->w.rows * (size_t)m->sign_width * sizeof *words);
 }
 

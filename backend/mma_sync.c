@@ -1,8 +1,8 @@
 /* Tensor-core layers, the reduction on mma.sync: two stages, the copy of a chunk under way while the one before is
  * multiplied.
  *
- * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t + 1
- * instead, one 8-byte load, which permutes the reduction and changes nothing.
+ * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t +
+ * 1 instead, one 8-byte load, which permutes the reduction and changes nothing.
  */
 #include "mma_kernel.h"
 
@@ -54,8 +54,7 @@ static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
     mma_shift_if(m, ptx_pred_and(p, begins, mma_pair_shifts(m, pair)));
   }
   PtxValue mask = ptx_int(-1); /* S2 counts each input plane once: with weight plane 0 */
-  if (m->w.sum_scale && m->pair_count > 1)
-    mask = ptx_select(p, mma_pair_is_first(m, pair), ptx_int(-1), ptx_int(0));
+  if (m->w.sum_scale && m->pair_count > 1) mask = ptx_select(p, mma_pair_is_first(m, pair), ptx_int(-1), ptx_int(0));
   PtxValue base = mma_stage(m, stage);
   PtxValue a_row = ptx_add(p, m->warp_row, m->group);
   PtxValue b_row = ptx_add(p, m->warp_column, m->group);
@@ -86,4 +85,3 @@ void mma_reduce_sync(Mma *m) {
   ptx_end_for(p);
   ptx_raw(p, "cp.async.wait_group 0;");
 }
-

@@ -82,10 +82,13 @@ static void store_words(Pool *pool, const PoolGroup *group, PtxValue first) {
 static void store_bytes(Pool *pool, const PoolGroup *group, PtxValue first) {
   Ptx *p = &pool->k->ptx;
   static const char *const store[] = {NULL, "global.u8", "global.u16", NULL, "global.b32"};
-  int vector = vector_of(pool->out.type.layout.pitch, run_of(group));
+  Layout l = pool->out.type.layout;
+  bool ordered = layout_orders_channels(l); /* then pairs of channels lie side by side */
+  int vector = ordered ? 2 : vector_of(l.pitch, run_of(group));
   PtxValue word = pool_packed(p, group->stored);
   for (int i = 0; i < POOL_CHANNELS; i += vector) {
     PtxValue at = ptx_add(p, group->channel, ptx_int(group->offsets[i]));
+    if (ordered) at = bit_of_channel(p, l, at);
     at = unit_address(p, &pool->out, pool->position, at, 1);
     ptx_store_if(p, is_stored(pool, group, i, first), store[vector], at, 0, ptx_shr(p, word, 8 * i));
   }

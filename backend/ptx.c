@@ -21,8 +21,8 @@ bool ptx_finish(Ptx *p, Text *module, const char *name, uint32_t threads) {
     diag_seen(p->context, "kernel %s", name);
     return false;
   }
-  text_add(module, "\n.visible .entry %s(%s)\n.maxntid %" PRIu32 ", 1, 1\n", name,
-           p->params.data ? p->params.data : "", threads);
+  text_add(module, "\n.visible .entry %s(%s)\n.maxntid %" PRIu32 ", 1, 1\n", name, p->params.data ? p->params.data : "",
+           threads);
   if (p->blocks_of_sm) text_add(module, ".minnctapersm %" PRIu32 "\n", p->blocks_of_sm);
   text_add(module, "{\n");
   for (int class = 0; class < CLASS_COUNT; class ++)

@@ -1,5 +1,6 @@
-/* Barriers in shared memory and copies that complete on them (PTX ISA, "mbarrier" and "cp.async.bulk"): what the builder
- * adds for kernels whose copies run beside their arithmetic. Barriers are 32-bit shared addresses of 8 bytes. */
+/* Barriers in shared memory and copies that complete on them (PTX ISA, "mbarrier" and "cp.async.bulk"): what the
+ * builder adds for kernels whose copies run beside their arithmetic. Barriers are 32-bit shared addresses of 8 bytes.
+ */
 #ifndef BACKEND_PTX_ASYNC_H
 #define BACKEND_PTX_ASYNC_H
 

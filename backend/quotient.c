@@ -1,14 +1,15 @@
-/* x / scale as a quantization needs it, without a division: clamped to a range of integers, and right where rounding it to
- * an integer looks.
+/* x / scale as a quantization needs it, without a division: clamped to a range of integers, and right where rounding it
+ * to an integer looks.
  *
  * With r the rounded reciprocal of the scale and y within one unit in the last place of x / scale, the remainder
- * e = x - scale * y is exact and y + e * r, rounded once, is the rounded quotient (Markstein, "Computation of elementary
- * functions on the IBM RISC System/6000 processor", 1990; Muller and others, "Handbook of Floating-Point Arithmetic",
- * section on division by fused operations). x * r is that close where r errs by no more than 2^-25; otherwise a step before
- * brings it there.
+ * e = x - scale * y is exact and y + e * r, rounded once, is the rounded quotient (Markstein, "Computation of
+ * elementary functions on the IBM RISC System/6000 processor", 1990; Muller and others, "Handbook of Floating-Point
+ * Arithmetic", section on division by fused operations). x * r is that close where r errs by no more than 2^-25;
+ * otherwise a step before brings it there.
  *
  * x is clamped before, to where the quotient rounds to the integers at the ends of the range: division is monotone, so
- * everything beyond would have been clamped to these, and nothing overflows. Quotients so small that the remainder is not exact round to the integer 0 either way.
+ * everything beyond would have been clamped to these, and nothing overflows. Quotients so small that the remainder is
+ * not exact round to the integer 0 either way.
  */
 #include "emit.h"
 

@@ -8,12 +8,9 @@ extern const Target target_sm_90a;
 static const MmaRate mma_rates[] = {
     {"m16n8k256_b1", ENGINE_MMA_B1, 10200, true},  {"m16n8k32_s8_s8", ENGINE_MMA_S8, 1260, true},
     {"m16n8k32_s8_u8", ENGINE_MMA_S8, 1260, true}, {"m16n8k32_u8_s8", ENGINE_MMA_S8, 1260, true},
-    {"m16n8k32_u8_u8", ENGINE_MMA_S8, 1260, true},
-    {"m64k256_b1", ENGINE_WGMMA_B1, 15000, true},
-    {"m64k32_s8_s8", ENGINE_WGMMA_S8, 1880, true},
-    {"m64k32_s8_u8", ENGINE_WGMMA_S8, 1880, true},
-    {"m64k32_u8_s8", ENGINE_WGMMA_S8, 1880, true},
-    {"m64k32_u8_u8", ENGINE_WGMMA_S8, 1880, true},
+    {"m16n8k32_u8_u8", ENGINE_MMA_S8, 1260, true}, {"m64k256_b1", ENGINE_WGMMA_B1, 15000, true},
+    {"m64k32_s8_s8", ENGINE_WGMMA_S8, 1880, true}, {"m64k32_s8_u8", ENGINE_WGMMA_S8, 1880, true},
+    {"m64k32_u8_s8", ENGINE_WGMMA_S8, 1880, true}, {"m64k32_u8_u8", ENGINE_WGMMA_S8, 1880, true},
 };
 
 const Target target_sm_90a = {

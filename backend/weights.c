@@ -21,10 +21,10 @@ typedef struct Packing {
   const uint8_t *q; /* [O][KH][KW][I], two's complement for signed types */
   int32_t channels_out, kernel_h, kernel_w, channels_in;
   uint32_t *place_of_channel; /* bit of the input's planes, or byte */
-  Staging staging;          /* of pieces */
-  Patch patch;              /* of fragments */
-  LevelMap map;             /* of stored weights */
-  uint8_t stored[256]; /* by the byte of q */
+  Staging staging;            /* of pieces */
+  Patch patch;                /* of fragments */
+  LevelMap map;               /* of stored weights */
+  uint8_t stored[256];        /* by the byte of q */
   int32_t level[256];
 } Packing;
 
@@ -89,7 +89,8 @@ static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, in
   return w->data + (piece * s->node->tile.n + row) * (PIECE_BYTES / 4);
 }
 
-static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
+static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
+                          const uint32_t *words) {
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
   for (uint32_t block = 0; block < s->staging.blocks; block++)
     memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);

@@ -28,8 +28,8 @@ typedef struct PackedWeights {
   uint32_t *row_class, *column_class; /* [OH], [OW]: class = row_class * column_classes + column_class */
 } PackedWeights;
 
-PackedWeights weights_pack(const Graph *g, const Node *node);        /* rows, for mma.sync */
+PackedWeights weights_pack(const Graph *g, const Node *node);           /* rows, for mma.sync */
 PackedWeights weights_pack_fragments(const Graph *g, const Node *node); /* for patches (../ir/patch.h) */
-PackedWeights weights_pack_pieces(const Graph *g, const Node *node); /* pieces, for wgmma */
+PackedWeights weights_pack_pieces(const Graph *g, const Node *node);    /* pieces, for wgmma */
 
 #endif

@@ -17,11 +17,11 @@ typedef struct Wgmma {
   Mma m;
   Staging s;
   int consumer_warps;
-  PtxValue zeros;      /* device constant: a window's worth */
-  PtxValue warp;       /* in the block */
-  PtxValue row_tiles;  /* tiles along the positions of the batch */
-  PtxValue row_tile;   /* resident weights: the one under way */
-  Ring ring;           /* of the role whose code is emitted */
+  PtxValue zeros;     /* device constant: a window's worth */
+  PtxValue warp;      /* in the block */
+  PtxValue row_tiles; /* tiles along the positions of the batch */
+  PtxValue row_tile;  /* resident weights: the one under way */
+  Ring ring;          /* of the role whose code is emitted */
 } Wgmma;
 
 /* kernel_wgmma.c */
@@ -35,8 +35,8 @@ PtxValue wgmma_resident_barrier(Wgmma *w);
 /* Opens the loop over the block's tiles and places m.first_position and m.first_channel; ptx_end_for closes it. */
 void wgmma_for_each_tile(Wgmma *w);
 
-/* wgmma_load.c, streamed weights: all copies, by the thread that runs this. Resident weights: they and the windows of the
- * first tiles; and, when the stage of the tile under way has been given back, the tile that takes it next. */
+/* wgmma_load.c, streamed weights: all copies, by the thread that runs this. Resident weights: they and the windows of
+ * the first tiles; and, when the stage of the tile under way has been given back, the tile that takes it next. */
 void wgmma_write_fixed_rows(Wgmma *w); /* what copies leave out; before the block's first bar.sync */
 void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);

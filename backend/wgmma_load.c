@@ -1,6 +1,6 @@
-/* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk copy
- * of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its own
- * where weights are streamed, and where they are resident one of those that multiply.
+/* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk
+ * copy of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its
+ * own where weights are streamed, and where they are resident one of those that multiply.
  *
  * A window may begin before the first position of the tensor and end behind the last of the batch. What is missing is
  * copied from zeros.
@@ -103,6 +103,11 @@ static void load_windows(Wgmma *w, PtxValue row_tile, PtxValue stage) {
     copy_chunk(w, &x, ptx_int(plane), ptx_int(0), ptx_add(p, to, ptx_int(plane * plane_bytes)), full);
 }
 
+/* wgmma wants all lanes of a warp, also the one that was away loading. */
+static void meet_again(Ptx *p) {
+  ptx_raw(p, "bar.warp.sync -1;");
+}
+
 void wgmma_load_first(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
@@ -121,6 +126,7 @@ void wgmma_load_first(Wgmma *w) {
   ptx_assign(p, row_tile, ptx_add(p, row_tile, ptx_special(p, "%nctaid.x")));
   ptx_end_for(p);
   ptx_end_if(p);
+  meet_again(p);
 }
 
 void wgmma_load_ahead(Wgmma *w) {
@@ -132,6 +138,7 @@ void wgmma_load_ahead(Wgmma *w) {
   ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
   load_windows(w, row_tile, w->ring.stage);
   ptx_end_if(p);
+  meet_again(p);
 }
 
 /* --- streamed weights --- */
@@ -161,7 +168,8 @@ static void load_chunks(Wgmma *w) {
 
 /* --- what is written once --- */
 
-/* Row `row` of a piece of weights, counted behind the n rows that are copied; of a last piece of zeros from its first. */
+/* Row `row` of a piece of weights, counted behind the n rows that are copied; of a last piece of zeros from its first.
+ */
 static PtxValue fixed_word(Wgmma *w, PtxValue piece, PtxValue row) {
   Ptx *p = &w->m.k->ptx;
   int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;

@@ -1,5 +1,5 @@
-/* Layers on wgmma, the products: 64 rows of positions a warpgroup and row tile, all columns of the tile, two pieces of the
- * reduction an instruction.
+/* Layers on wgmma, the products: 64 rows of positions a warpgroup and row tile, all columns of the tile, two pieces of
+ * the reduction an instruction.
  *
  * Both operands are read from shared memory by descriptors without swizzle: eight rows of 16 bytes are a core matrix,
  * core matrices along the rows lie 128 bytes apart, and the two pieces of an instruction any distance, which for the
@@ -39,8 +39,8 @@ static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue ad
   ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
 }
 
-/* The products of a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the weights. `adds`: the
- * first products add to what accumulators hold. */
+/* The products of a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the weights. `adds`:
+ * the first products add to what accumulators hold. */
 static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
   Ptx *p = &w->m.k->ptx;
   ptx_raw(p, "wgmma.fence.sync.aligned;");
@@ -107,8 +107,7 @@ static void multiply_pair(Wgmma *w, PtxValue index) {
   PtxValue chunk = ptx_for(p, ptx_int(0), ptx_int(w->s.chunks), ptx_int(1));
   ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
   PtxValue input = input_address(w, w->ring.stage);
-  PtxValue weights = ptx_add(p, wgmma_stage(w, w->ring.stage),
-                             ptx_int(w->s.window_bytes));
+  PtxValue weights = ptx_add(p, wgmma_stage(w, w->ring.stage), ptx_int(w->s.window_bytes));
   PtxValue adds = ptx_setp(p, "gt.s32", ptx_or(p, index, chunk), ptx_int(0));
   multiply_chunk(w, input, in_pieces(w, weights), adds);
   wait_for_products(w, 1);

@@ -18,13 +18,27 @@ static bool is_integers(const Item *item, uint32_t count, int64_t least) {
   return true;
 }
 
-static bool fits_tensor(const Item *item) { return item->kind == ITEM_TENSOR; }
-static bool fits_count(const Item *item) { return is_integer(item, 1); }
-static bool fits_integer(const Item *item) { return is_integer(item, -MAX_DIMENSION); }
-static bool fits_real(const Item *item) { return item_is_number(item) && isfinite((float)item_number(item)); }
-static bool fits_truth(const Item *item) { return item->kind == ITEM_TRUTH; }
-static bool fits_type(const Item *item) { return item->kind == ITEM_TYPE && type_is_quantized(&item->type); }
-static bool fits_pair(const Item *item) { return is_integer(item, 1) || is_integers(item, 2, 1); }
+static bool fits_tensor(const Item *item) {
+  return item->kind == ITEM_TENSOR;
+}
+static bool fits_count(const Item *item) {
+  return is_integer(item, 1);
+}
+static bool fits_integer(const Item *item) {
+  return is_integer(item, -MAX_DIMENSION);
+}
+static bool fits_real(const Item *item) {
+  return item_is_number(item) && isfinite((float)item_number(item));
+}
+static bool fits_truth(const Item *item) {
+  return item->kind == ITEM_TRUTH;
+}
+static bool fits_type(const Item *item) {
+  return item->kind == ITEM_TYPE && type_is_quantized(&item->type);
+}
+static bool fits_pair(const Item *item) {
+  return is_integer(item, 1) || is_integers(item, 2, 1);
+}
 
 static bool fits_scale(const Item *item) {
   float scale;
@@ -72,8 +86,10 @@ static const char *seen_words(Lower *l, const Item *item) {
   for (uint32_t i = 0; i < item->count && i < 8; i++) {
     const Item *part = &item->items[i];
     text_add(&t, i ? ", " : "the list [");
-    if (part->kind == ITEM_INTEGER) text_add(&t, "%lld", (long long)part->integer);
-    else text_add(&t, "%s", item_words(l, part));
+    if (part->kind == ITEM_INTEGER)
+      text_add(&t, "%lld", (long long)part->integer);
+    else
+      text_add(&t, "%s", item_words(l, part));
   }
   text_add(&t, !item->count ? "an empty list" : item->count > 8 ? ", ...]" : "]");
   return t.data;
@@ -199,7 +215,9 @@ const Item *call_argument(const Call *call, const char *name) {
   return index >= 0 && call->args[index].kind != ITEM_NONE ? &call->args[index] : NULL;
 }
 
-ValueId call_tensor(const Call *call) { return call->args[0].value; }
+ValueId call_tensor(const Call *call) {
+  return call->args[0].value;
+}
 
 int32_t call_integer(const Call *call, const char *name, int32_t absent) {
   const Item *item = call_argument(call, name);

@@ -5,7 +5,7 @@
 #define GROW(c, items, count, capacity)                                                                                \
   do {                                                                                                                 \
     if ((count) == (capacity)) {                                                                                       \
-      uint32_t grown = (capacity) ? (capacity) * 2 : 4;                                                                \
+      uint32_t grown = (capacity) ? (capacity)*2 : 4;                                                                  \
       (items) = arena_grow((c), (items), sizeof *(items) * (capacity), sizeof *(items) * (size_t)grown);               \
       (capacity) = grown;                                                                                              \
     }                                                                                                                  \
@@ -73,8 +73,7 @@ Expression *expression_pipe(Context *c, Expression *first, Expression *call) {
 }
 
 SourceLoc location_join(SourceLoc first, SourceLoc last) {
-  if (first.line == last.line && last.column >= first.column)
-    first.length = last.column + last.length - first.column;
+  if (first.line == last.line && last.column >= first.column) first.length = last.column + last.length - first.column;
   return first;
 }
 

@@ -70,7 +70,8 @@ static void note_calls(Lower *l, const Frame *frame) {
   l->errors_noted = diag_error_count(l->context);
   for (; frame->block && frame->loc.file; frame = frame->parent, shown++) {
     bool outermost = !frame->parent->block;
-    if (shown < SHOWN_CALLS) diag_note(l->context, frame->loc, "in this call of block '%s'", frame->block->name.text);
+    if (shown < SHOWN_CALLS)
+      diag_note(l->context, frame->loc, "in this call of block '%s'", frame->block->name.text);
     else if (outermost)
       diag_note(l->context, frame->loc, "%u calls further out, in this one of block '%s'", shown - SHOWN_CALLS + 1,
                 frame->block->name.text);
@@ -82,9 +83,12 @@ static Item run_body(Lower *l, const Place *place, const Block *block) {
     const Statement *s = block->body.items[i];
     uint32_t errors = diag_error_count(l->context);
     Item result = item_none();
-    if (s->kind == STATEMENT_CONST) run_constant(l, place, s);
-    else if (s->kind == STATEMENT_ASSIGN) run_assignment(l, place, s);
-    else if (s->kind == STATEMENT_RETURN) result = returned(l, place, s);
+    if (s->kind == STATEMENT_CONST)
+      run_constant(l, place, s);
+    else if (s->kind == STATEMENT_ASSIGN)
+      run_assignment(l, place, s);
+    else if (s->kind == STATEMENT_RETURN)
+      result = returned(l, place, s);
     uint32_t now = diag_error_count(l->context);
     if (now != errors && now != l->errors_noted) note_calls(l, place->frame);
     if (s->kind == STATEMENT_RETURN) return result;
@@ -181,8 +185,10 @@ static bool bind_formals(Lower *l, const Place *inside, const Block *block, cons
       good = false;
     }
     Binding *b = scope_bind(l->context, inside->scope, formal->name, item);
-    if (b) b->may_be_unused = true;
-    else good = false;
+    if (b)
+      b->may_be_unused = true;
+    else
+      good = false;
   }
   return good;
 }
@@ -226,8 +232,10 @@ Item block_call(Lower *l, const Place *place, const Block *block, const Expressi
   if (!bind_formals(l, &inside, block, call, given)) return item_none();
   uint32_t errors = diag_error_count(l->context) - l->param_errors;
   Item result = run_body(l, &inside, block);
-  if (diag_error_count(l->context) - l->param_errors != errors) state->failed = true;
-  else scope_warn_unused(l->context, inside.scope);
+  if (diag_error_count(l->context) - l->param_errors != errors)
+    state->failed = true;
+  else
+    scope_warn_unused(l->context, inside.scope);
   return result;
 }
 

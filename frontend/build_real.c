@@ -11,7 +11,9 @@ static bool real_input(Lower *l, const Call *call, ValueId *x, Spread *spread, i
   return true;
 }
 
-static const float *constant(const Lower *l, ValueId v) { return graph_value(l->graph, v)->data; }
+static const float *constant(const Lower *l, ValueId v) {
+  return graph_value(l->graph, v)->data;
+}
 
 /* a = gamma / sqrt(variance + eps) and b = beta - mean * a must be finite in binary32. */
 static bool check_factors(Lower *l, const Call *call, const ValueId inputs[5], float eps, int32_t channels) {
@@ -68,18 +70,26 @@ static Item with_vector(Lower *l, Call *call, ParamRole role) {
   return emit(l, call, true, call->operation->op, NULL, inputs, 2, (Type){0});
 }
 
-Item build_bias(Lower *l, Call *call) { return with_vector(l, call, ROLE_BIAS); }
+Item build_bias(Lower *l, Call *call) {
+  return with_vector(l, call, ROLE_BIAS);
+}
 
-Item build_prelu(Lower *l, Call *call) { return with_vector(l, call, ROLE_SLOPE); }
+Item build_prelu(Lower *l, Call *call) {
+  return with_vector(l, call, ROLE_SLOPE);
+}
 
 static Item plain(Lower *l, Call *call, const Attrs *attrs) {
   ValueId x = emit_real(l, call, call_tensor(call));
   return x == NO_VALUE ? item_none() : emit(l, call, true, call->operation->op, attrs, &x, 1, (Type){0});
 }
 
-Item build_activation(Lower *l, Call *call) { return plain(l, call, NULL); }
+Item build_activation(Lower *l, Call *call) {
+  return plain(l, call, NULL);
+}
 
-Item build_softmax(Lower *l, Call *call) { return plain(l, call, NULL); }
+Item build_softmax(Lower *l, Call *call) {
+  return plain(l, call, NULL);
+}
 
 Item build_leaky_relu(Lower *l, Call *call) {
   Attrs attrs = attrs_default();
@@ -110,7 +120,9 @@ Item build_add(Lower *l, Call *call) {
 
 /* --- quantize --- */
 
-static bool is_bipolar(const Type *t) { return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1; }
+static bool is_bipolar(const Type *t) {
+  return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1;
+}
 
 /* The scale: scale=, or the type's, or the parameter; for bipolar, without a parameter, 2: -1 and +1. */
 static void set_scale(Lower *l, const Call *call, const Item *type, const Spread *spread, int32_t channels, Type *t) {
@@ -123,8 +135,10 @@ static void set_scale(Lower *l, const Call *call, const Item *type, const Spread
     t->scale = random_quantize_scale(spread, t);
   } else if (!type->scale_given && (!is_bipolar(t) || param_find(l, call, name))) {
     ValueId scales = param_vector(l, call, ROLE_STEP, channels, spread);
-    if (graph_type(l->graph, scales)->dim[0] == 1) t->scale = constant(l, scales)[0];
-    else t->scales = scales;
+    if (graph_type(l->graph, scales)->dim[0] == 1)
+      t->scale = constant(l, scales)[0];
+    else
+      t->scales = scales;
   }
 }
 

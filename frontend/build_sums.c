@@ -50,8 +50,10 @@ static bool set_pad_level(Lower *l, const Call *call, const Type *t, Attrs *attr
   bool good = type_has_zero(t) ? !value->integer : is_level(t, (int32_t)value->integer);
   if (!good) {
     diag(l->context, DIAG_BAD_PAD_VALUE, value->loc, type);
-    if (type_has_zero(t)) diag_expected(l->context, "no pad_value: %s is padded with zero", type);
-    else diag_expected(l->context, "%s", level_words(l->context, t));
+    if (type_has_zero(t))
+      diag_expected(l->context, "no pad_value: %s is padded with zero", type);
+    else
+      diag_expected(l->context, "%s", level_words(l->context, t));
     diag_seen(l->context, "%lld", (long long)value->integer);
     return false;
   }

@@ -53,21 +53,31 @@ static double from_f16(uint32_t bits) {
 double param_number(const ParamTensor *t, int64_t i) {
   uint64_t bits = param_bits(t, i);
   switch (t->dtype) {
-  case DTYPE_F32: return from_f32((uint32_t)bits);
-  case DTYPE_F64: return from_f64(bits);
-  case DTYPE_F16: return from_f16((uint32_t)bits);
-  case DTYPE_BF16: return from_f32((uint32_t)bits << 16);
-  default: return (double)param_integer(t, i);
+  case DTYPE_F32:
+    return from_f32((uint32_t)bits);
+  case DTYPE_F64:
+    return from_f64(bits);
+  case DTYPE_F16:
+    return from_f16((uint32_t)bits);
+  case DTYPE_BF16:
+    return from_f32((uint32_t)bits << 16);
+  default:
+    return (double)param_integer(t, i);
   }
 }
 
 int64_t param_integer(const ParamTensor *t, int64_t i) {
   uint64_t bits = param_bits(t, i);
   switch (t->dtype) {
-  case DTYPE_I8: return (int8_t)bits;
-  case DTYPE_I16: return (int16_t)bits;
-  case DTYPE_I32: return (int32_t)bits;
-  case DTYPE_BOOL: return bits != 0;
-  default: return (int64_t)bits; /* I64, and unsigned types of up to 32 bits */
+  case DTYPE_I8:
+    return (int8_t)bits;
+  case DTYPE_I16:
+    return (int16_t)bits;
+  case DTYPE_I32:
+    return (int32_t)bits;
+  case DTYPE_BOOL:
+    return bits != 0;
+  default:
+    return (int64_t)bits; /* I64, and unsigned types of up to 32 bits */
   }
 }

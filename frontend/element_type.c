@@ -14,14 +14,14 @@ typedef struct TypeName {
 } TypeName;
 
 static const TypeName type_names[] = {
-    {"u1", ELEM_UINT, 1, 0, 1, true, true},         {"u2", ELEM_UINT, 2, 0, 1, true, true},
-    {"u3", ELEM_UINT, 3, 0, 1, true, true},         {"u4", ELEM_UINT, 4, 0, 1, true, true},
-    {"u5", ELEM_UINT, 5, 0, 1, true, true},         {"u6", ELEM_UINT, 6, 0, 1, true, true},
-    {"u7", ELEM_UINT, 7, 0, 1, true, true},         {"u8", ELEM_UINT, 8, 0, 1, true, true},
-    {"i2", ELEM_INT, 2, 0, 1, true, true},          {"i3", ELEM_INT, 3, 0, 1, true, true},
-    {"i4", ELEM_INT, 4, 0, 1, true, true},          {"i5", ELEM_INT, 5, 0, 1, true, true},
-    {"i6", ELEM_INT, 6, 0, 1, true, true},          {"i7", ELEM_INT, 7, 0, 1, true, true},
-    {"i8", ELEM_INT, 8, 0, 1, true, true},          {"bipolar", ELEM_UINT, 1, 1, 2, true, false},
+    {"u1", ELEM_UINT, 1, 0, 1, true, true},          {"u2", ELEM_UINT, 2, 0, 1, true, true},
+    {"u3", ELEM_UINT, 3, 0, 1, true, true},          {"u4", ELEM_UINT, 4, 0, 1, true, true},
+    {"u5", ELEM_UINT, 5, 0, 1, true, true},          {"u6", ELEM_UINT, 6, 0, 1, true, true},
+    {"u7", ELEM_UINT, 7, 0, 1, true, true},          {"u8", ELEM_UINT, 8, 0, 1, true, true},
+    {"i2", ELEM_INT, 2, 0, 1, true, true},           {"i3", ELEM_INT, 3, 0, 1, true, true},
+    {"i4", ELEM_INT, 4, 0, 1, true, true},           {"i5", ELEM_INT, 5, 0, 1, true, true},
+    {"i6", ELEM_INT, 6, 0, 1, true, true},           {"i7", ELEM_INT, 7, 0, 1, true, true},
+    {"i8", ELEM_INT, 8, 0, 1, true, true},           {"bipolar", ELEM_UINT, 1, 1, 2, true, false},
     {"ternary", ELEM_TERNARY, 2, 0, 1, true, false}, {"i32", ELEM_I32, 32, 0, 1, true, false},
     {"f32", ELEM_F32, 32, 0, 1, false, false}};
 enum { TYPE_NAME_COUNT = sizeof type_names / sizeof *type_names };

@@ -77,8 +77,10 @@ static bool convert(Evaluation *e, const char *path, ValueId input, const ParamT
     }
     int64_t q = param_integer(t, i);
     if (q < low || q > high) return out_of_range(e, path, input, i, q, low, high);
-    if (bytes) ((uint8_t *)out)[i] = (uint8_t)q;
-    else ((int32_t *)out)[i] = (int32_t)q;
+    if (bytes)
+      ((uint8_t *)out)[i] = (uint8_t)q;
+    else
+      ((int32_t *)out)[i] = (int32_t)q;
   }
   return true;
 }
@@ -109,8 +111,8 @@ static bool write_output(Evaluation *e, const char *path, ValueId output, const 
 
 static bool check_count(Context *c, const char *what, uint32_t has, uint32_t given) {
   if (has == given) return true;
-  diag(c, DIAG_OPTION, (SourceLoc){0}, arena_printf(c, "the network has %u %s%s, %u arrays are named", has, what,
-                                                    has == 1 ? "" : "s", given));
+  diag(c, DIAG_OPTION, (SourceLoc){0},
+       arena_printf(c, "the network has %u %s%s, %u arrays are named", has, what, has == 1 ? "" : "s", given));
   return false;
 }
 

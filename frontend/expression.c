@@ -5,27 +5,43 @@
 #include <math.h>
 #include <string.h>
 
-Item item_none(void) { return (Item){.kind = ITEM_NONE}; }
+Item item_none(void) {
+  return (Item){.kind = ITEM_NONE};
+}
 
-Item item_tensor(ValueId value, SourceLoc loc) { return (Item){.kind = ITEM_TENSOR, .loc = loc, .value = value}; }
+Item item_tensor(ValueId value, SourceLoc loc) {
+  return (Item){.kind = ITEM_TENSOR, .loc = loc, .value = value};
+}
 
-bool item_is_number(const Item *item) { return item->kind == ITEM_INTEGER || item->kind == ITEM_REAL; }
+bool item_is_number(const Item *item) {
+  return item->kind == ITEM_INTEGER || item->kind == ITEM_REAL;
+}
 
-double item_number(const Item *item) { return item->kind == ITEM_INTEGER ? (double)item->integer : item->real; }
+double item_number(const Item *item) {
+  return item->kind == ITEM_INTEGER ? (double)item->integer : item->real;
+}
 
 const char *item_words(const Lower *l, const Item *item) {
   Context *c = l->context;
   switch (item->kind) {
-  case ITEM_INTEGER: return arena_printf(c, "the integer %lld", (long long)item->integer);
-  case ITEM_REAL: return arena_printf(c, "the number %.9g", item->real);
-  case ITEM_TRUTH: return item->integer ? "true" : "false";
-  case ITEM_STRING: return arena_printf(c, "the string \"%s\"", item->text);
-  case ITEM_LIST: return arena_printf(c, "a list of %u", item->count);
-  case ITEM_TYPE: return arena_printf(c, "the type %s", item->text);
+  case ITEM_INTEGER:
+    return arena_printf(c, "the integer %lld", (long long)item->integer);
+  case ITEM_REAL:
+    return arena_printf(c, "the number %.9g", item->real);
+  case ITEM_TRUTH:
+    return item->integer ? "true" : "false";
+  case ITEM_STRING:
+    return arena_printf(c, "the string \"%s\"", item->text);
+  case ITEM_LIST:
+    return arena_printf(c, "a list of %u", item->count);
+  case ITEM_TYPE:
+    return arena_printf(c, "the type %s", item->text);
   case ITEM_TENSOR:
     return arena_printf(c, "a tensor %s", type_string(c, l->graph, graph_type(l->graph, item->value)));
-  case ITEM_SEVERAL: return arena_printf(c, "%u values", item->count);
-  default: return "nothing";
+  case ITEM_SEVERAL:
+    return arena_printf(c, "%u values", item->count);
+  default:
+    return "nothing";
   }
 }
 
@@ -36,9 +52,13 @@ const char *path_join(Context *c, const char *path, const char *part) {
 
 /* --- numbers --- */
 
-static Item integer_item(int64_t n, SourceLoc loc) { return (Item){.kind = ITEM_INTEGER, .loc = loc, .integer = n}; }
+static Item integer_item(int64_t n, SourceLoc loc) {
+  return (Item){.kind = ITEM_INTEGER, .loc = loc, .integer = n};
+}
 
-static Item real_item(double x, SourceLoc loc) { return (Item){.kind = ITEM_REAL, .loc = loc, .real = x}; }
+static Item real_item(double x, SourceLoc loc) {
+  return (Item){.kind = ITEM_REAL, .loc = loc, .real = x};
+}
 
 static Item out_of_range(Lower *l, const Expression *e, char operation) {
   diag(l->context, DIAG_ARITHMETIC_RANGE, e->loc, operation);
@@ -54,16 +74,27 @@ static Item integer_arithmetic(Lower *l, const Expression *e, int64_t a, int64_t
   int64_t r = 0;
   bool overflow = false;
   switch (e->operation) {
-  case '+': overflow = __builtin_add_overflow(a, b, &r); break;
-  case '-': overflow = __builtin_sub_overflow(a, b, &r); break;
-  case '*': overflow = __builtin_mul_overflow(a, b, &r); break;
+  case '+':
+    overflow = __builtin_add_overflow(a, b, &r);
+    break;
+  case '-':
+    overflow = __builtin_sub_overflow(a, b, &r);
+    break;
+  case '*':
+    overflow = __builtin_mul_overflow(a, b, &r);
+    break;
   default:
     if (!b) return divide_by_zero(l, e);
-    if (b == -1 && e->operation == '/') overflow = __builtin_sub_overflow(0, a, &r);
-    else if (b == -1) r = 0;
-    else if (e->operation == '%') r = a % b;
-    else if (a % b) return real_item((double)a / (double)b, e->loc);
-    else r = a / b;
+    if (b == -1 && e->operation == '/')
+      overflow = __builtin_sub_overflow(0, a, &r);
+    else if (b == -1)
+      r = 0;
+    else if (e->operation == '%')
+      r = a % b;
+    else if (a % b)
+      return real_item((double)a / (double)b, e->loc);
+    else
+      r = a / b;
   }
   return overflow ? out_of_range(l, e, e->operation) : integer_item(r, e->loc);
 }
@@ -90,8 +121,7 @@ static bool check_number(Lower *l, const Expression *e, const Item *item, char o
 
 static Item binary(Lower *l, const Place *place, const Expression *e) {
   Item a = evaluate(l, place, e->left, false), b = evaluate(l, place, e->right, false);
-  if (!check_number(l, e, &a, e->operation) || !check_number(l, e, &b, e->operation))
-    return item_none();
+  if (!check_number(l, e, &a, e->operation) || !check_number(l, e, &b, e->operation)) return item_none();
   if (a.kind == ITEM_INTEGER && b.kind == ITEM_INTEGER) return integer_arithmetic(l, e, a.integer, b.integer);
   return real_arithmetic(l, e, item_number(&a), item_number(&b));
 }
@@ -124,7 +154,9 @@ static const Statement *find_definition(const StatementList *body, const char *n
   return NULL;
 }
 
-static const StatementList *body_of(const Lower *l) { return l->network ? &l->network->body : NULL; }
+static const StatementList *body_of(const Lower *l) {
+  return l->network ? &l->network->body : NULL;
+}
 
 static Item unknown_name(Lower *l, const Place *place, const Expression *e) {
   diag(l->context, DIAG_UNKNOWN_NAME, e->loc, e->text);
@@ -214,14 +246,22 @@ static Item call(Lower *l, const Place *place, const Expression *e, bool outermo
 
 static Item evaluate_kind(Lower *l, const Place *place, const Expression *e, bool outermost) {
   switch (e->kind) {
-  case EXPRESSION_INTEGER: return integer_item(e->integer, e->loc);
-  case EXPRESSION_REAL: return real_item(e->real, e->loc);
-  case EXPRESSION_STRING: return (Item){.kind = ITEM_STRING, .loc = e->loc, .text = e->text};
-  case EXPRESSION_NAME: return name(l, place, e);
-  case EXPRESSION_LIST: return list(l, place, e);
-  case EXPRESSION_NEGATE: return negate(l, place, e);
-  case EXPRESSION_BINARY: return binary(l, place, e);
-  default: return call(l, place, e, outermost);
+  case EXPRESSION_INTEGER:
+    return integer_item(e->integer, e->loc);
+  case EXPRESSION_REAL:
+    return real_item(e->real, e->loc);
+  case EXPRESSION_STRING:
+    return (Item){.kind = ITEM_STRING, .loc = e->loc, .text = e->text};
+  case EXPRESSION_NAME:
+    return name(l, place, e);
+  case EXPRESSION_LIST:
+    return list(l, place, e);
+  case EXPRESSION_NEGATE:
+    return negate(l, place, e);
+  case EXPRESSION_BINARY:
+    return binary(l, place, e);
+  default:
+    return call(l, place, e, outermost);
   }
 }
 

@@ -14,10 +14,10 @@
 #include "../passes/passes.h"
 
 typedef struct FrontendOptions {
-  bool random_params;   /* draw parameters from `seed`; parameter files are not opened */
+  bool random_params; /* draw parameters from `seed`; parameter files are not opened */
   uint64_t seed;
   bool warn_unused_params; /* a warning for every parameter of the files that the network does not read */
-  const char *network;  /* which network of the file; NULL: the only one (several: an error listing them) */
+  const char *network;     /* which network of the file; NULL: the only one (several: an error listing them) */
 } FrontendOptions;
 
 /* The verified graph of a network, exactly as written: batchnorm as batchnorm, no pass has run. Paths of parameter

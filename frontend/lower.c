@@ -104,11 +104,21 @@ static void run_output(Lower *l, const Place *place, const Statement *s) {
 
 static void run_statement(Lower *l, const Place *place, const Statement *s) {
   switch (s->kind) {
-  case STATEMENT_CONST: run_constant(l, place, s); break;
-  case STATEMENT_PARAMS: params_add_file(l, s->names.items[0].text, s->loc); break;
-  case STATEMENT_INPUT: run_input(l, place, s); break;
-  case STATEMENT_OUTPUT: run_output(l, place, s); break;
-  case STATEMENT_ASSIGN: run_assignment(l, place, s); break;
+  case STATEMENT_CONST:
+    run_constant(l, place, s);
+    break;
+  case STATEMENT_PARAMS:
+    params_add_file(l, s->names.items[0].text, s->loc);
+    break;
+  case STATEMENT_INPUT:
+    run_input(l, place, s);
+    break;
+  case STATEMENT_OUTPUT:
+    run_output(l, place, s);
+    break;
+  case STATEMENT_ASSIGN:
+    run_assignment(l, place, s);
+    break;
   case STATEMENT_RETURN:
     diag(l->context, DIAG_WRONG_PLACE, s->loc, "return", "network");
     diag_hint(l->context, "a network gives its results with output");
@@ -183,11 +193,15 @@ static const Network *choose_network(Lower *l, uint32_t file) {
     if (!strcmp(tree->networks[i]->name.text, wanted)) return tree->networks[i];
     suggestion_offer(&s, tree->networks[i]->name.text);
   }
-  if (wanted) diag(l->context, DIAG_UNKNOWN_NETWORK, start, wanted);
-  else diag(l->context, DIAG_WHICH_NETWORK, start);
+  if (wanted)
+    diag(l->context, DIAG_UNKNOWN_NETWORK, start, wanted);
+  else
+    diag(l->context, DIAG_WHICH_NETWORK, start);
   diag_seen(l->context, "%s", network_words(l));
-  if (wanted) suggestion_hint(l->context, &s);
-  else diag_hint(l->context, "choose one with --network NAME");
+  if (wanted)
+    suggestion_hint(l->context, &s);
+  else
+    diag_hint(l->context, "choose one with --network NAME");
   return NULL;
 }
 

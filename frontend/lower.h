@@ -166,10 +166,10 @@ typedef enum ArgKind {
   ARG_SCALE, /* a positive number */
   ARG_TRUTH,
   ARG_TYPE,
-  ARG_PAIR, /* a count, or a list of two: vertical, horizontal */
-  ARG_PAD,  /* an integer of at least 0, a list of two or four, or "same" */
+  ARG_PAIR,  /* a count, or a list of two: vertical, horizontal */
+  ARG_PAD,   /* an integer of at least 0, a list of two or four, or "same" */
   ARG_SHAPE, /* a list of 1 to 4 counts */
-  ARG_ORDER /* "hwc" or "chw" */
+  ARG_ORDER  /* "hwc" or "chw" */
 } ArgKind;
 
 typedef struct ArgSpec {
@@ -192,8 +192,8 @@ typedef struct Operation {
 struct Call {
   const Operation *operation;
   SourceLoc loc;
-  const char *result_name; /* of its last value */
-  Frame site;              /* its place in the chain of names */
+  const char *result_name;  /* of its last value */
+  Frame site;               /* its place in the chain of names */
   Item args[MAX_ARGUMENTS]; /* as in operation->args; ITEM_NONE: not given */
   ValueId *tensors;
   uint32_t tensor_count;
@@ -218,7 +218,7 @@ void call_pair(const Call *call, const char *name, int32_t pair[2]); /* unchange
 Item emit(Lower *l, const Call *call, bool last, Op op, const Attrs *attrs, const ValueId *inputs, uint32_t input_count,
           Type wanted);
 ValueId emit_real(Lower *l, const Call *call, ValueId value); /* dequantized where it is not f32; NO_VALUE: an error */
-ValueId emit_one_scale(Lower *l, const Call *call, ValueId value); /* dequantized where it has per-channel scales */
+ValueId emit_one_scale(Lower *l, const Call *call, ValueId value);   /* dequantized where it has per-channel scales */
 bool need_rank(Lower *l, const Call *call, ValueId value, int rank); /* 3 or 1; false after reporting */
 
 #define BUILD(name) Item build_##name(Lower *l, Call *call)
@@ -300,7 +300,7 @@ Spread spread_of(const Lower *l, ValueId value);
 Moments spread_moments(const Spread *s, int32_t channel); /* mean 0 and deviation 1 where there is nothing to go by */
 Moments spread_joined(const Spread *s);                   /* of all channels together */
 double spread_most(const Spread *s);                      /* greatest magnitude */
-void spread_after_node(Lower *l, NodeId node);   /* notes the spread of a new node's result */
+void spread_after_node(Lower *l, NodeId node);            /* notes the spread of a new node's result */
 void spread_of_input(Lower *l, ValueId input);
 
 #endif

@@ -49,12 +49,18 @@ static bool use_graph(Job *job) {
 static bool write_module(Job *job, const Output *output) {
   const char *prefix = job->options->symbol_prefix;
   switch (output->kind) {
-  case OUTPUT_CUBIN: return backend_write_cubin(job->context, &job->module, output->path);
-  case OUTPUT_PTX: return backend_write_ptx(job->context, &job->module, output->path);
-  case OUTPUT_C: return backend_write_c(job->context, &job->module, output->path, prefix);
-  case OUTPUT_OBJECT: return backend_write_object(job->context, &job->module, output->path, prefix);
-  case OUTPUT_HEADER: return backend_write_header(job->context, &job->module, output->path, prefix);
-  default: return true; /* written by use_graph */
+  case OUTPUT_CUBIN:
+    return backend_write_cubin(job->context, &job->module, output->path);
+  case OUTPUT_PTX:
+    return backend_write_ptx(job->context, &job->module, output->path);
+  case OUTPUT_C:
+    return backend_write_c(job->context, &job->module, output->path, prefix);
+  case OUTPUT_OBJECT:
+    return backend_write_object(job->context, &job->module, output->path, prefix);
+  case OUTPUT_HEADER:
+    return backend_write_header(job->context, &job->module, output->path, prefix);
+  default:
+    return true; /* written by use_graph */
   }
 }
 

@@ -30,7 +30,9 @@ static bool accept(Cursor *r, char sign) {
   return true;
 }
 
-static bool expect(Cursor *r, char sign, const char *problem) { return accept(r, sign) || cursor_fail(r, problem); }
+static bool expect(Cursor *r, char sign, const char *problem) {
+  return accept(r, sign) || cursor_fail(r, problem);
+}
 
 /* A Python string without escapes, of either quote. NULL after a problem. */
 static const char *read_string(Cursor *r) {
@@ -121,9 +123,9 @@ bool npy_read(Context *c, const uint8_t *data, size_t size, ParamTensor *t, cons
   if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return fail(problem, "it is no npy array");
   if (data[6] < 1 || data[6] > 3) return fail(problem, "its npy version is not known (1, 2 and 3 are)");
   size_t start = data[6] == 1 ? 10 : 12;
-  size_t length = data[6] == 1 ? (size_t)(data[8] | data[9] << 8)
-                               : (size_t)(data[8] | (uint32_t)data[9] << 8 | (uint32_t)data[10] << 16 |
-                                          (uint32_t)data[11] << 24);
+  size_t length =
+      data[6] == 1 ? (size_t)(data[8] | data[9] << 8)
+                   : (size_t)(data[8] | (uint32_t)data[9] << 8 | (uint32_t)data[10] << 16 | (uint32_t)data[11] << 24);
   if (length > size - start) return fail(problem, "its header is cut short");
   const char *text = (const char *)data + start;
   Cursor r = {.context = c, .at = text, .end = text + length};

@@ -149,11 +149,11 @@ static bool inflate_all(const uint8_t *packed, uint64_t packed_size, uint8_t *ou
 static const uint8_t *unpack(const Archive *a, const Member *m) {
   const uint8_t *packed = packed_bytes(a, m);
   if (!packed) return NULL;
-  const char *problem = m->flags & 1                                  ? "is encrypted"
-                        : m->method != 0 && m->method != 8            ? "is compressed by other means than deflate"
-                        : m->method == 0 && m->packed != m->unpacked  ? "has two different sizes"
-                        : m->unpacked / MOST_EXPANSION > m->packed    ? "is too small for what it is said to hold"
-                                                                      : NULL;
+  const char *problem = m->flags & 1                                 ? "is encrypted"
+                        : m->method != 0 && m->method != 8           ? "is compressed by other means than deflate"
+                        : m->method == 0 && m->packed != m->unpacked ? "has two different sizes"
+                        : m->unpacked / MOST_EXPANSION > m->packed   ? "is too small for what it is said to hold"
+                                                                     : NULL;
   const uint8_t *bytes = packed;
   if (!problem && m->method == 8) {
     uint8_t *out = arena_alloc(a->context, (size_t)m->unpacked + 1);

@@ -4,17 +4,40 @@
 #include "lower.h"
 #include <string.h>
 
-#define X {"x", ARG_TENSOR, true}
-#define WINDOW(kernel_kind) {"kernel", kernel_kind, true}, {"stride", ARG_PAIR, false}, {"pad", ARG_PAD, false}
+#define X                                                                                                              \
+  { "x", ARG_TENSOR, true }
+#define WINDOW(kernel_kind)                                                                                            \
+  {"kernel", kernel_kind, true}, {"stride", ARG_PAIR, false}, {                                                        \
+    "pad", ARG_PAD, false                                                                                              \
+  }
 
 static const Operation operations[] = {
-    {"conv2d", true, OP_CONV2D, build_conv2d,
-     {X, {"out", ARG_COUNT, true}, WINDOW(ARG_PAIR), {"dilation", ARG_PAIR, false}, {"groups", ARG_COUNT, false},
-      {"w", ARG_TYPE, true}, {"bias", ARG_TRUTH, false}, {"pad_value", ARG_INTEGER, false}}},
-    {"depthwise_conv2d", true, OP_CONV2D, build_depthwise_conv2d,
-     {X, WINDOW(ARG_PAIR), {"dilation", ARG_PAIR, false}, {"w", ARG_TYPE, true}, {"bias", ARG_TRUTH, false},
+    {"conv2d",
+     true,
+     OP_CONV2D,
+     build_conv2d,
+     {X,
+      {"out", ARG_COUNT, true},
+      WINDOW(ARG_PAIR),
+      {"dilation", ARG_PAIR, false},
+      {"groups", ARG_COUNT, false},
+      {"w", ARG_TYPE, true},
+      {"bias", ARG_TRUTH, false},
       {"pad_value", ARG_INTEGER, false}}},
-    {"linear", true, OP_LINEAR, build_linear,
+    {"depthwise_conv2d",
+     true,
+     OP_CONV2D,
+     build_depthwise_conv2d,
+     {X,
+      WINDOW(ARG_PAIR),
+      {"dilation", ARG_PAIR, false},
+      {"w", ARG_TYPE, true},
+      {"bias", ARG_TRUTH, false},
+      {"pad_value", ARG_INTEGER, false}}},
+    {"linear",
+     true,
+     OP_LINEAR,
+     build_linear,
      {X, {"out", ARG_COUNT, true}, {"w", ARG_TYPE, true}, {"bias", ARG_TRUTH, false}}},
     {"batchnorm", true, OP_BATCHNORM, build_batchnorm, {X, {"eps", ARG_REAL, false}}},
     {"affine", true, OP_AFFINE, build_affine, {X}},

@@ -18,8 +18,10 @@ static const char help_text[] =
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
     "  --engine NAME         mma_b1, mma_s8, patch_s8, wgmma_b1, wgmma_s8 or direct, where it can\n"
-    "  --tuning FILE         engines and tiles that were measured, from --tune; where it has none the cost model chooses\n"
-    "  --tune FILE           measure engines and tiles of each layer on --device, with the target and batch given, and\n"
+    "  --tuning FILE         engines and tiles that were measured, from --tune; where it has none the cost model "
+    "chooses\n"
+    "  --tune FILE           measure engines and tiles of each layer on --device, with the target and batch given, "
+    "and\n"
     "                        put the fastest into a file for --tuning; lines on other layers stay in it\n"
     "  --device DEVICE       of --tune: cuda:0, cuda:1, ... or cpu; cuda:0 where there is a GPU, otherwise cpu\n"
     "  --tune-candidates N   of --tune: tiles that it measures for an engine, 1 to 16; 6 without the option\n"
@@ -137,14 +139,30 @@ static bool set_candidates(Options *o, const char *word) {
   return true;
 }
 
-static bool set_tune(Options *o, const char *v) { return (o->tune = v) != NULL; }
-static bool set_tuning(Options *o, const char *v) { return (o->tuning = v) != NULL; }
-static bool set_device(Options *o, const char *v) { return (o->device = v) != NULL; }
-static bool set_network(Options *o, const char *v) { return (o->frontend.network = v) != NULL; }
-static bool set_prefix(Options *o, const char *v) { return (o->symbol_prefix = v) != NULL; }
-static bool set_print(Options *o, const char *v) { return (o->passes.print_after = v) != NULL; }
-static bool set_stop(Options *o, const char *v) { return (o->passes.stop_after = v) != NULL; }
-static bool set_pipeline(Options *o, const char *v) { return (o->passes.pipeline = v) != NULL; }
+static bool set_tune(Options *o, const char *v) {
+  return (o->tune = v) != NULL;
+}
+static bool set_tuning(Options *o, const char *v) {
+  return (o->tuning = v) != NULL;
+}
+static bool set_device(Options *o, const char *v) {
+  return (o->device = v) != NULL;
+}
+static bool set_network(Options *o, const char *v) {
+  return (o->frontend.network = v) != NULL;
+}
+static bool set_prefix(Options *o, const char *v) {
+  return (o->symbol_prefix = v) != NULL;
+}
+static bool set_print(Options *o, const char *v) {
+  return (o->passes.print_after = v) != NULL;
+}
+static bool set_stop(Options *o, const char *v) {
+  return (o->passes.stop_after = v) != NULL;
+}
+static bool set_pipeline(Options *o, const char *v) {
+  return (o->passes.pipeline = v) != NULL;
+}
 
 static bool set_emit(Options *o, const char *what) {
   o->emit_ir = true;
@@ -158,9 +176,15 @@ static bool add_plugin(Options *o, const char *path) {
   return true;
 }
 
-static bool set_evaluate(Options *o, const char *v) { return (o->evaluate = true) || v; }
-static bool set_explain(Options *o, const char *v) { return (o->explain = true) || v; }
-static bool set_unused(Options *o, const char *v) { return (o->frontend.warn_unused_params = true) || v; }
+static bool set_evaluate(Options *o, const char *v) {
+  return (o->evaluate = true) || v;
+}
+static bool set_explain(Options *o, const char *v) {
+  return (o->explain = true) || v;
+}
+static bool set_unused(Options *o, const char *v) {
+  return (o->frontend.warn_unused_params = true) || v;
+}
 
 typedef struct OptionInfo {
   const char *name;
@@ -169,12 +193,24 @@ typedef struct OptionInfo {
 } OptionInfo;
 
 static const OptionInfo option_infos[] = {
-    {"-o", true, add_output},          {"--target", true, set_target},        {"--batch", true, set_batch},
-    {"--network", true, set_network},  {"--random-params", true, set_seed},   {"--engine", true, set_engine},
-    {"--symbol-prefix", true, set_prefix}, {"--eval", false, set_evaluate},   {"--explain", false, set_explain},
-    {"--emit", true, set_emit},        {"--passes", true, set_pipeline},      {"--stop-after", true, set_stop},
-    {"--print-after", true, set_print}, {"--plugin", true, add_plugin},       {"-Wunused-params", false, set_unused},
-    {"--tuning", true, set_tuning},    {"--tune", true, set_tune},            {"--device", true, set_device},
+    {"-o", true, add_output},
+    {"--target", true, set_target},
+    {"--batch", true, set_batch},
+    {"--network", true, set_network},
+    {"--random-params", true, set_seed},
+    {"--engine", true, set_engine},
+    {"--symbol-prefix", true, set_prefix},
+    {"--eval", false, set_evaluate},
+    {"--explain", false, set_explain},
+    {"--emit", true, set_emit},
+    {"--passes", true, set_pipeline},
+    {"--stop-after", true, set_stop},
+    {"--print-after", true, set_print},
+    {"--plugin", true, add_plugin},
+    {"-Wunused-params", false, set_unused},
+    {"--tuning", true, set_tuning},
+    {"--tune", true, set_tune},
+    {"--device", true, set_device},
     {"--tune-candidates", true, set_candidates},
 };
 enum { OPTION_COUNT = sizeof option_infos / sizeof *option_infos };
@@ -220,7 +256,9 @@ static bool read_file(Options *o, const char *word) {
   return true;
 }
 
-bool options_source_is_ir(const Options *o) { return ends_with(o->source, ".ir"); }
+bool options_source_is_ir(const Options *o) {
+  return ends_with(o->source, ".ir");
+}
 
 bool options_make_module(const Options *o) {
   for (uint32_t i = 0; i < o->output_count; i++)

@@ -31,9 +31,9 @@ typedef struct Options {
   const char *plugins[MAX_FILES];
   const char *target; /* a target's name, or "native" */
   const char *symbol_prefix;
-  const char *tuning; /* file of measured choices to use; NULL: none */
-  const char *tune;   /* file of measured choices to write; NULL: none */
-  const char *device; /* that --tune measures on; NULL: cuda:0 where there is a GPU, else cpu */
+  const char *tuning;       /* file of measured choices to use; NULL: none */
+  const char *tune;         /* file of measured choices to write; NULL: none */
+  const char *device;       /* that --tune measures on; NULL: cuda:0 where there is a GPU, else cpu */
   uint32_t tune_candidates; /* tiles of an engine that --tune measures; 0: its own number */
   FrontendOptions frontend;
   PassOptions passes; /* target and print_to are set later */
@@ -46,8 +46,8 @@ typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsR
  * (WRONG). */
 OptionsResult options_read(int count, char **words, Options *out);
 bool options_source_is_ir(const Options *o); /* a graph in the IR's text form, not a network in the language */
-bool options_make_module(const Options *o); /* some output needs the whole compilation */
-bool options_run_passes(const Options *o);  /* something needs passes */
+bool options_make_module(const Options *o);  /* some output needs the whole compilation */
+bool options_run_passes(const Options *o);   /* something needs passes */
 
 /* main.c: the network as written, and a file of measured choices. NULL after reporting. */
 Graph *load_graph(Context *c, const Options *o);

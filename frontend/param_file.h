@@ -32,15 +32,15 @@ typedef struct ParamTensor {
   const char *dtype_name; /* as the file spells it, where dtype is OTHER */
   int rank;
   int64_t dim[PARAM_MAX_RANK];
-  int64_t count;     /* product of dims */
-  bool column_major; /* the first dimension varies fastest */
+  int64_t count;       /* product of dims */
+  bool column_major;   /* the first dimension varies fastest */
   const uint8_t *data; /* little-endian, not necessarily aligned */
   bool used;
 } ParamTensor;
 
 typedef struct ParamFile {
   const char *name;
-  SourceLoc loc; /* where the network names it */
+  SourceLoc loc;        /* where the network names it */
   ParamTensor *tensors; /* in the order of the file */
   uint32_t count, capacity;
   uint32_t *slots; /* hash table from names: index + 1 */

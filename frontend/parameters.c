@@ -22,7 +22,7 @@ struct ParamSet {
   ParamFile **files;
   uint32_t file_count, file_capacity;
   const Call *conflicting; /* reads what another operation reads: whatever else is wrong with it follows from that */
-  Read *reads; /* hash table */
+  Read *reads;             /* hash table */
   uint32_t read_count, read_slots;
 };
 
@@ -48,7 +48,9 @@ ParamSet *params_new(Context *c, const char *folder, const FrontendOptions *opti
   return set;
 }
 
-bool params_random(const Lower *l) { return l->params->random; }
+bool params_random(const Lower *l) {
+  return l->params->random;
+}
 
 void params_add_file(Lower *l, const char *name, SourceLoc loc) {
   ParamSet *set = l->params;
@@ -195,7 +197,9 @@ const char *dims_words(Context *c, const int64_t *dim, int rank) {
   return t.data;
 }
 
-const char *param_shape_words(Context *c, const ParamTensor *t) { return dims_words(c, t->dim, t->rank); }
+const char *param_shape_words(Context *c, const ParamTensor *t) {
+  return dims_words(c, t->dim, t->rank);
+}
 
 const char *param_index_words(Context *c, const ParamTensor *t, int64_t index) {
   int64_t at[PARAM_MAX_RANK];

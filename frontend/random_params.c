@@ -57,15 +57,24 @@ void random_weight_scales(uint64_t seed, const char *name, const Type *type, int
  * negative. */
 static double draw(Generator *g, ParamRole role, double mean, double deviation) {
   switch (role) {
-  case ROLE_GAMMA: return uniform(g, 0.7, 1.3) * (next(g) >> 61 ? 1 : -1);
-  case ROLE_BETA: return uniform(g, -0.3, 0.3);
-  case ROLE_MEAN: return mean + deviation * uniform(g, -0.2, 0.2);
-  case ROLE_VARIANCE: return deviation * deviation * uniform(g, 0.7, 1.4);
-  case ROLE_FACTOR: return uniform(g, 0.9, 1.1) / deviation;
-  case ROLE_OFFSET: return uniform(g, -0.3, 0.3) - mean / deviation;
-  case ROLE_BIAS: return deviation * uniform(g, -0.5, 0.5);
-  case ROLE_SLOPE: return uniform(g, 0.05, 0.4);
-  default: return uniform(g, 0.5, 1.5);
+  case ROLE_GAMMA:
+    return uniform(g, 0.7, 1.3) * (next(g) >> 61 ? 1 : -1);
+  case ROLE_BETA:
+    return uniform(g, -0.3, 0.3);
+  case ROLE_MEAN:
+    return mean + deviation * uniform(g, -0.2, 0.2);
+  case ROLE_VARIANCE:
+    return deviation * deviation * uniform(g, 0.7, 1.4);
+  case ROLE_FACTOR:
+    return uniform(g, 0.9, 1.1) / deviation;
+  case ROLE_OFFSET:
+    return uniform(g, -0.3, 0.3) - mean / deviation;
+  case ROLE_BIAS:
+    return deviation * uniform(g, -0.5, 0.5);
+  case ROLE_SLOPE:
+    return uniform(g, 0.05, 0.4);
+  default:
+    return uniform(g, 0.5, 1.5);
   }
 }
 

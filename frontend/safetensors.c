@@ -33,7 +33,9 @@ static bool accept(Json *j, char sign) {
   return true;
 }
 
-static bool expect(Json *j, char sign, const char *problem) { return accept(j, sign) || json_fail(j, problem); }
+static bool expect(Json *j, char sign, const char *problem) {
+  return accept(j, sign) || json_fail(j, problem);
+}
 
 static int hex_digit(char ch) {
   return ch >= '0' && ch <= '9'   ? ch - '0'

@@ -44,9 +44,9 @@ static void grow(Context *c, Scope *s) {
 
 static bool reserved(Context *c, Name name) {
   Item type;
-  const char *what = type_by_name(name.text, &type)                                  ? "an element type"
-                     : !strcmp(name.text, "true") || !strcmp(name.text, "false")     ? "a truth value"
-                                                                                     : NULL;
+  const char *what = type_by_name(name.text, &type)                              ? "an element type"
+                     : !strcmp(name.text, "true") || !strcmp(name.text, "false") ? "a truth value"
+                                                                                 : NULL;
   if (what) diag(c, DIAG_RESERVED_NAME, name.loc, name.text, what);
   return what != NULL;
 }

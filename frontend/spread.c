@@ -13,10 +13,8 @@
 enum { MAX_CHANNELS = 1 << 14 };
 
 /* Quantiles of a normal distribution, of mean 0 and variance 1 as they stand: the upper half. */
-static const double normal_half[SPREAD_SAMPLES / 2] = {
-    0.0400, 0.1201, 0.2010, 0.2832, 0.3673, 0.4540, 0.5441, 0.6386,
-    0.7390, 0.8471, 0.9657, 1.0991, 1.2545, 1.4462, 1.7095, 2.1970
-};
+static const double normal_half[SPREAD_SAMPLES / 2] = {0.0400, 0.1201, 0.2010, 0.2832, 0.3673, 0.4540, 0.5441, 0.6386,
+                                                       0.7390, 0.8471, 0.9657, 1.0991, 1.2545, 1.4462, 1.7095, 2.1970};
 
 static double normal_sample(int i) {
   int half = SPREAD_SAMPLES / 2;
@@ -24,12 +22,14 @@ static double normal_sample(int i) {
 }
 
 /* Another order of the samples, so that two spreads can be joined as if independent. `turn` gives different orders. */
-static int shuffled(int i, int turn) { return (i * 13 + 7 * turn + 5) % SPREAD_SAMPLES; }
+static int shuffled(int i, int turn) {
+  return (i * 13 + 7 * turn + 5) % SPREAD_SAMPLES;
+}
 
 /* Past MAX_CHANNELS channels number c is taken to be as number c % MAX_CHANNELS. */
 static Spread new_spread(const Lower *l, int32_t channels) {
   if (channels > MAX_CHANNELS) channels = MAX_CHANNELS;
-  return (Spread){channels, ARENA_NEW(l->context, double, (size_t)channels * SPREAD_SAMPLES)};
+  return (Spread){channels, ARENA_NEW(l->context, double, (size_t)channels *SPREAD_SAMPLES)};
 }
 
 static const double *samples_of(const Spread *s, int32_t channel) {
@@ -148,18 +148,28 @@ static double element(const Lower *l, const Node *n, int32_t channel, double x) 
   switch (n->op) {
   case OP_BATCHNORM:
     return (x - parameter(l, n, 3, channel)) * parameter(l, n, 1, channel) /
-               sqrt(parameter(l, n, 4, channel) + (double)n->attrs.eps) + parameter(l, n, 2, channel);
-  case OP_AFFINE: return x * parameter(l, n, 1, channel) + parameter(l, n, 2, channel);
-  case OP_BIAS: return x + parameter(l, n, 1, channel);
-  case OP_RELU: return x > 0 ? x : 0;
-  case OP_RELU6: return x > 6 ? 6 : x > 0 ? x : 0;
-  case OP_LEAKY_RELU: return x > 0 ? x : x * (double)n->attrs.alpha;
-  case OP_PRELU: return x > 0 ? x : x * parameter(l, n, 1, channel);
+               sqrt(parameter(l, n, 4, channel) + (double)n->attrs.eps) +
+           parameter(l, n, 2, channel);
+  case OP_AFFINE:
+    return x * parameter(l, n, 1, channel) + parameter(l, n, 2, channel);
+  case OP_BIAS:
+    return x + parameter(l, n, 1, channel);
+  case OP_RELU:
+    return x > 0 ? x : 0;
+  case OP_RELU6:
+    return x > 6 ? 6 : x > 0 ? x : 0;
+  case OP_LEAKY_RELU:
+    return x > 0 ? x : x * (double)n->attrs.alpha;
+  case OP_PRELU:
+    return x > 0 ? x : x * parameter(l, n, 1, channel);
   case OP_HARDTANH:
     return x < (double)n->attrs.lo ? (double)n->attrs.lo : x > (double)n->attrs.hi ? (double)n->attrs.hi : x;
-  case OP_SIGN: return x >= 0 ? 1 : -1;
-  case OP_QUANTIZE: return quantized(l, n, channel, x);
-  default: return x;
+  case OP_SIGN:
+    return x >= 0 ? 1 : -1;
+  case OP_QUANTIZE:
+    return quantized(l, n, channel, x);
+  default:
+    return x;
   }
 }
 
@@ -245,16 +255,31 @@ void spread_after_node(Lower *l, NodeId node) {
   Spread x = spread_of(l, n->inputs[0]), result;
   switch (n->op) {
   case OP_CONV2D:
-  case OP_LINEAR: result = after_sums(l, n, &x); break;
-  case OP_MAXPOOL: result = after_maxpool(l, n, &x); break;
-  case OP_AVGPOOL: result = after_avgpool(l, n, &x); break;
-  case OP_ADD: result = after_add(l, n, &x); break;
-  case OP_CONCAT: result = after_concat(l, n); break;
+  case OP_LINEAR:
+    result = after_sums(l, n, &x);
+    break;
+  case OP_MAXPOOL:
+    result = after_maxpool(l, n, &x);
+    break;
+  case OP_AVGPOOL:
+    result = after_avgpool(l, n, &x);
+    break;
+  case OP_ADD:
+    result = after_add(l, n, &x);
+    break;
+  case OP_CONCAT:
+    result = after_concat(l, n);
+    break;
   case OP_FLATTEN:
-  case OP_RESHAPE: result = after_shape(l, n, &x); break;
+  case OP_RESHAPE:
+    result = after_shape(l, n, &x);
+    break;
   case OP_ARGMAX:
-  case OP_SOFTMAX: result = after_reorder(l, &x); break;
-  default: result = after_elements(l, n, &x);
+  case OP_SOFTMAX:
+    result = after_reorder(l, &x);
+    break;
+  default:
+    result = after_elements(l, n, &x);
   }
   set_spread(l, n->result, result);
 }

@@ -5,7 +5,9 @@
 
 enum { LONGEST = 64 };
 
-static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t least(uint32_t a, uint32_t b) {
+  return a < b ? a : b;
+}
 
 /* The distance where it is less than `limit`, some number that is not otherwise. */
 static uint32_t edit_distance(const char *a, const char *b, uint32_t limit) {

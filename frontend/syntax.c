@@ -89,8 +89,10 @@ static void note_bracket(SourceReader *reader, const char *unexpected, const cha
 /* What is usually meant by a token in the wrong place. */
 static void hint_for(Context *c, const char *unexpected, const char *const *expected, int count, bool bodies) {
   bool assign = find_token(expected, count, "'='") >= 0 && find_token(expected, count, "','") >= 0;
-  if (!strcmp(unexpected, "'('") && assign) diag_hint(c, "a statement names its result: name = operation(...)");
-  else if (!strcmp(unexpected, "'|'") && assign) diag_hint(c, "a statement names its result: name = x | operation");
+  if (!strcmp(unexpected, "'('") && assign)
+    diag_hint(c, "a statement names its result: name = operation(...)");
+  else if (!strcmp(unexpected, "'|'") && assign)
+    diag_hint(c, "a statement names its result: name = x | operation");
   else if (!strcmp(unexpected, "'='") && find_token(expected, count, "':'") >= 0)
     diag_hint(c, "an input is declared as: input name : type[height, width, channels]");
   else if (!strcmp(unexpected, "'network'") || !strcmp(unexpected, "'block'"))

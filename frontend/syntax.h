@@ -22,9 +22,9 @@ typedef struct SourceReader {
   uint32_t bad_line;           /* the line of the last character that begins no token: what follows is not reported */
   SourceLoc after;             /* just behind the last token */
   int last_token;
-  bool finished;                         /* the end's own NEWLINE was given */
-  OpenBracket open[MAX_OPEN_BRACKETS];   /* brackets not closed yet, for notes */
-  uint32_t open_count;                   /* may pass MAX_OPEN_BRACKETS; deeper ones are not recorded */
+  bool finished;                       /* the end's own NEWLINE was given */
+  OpenBracket open[MAX_OPEN_BRACKETS]; /* brackets not closed yet, for notes */
+  uint32_t open_count;                 /* may pass MAX_OPEN_BRACKETS; deeper ones are not recorded */
   uint32_t error_count;
   jmp_buf stop; /* where the lexer jumps on an error of its own machinery */
 } SourceReader;

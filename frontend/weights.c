@@ -15,16 +15,20 @@ typedef struct Weights {
   Lower *lower;
   const Call *call;
   WeightShape shape;
-  Type type; /* of the constant */
+  Type type;           /* of the constant */
   int64_t per_channel; /* elements of an output channel */
   const float *scales; /* weight_scale, scale_count of them; NULL: absent */
   int32_t scale_count;
   uint8_t *q;
 } Weights;
 
-static bool is_bipolar(const Type *t) { return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1; }
+static bool is_bipolar(const Type *t) {
+  return t->kind == ELEM_UINT && t->bits == 1 && t->zero2 == 1;
+}
 
-static bool is_linear(const Weights *w) { return !w->shape.height; }
+static bool is_linear(const Weights *w) {
+  return !w->shape.height;
+}
 
 static Type constant_type(const Item *item, WeightShape s) {
   int32_t conv[4] = {s.out, s.height, s.width, s.in}, linear[2] = {s.out, s.in};
@@ -70,8 +74,10 @@ static bool take_integers(Weights *w, const ParamTensor *t) {
     }
     Context *c = w->lower->context;
     param_report_index(w->lower, w->call, DIAG_PARAM_RANGE, t, i);
-    if (bipolar) diag_expected(c, "-1 or +1, as the weights are bipolar");
-    else diag_expected(c, "%d to %d, as the weights are %s", low, high, elem_string(c, &w->type));
+    if (bipolar)
+      diag_expected(c, "-1 or +1, as the weights are bipolar");
+    else
+      diag_expected(c, "%d to %d, as the weights are %s", low, high, elem_string(c, &w->type));
     diag_seen(c, "%lld in '%s'", (long long)q, t->file);
     return false;
   }
@@ -196,8 +202,10 @@ ValueId weights_load(Lower *l, Call *call, const Item *type, WeightShape shape) 
     return NO_VALUE;
   }
   w.q = ARENA_NEW(l->context, uint8_t, w.per_channel * shape.out);
-  if (params_random(l)) take_random(&w, type->scale_given);
-  else take_file(&w, type->scale_given);
+  if (params_random(l))
+    take_random(&w, type->scale_given);
+  else
+    take_file(&w, type->scale_given);
   set_scales(&w);
   return graph_add_const(l->graph, param_path(l, call, "weight"), w.type, w.q);
 }

@@ -103,8 +103,10 @@ static const char *unique_name(Graph *g, const char *name) {
   for (; high < UINT32_MAX / 4 && is_taken(g, stem, high); high = 2 * high + 1) low = high + 1;
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
-    if (is_taken(g, stem, middle)) low = middle + 1;
-    else high = middle;
+    if (is_taken(g, stem, middle))
+      low = middle + 1;
+    else
+      high = middle;
   }
   while (is_taken(g, stem, low)) low++;
   return arena_printf(g->context, "%s.%u", stem, low);
@@ -137,9 +139,8 @@ static ValueId add_value(Graph *g, const char *name, Value value) {
 }
 
 static ValueId add_typed(Graph *g, const char *name, ValueKind kind, Type type, const void *data) {
-  return add_value(
-      g, name,
-      (Value){.kind = kind, .type = type, .data = data, .definition = NO_NODE, .arena_offset = NO_OFFSET});
+  return add_value(g, name,
+                   (Value){.kind = kind, .type = type, .data = data, .definition = NO_NODE, .arena_offset = NO_OFFSET});
 }
 
 ValueId graph_add_input(Graph *g, const char *name, Type type) {
@@ -169,8 +170,7 @@ void graph_add_output(Graph *g, ValueId value) {
 static void count_operands(Graph *g, const Node *node, int change) {
   for (uint32_t i = 0; i < node->input_count; i++) g->values[node->inputs[i]].uses += (uint32_t)change;
   for (uint32_t s = 0; s < node->step_count; s++)
-    for (uint32_t i = 0; i < node->steps[s].arg_count; i++)
-      g->values[node->steps[s].args[i]].uses += (uint32_t)change;
+    for (uint32_t i = 0; i < node->steps[s].arg_count; i++) g->values[node->steps[s].args[i]].uses += (uint32_t)change;
 }
 
 /* Notes where the nodes from `first` on stand. */
@@ -269,7 +269,7 @@ void graph_set_inputs(Graph *g, NodeId id, const ValueId *inputs, uint32_t input
 void graph_set_input(Graph *g, NodeId node, uint32_t index, ValueId value) {
   ValueId *input = &g->nodes[node].inputs[index];
   g->values[*input].uses--;
-  g->values[*input = value].uses++;
+  g->values[ *input = value].uses++;
 }
 
 void graph_delete_node(Graph *g, NodeId id) {

@@ -75,11 +75,19 @@ typedef enum Engine {
 extern const char *const engine_name[ENGINE_COUNT];
 extern const LayoutKind engine_operand[ENGINE_COUNT]; /* layout of the first operand; LAYOUT_NONE: any */
 
-static inline bool engine_uses_tensor_cores(Engine e) { return engine_operand[e] != LAYOUT_NONE; }
-static inline bool engine_uses_planes(Engine e) { return engine_operand[e] == LAYOUT_PLANES; }
-static inline bool engine_uses_wgmma(Engine e) { return e == ENGINE_WGMMA_B1 || e == ENGINE_WGMMA_S8; }
+static inline bool engine_uses_tensor_cores(Engine e) {
+  return engine_operand[e] != LAYOUT_NONE;
+}
+static inline bool engine_uses_planes(Engine e) {
+  return engine_operand[e] == LAYOUT_PLANES;
+}
+static inline bool engine_uses_wgmma(Engine e) {
+  return e == ENGINE_WGMMA_B1 || e == ENGINE_WGMMA_S8;
+}
 /* The engine under whose name the instructions are listed (target.h, backend/mma.def). */
-static inline Engine engine_of_instructions(Engine e) { return e == ENGINE_PATCH_S8 ? ENGINE_MMA_S8 : e; }
+static inline Engine engine_of_instructions(Engine e) {
+  return e == ENGINE_PATCH_S8 ? ENGINE_MMA_S8 : e;
+}
 
 /* Block tile of a tensor-core layer: m output positions by n output channels, computed by warps_m x warps_n warps; each
  * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time; on wgmma those of each tap; on patches
@@ -99,9 +107,11 @@ static inline uint32_t tile_count_of_channels(const Tile *t, const Type *result)
   return tile_is_single(t, result) ? 1 : (written + t->n - 1u) / t->n;
 }
 
-/* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads of
- * half a warp touch every bank once. That of wgmma stands in staging.h. */
-static inline uint32_t tile_row_words(const Tile *t) { return t->k == 8 ? 8 : t->k + 8u; }
+/* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads
+ * of half a warp touch every bank once. That of wgmma stands in staging.h. */
+static inline uint32_t tile_row_words(const Tile *t) {
+  return t->k == 8 ? 8 : t->k + 8u;
+}
 static inline uint32_t tile_shared_bytes(const Tile *t) {
   return 4u * t->stages * ((uint32_t)t->m + t->n) * tile_row_words(t);
 }
@@ -182,7 +192,7 @@ void graph_index(Graph *g); /* finds definitions and counts uses anew */
 void graph_set_inputs(Graph *g, NodeId node, const ValueId *inputs, uint32_t input_count);
 void graph_set_input(Graph *g, NodeId node, uint32_t index, ValueId value);
 void graph_take_result(Graph *g, NodeId node, NodeId from); /* deletes `from`, whose result becomes this node's */
-void graph_delete_node(Graph *g, NodeId node);           /* op becomes OP_NONE */
+void graph_delete_node(Graph *g, NodeId node);              /* op becomes OP_NONE */
 void graph_compact(Graph *g);                            /* drops deleted nodes and nodes whose results nobody uses */
 NodeId graph_definition(const Graph *g, ValueId value);  /* node that defines it, NO_NODE for inputs and constants */
 uint32_t graph_use_count(const Graph *g, ValueId value); /* operands of nodes and steps, and network outputs */

@@ -110,8 +110,8 @@ static bool parse_launch(Parser *p, Node *node) {
   static const uint64_t most[] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
   uint64_t n[6];
   if (!parse_numbers(p, "launch", most, 6, n)) return false;
-  node->launch = (Launch){(uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4],
-                          (uint32_t)n[5]};
+  node->launch =
+      (Launch){(uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4], (uint32_t)n[5]};
   return true;
 }
 

@@ -32,7 +32,6 @@ static bool straight_planes(const Type *in, const Type *out, Pooling *p) {
 static bool stepped_planes(const Type *in, const Type *out, Pooling *p) {
   p->words = 1;
   p->units = words_of(&in->layout);
-  if (out->layout.kind == LAYOUT_BYTES && layout_orders_channels(out->layout)) return false;
   if (out->layout.kind == LAYOUT_PLANES)
     return out->layout.block == in->layout.block && out->layout.pitch == in->layout.pitch;
   return out->layout.pitch <= in->layout.pitch;

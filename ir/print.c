@@ -206,8 +206,7 @@ static void add_plan(Text *out, const Graph *g, const Node *node) {
   const Tile *t = &node->tile;
   const Launch *l = &node->launch;
   if (node->engine != ENGINE_NONE) text_add(out, " engine=%s", engine_name[node->engine]);
-  if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k)
-    text_add_tile(out, t);
+  if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k) text_add_tile(out, t);
   if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes || l->x_most)
     text_add(out, " launch=%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   uint64_t offset = g->values[node->result].arena_offset;

@@ -68,7 +68,8 @@ static const char *pieces_problem(const Type *t) {
   const Layout *l = &t->layout;
   Image image = type_image(t);
   uint64_t rows_end = (uint64_t)l->row_pitch * (uint64_t)image.height;
-  if (!layout_is_pieces(*l)) return l->row_pitch || l->image_pitch ? "only pieces have a pitch of rows and images" : NULL;
+  if (!layout_is_pieces(*l))
+    return l->row_pitch || l->image_pitch ? "only pieces have a pitch of rows and images" : NULL;
   uint32_t block = l->kind == LAYOUT_PLANES ? 128 : layout_byte_block(l->pitch);
   if (l->kind == LAYOUT_WORDS || l->pitch % layout_piece_channels(*l) || l->block != block)
     return "pieces are 128 channels of a bit plane or 16 of bytes";

@@ -60,15 +60,15 @@ typedef enum LayoutKind {
  *
  *     (c % 8 / 2) * 2J + (c / 8) * 2 + c % 2
  *
- * of the block; bit i of the block is bit i % 32 of word i / 32. Consumers' weights are packed in the same order. Bytes in
- * pieces stand in that order too, byte for bit, so that a lane's bytes are neighbours: J = 2, 4, 8 or 16, as large as
- * whole blocks make up the pitch.
+ * of the block; bit i of the block is bit i % 32 of word i / 32. Consumers' weights are packed in the same order. Bytes
+ * in pieces stand in that order too, byte for bit, so that a lane's bytes are neighbours: J = 2, 4, 8 or 16, as large
+ * as whole blocks make up the pitch.
  */
 typedef struct Layout {
   LayoutKind kind;
-  uint16_t block; /* LAYOUT_PLANES: 32, 64 or 128, pieces 128; LAYOUT_BYTES: pieces 16 to 128, otherwise 0 */
-  uint32_t pitch; /* channels kept a pixel (and plane), >= C */
-  uint32_t positions;              /* pieces: of the largest batch; 0: pixel after pixel */
+  uint16_t block;     /* LAYOUT_PLANES: 32, 64 or 128, pieces 128; LAYOUT_BYTES: pieces 16 to 128, otherwise 0 */
+  uint32_t pitch;     /* channels kept a pixel (and plane), >= C */
+  uint32_t positions; /* pieces: of the largest batch; 0: pixel after pixel */
   uint32_t row_pitch, image_pitch; /* pieces: positions between rows and between images; otherwise 0 */
 } Layout;
 
@@ -130,11 +130,11 @@ bool layout_orders_channels(Layout l);      /* layout_bit_of_channel, bits or by
 uint32_t layout_piece_channels(Layout l);   /* in the 16 bytes of a piece: 128 of a plane, 16 of bytes */
 bool layout_equal(Layout a, Layout b);
 bool layout_is_pieces(Layout l);
-Strides layout_strides(const Type *t);            /* under t->layout, which is not LAYOUT_NONE */
-uint64_t layout_image_positions(const Type *t);   /* positions of one image: its pixels, or its image_pitch */
-size_t layout_pixel_bytes(const Type *t);         /* bytes of one pixel under t->layout */
-size_t layout_image_bytes(const Type *t);         /* bytes of one image under t->layout */
-int layout_plane_count(const Type *t);            /* t->bits for PLANES, 1 otherwise */
+Strides layout_strides(const Type *t);          /* under t->layout, which is not LAYOUT_NONE */
+uint64_t layout_image_positions(const Type *t); /* positions of one image: its pixels, or its image_pitch */
+size_t layout_pixel_bytes(const Type *t);       /* bytes of one pixel under t->layout */
+size_t layout_image_bytes(const Type *t);       /* bytes of one image under t->layout */
+int layout_plane_count(const Type *t);          /* t->bits for PLANES, 1 otherwise */
 /* Position of channel c inside a row of `pitch` bits of one plane (PLANES), or of bytes (pieces). */
 uint32_t layout_bit_of_channel(Layout layout, uint32_t channel);
 uint32_t layout_channel_of_bit(Layout layout, uint32_t bit); /* the inverse */

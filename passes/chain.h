@@ -11,8 +11,8 @@ typedef enum Slope {
   SLOPE_RISING         /* never falls, and takes NaN and -infinity to the same number or again to one of these two */
 } Slope;
 
-/* How the plain node's operation moves with its first operand on a channel (an addition: with either one), its constants
- * being what they are and another activation fixed and finite. */
+/* How the plain node's operation moves with its first operand on a channel (an addition: with either one), its
+ * constants being what they are and another activation fixed and finite. */
 Slope step_slope(const Graph *g, const Node *node, uint32_t channel);
 /* Every channel rises in the sense of SLOPE_RISING. */
 bool step_rises(const Graph *g, const Node *node);

@@ -1,9 +1,9 @@
 /* cost: estimated microseconds of a layer on an engine.
  *
  * A layer takes the longer of its arithmetic and its traffic with device memory, and a launch; and what it takes to
- * bring a network input into the order that the engine reads. The estimate does not look at layouts chosen so far: every
- * engine is given the layouts that suit it, so estimates of different engines compare. Arithmetic of tensor cores is that
- * of the best tile (trial.c), that of CUDA cores counts operations at the target's rate.
+ * bring a network input into the order that the engine reads. The estimate does not look at layouts chosen so far:
+ * every engine is given the layouts that suit it, so estimates of different engines compare. Arithmetic of tensor cores
+ * is that of the best tile (trial.c), that of CUDA cores counts operations at the target's rate.
  */
 #include "plan.h"
 
@@ -78,7 +78,8 @@ double engine_tera_ops(const Target *target, Engine engine) {
   return best;
 }
 
-/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time. */
+/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time.
+ */
 static double cuda_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
                                      uint32_t batch) {
   double width = engine == ENGINE_POOL ? graph_type(g, node->inputs[0])->bits : 32;

@@ -17,8 +17,7 @@ typedef struct Choice {
 } Choice;
 
 static const Choice choices[] = {
-    {OP_CONV2D,
-     {ENGINE_MMA_B1, ENGINE_PATCH_S8, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
+    {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_PATCH_S8, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_LINEAR, {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_MAXPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
     {OP_AVGPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
@@ -48,7 +47,8 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
     *why = "it does not have this operation";
   else if (engine_uses_tensor_cores(engine) && node->op == OP_CONV2D && node->attrs.groups != 1)
     *why = "groups share no operand that a matrix product could reuse";
-  else if (engine_uses_wgmma(engine) && node->op == OP_CONV2D && (node->attrs.stride[0] > 1 || node->attrs.stride[1] > 1))
+  else if (engine_uses_wgmma(engine) && node->op == OP_CONV2D &&
+           (node->attrs.stride[0] > 1 || node->attrs.stride[1] > 1))
     *why = "a stride takes taps apart that it reads as one offset";
   else if (engine == ENGINE_PATCH_S8 && !patch_fits(g, node, target))
     *why = "it keeps all taps of few channels in shared memory, and these are too many";

@@ -144,7 +144,8 @@ static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options
   return layout;
 }
 
-/* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones. */
+/* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones.
+ */
 static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates) {
   static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8};
   uint32_t count = 0;
@@ -199,7 +200,8 @@ static void lay_out_result(Chooser *c, Node *node) {
   }
   result->layout = choose_layout(c, node->result);
   if (node->engine == ENGINE_POOL) result->layout = order_of_operand(result, operand);
-  bool dense = layout_equal(operand->layout, layout_dense(operand)) && layout_equal(result->layout, layout_dense(result));
+  bool dense =
+      layout_equal(operand->layout, layout_dense(operand)) && layout_equal(result->layout, layout_dense(result));
   if (node->engine == ENGINE_VIEW && !dense) node->engine = ENGINE_DIRECT;
 }
 

@@ -1,8 +1,8 @@
 /* The pitches of tensors in pieces: how many positions lie between rows and between images.
  *
- * A layer on wgmma needs gaps as wide as its padding, and room for its result, whose positions are those of its operand:
- * so where the result is read by such a layer too, both have the same pitches. Pitches only grow until all layers have
- * what they need.
+ * A layer on wgmma needs gaps as wide as its padding, and room for its result, whose positions are those of its
+ * operand: so where the result is read by such a layer too, both have the same pitches. Pitches only grow until all
+ * layers have what they need.
  */
 #include "plan.h"
 

@@ -1,7 +1,7 @@
-/* Tiles of layers on mma.sync: one of the table below whose warps each cover whole blocks of the result's bit planes (or
- * whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose two stages fit the target's
- * shared memory. A block of threads computes m positions x n channels; every step of the reduction stages k words of
- * each of the m + n rows.
+/* Tiles of layers on mma.sync: one of the table below whose warps each cover whole blocks of the result's bit planes
+ * (or whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose two stages fit the
+ * target's shared memory. A block of threads computes m positions x n channels; every step of the reduction stages k
+ * words of each of the m + n rows.
  */
 #include "tile.h"
 
@@ -34,8 +34,8 @@ enum {
  * outside of its steps (first copy, epilogue). */
 static const double step_latency = 0.5e-6, block_latency = 1.2e-6;
 
-/* Of the instruction's rate: what products of 4096 cubes reach on an H200, in planes and in bytes. Tiles are compared at
- * the full rate. */
+/* Of the instruction's rate: what products of 4096 cubes reach on an H200, in planes and in bytes. Tiles are compared
+ * at the full rate. */
 static const double reached_share = 0.4;
 
 static int accumulators(const Tile *tile) {
@@ -47,7 +47,9 @@ bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Ta
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
   if (!tile->m || !tile->n || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
   if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
-  if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS || tile_shared_bytes(tile) > target->shared_bytes) return false;
+  if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS ||
+      tile_shared_bytes(tile) > target->shared_bytes)
+    return false;
   return tile_covers_blocks(result, tile->n / tile->warps_n);
 }
 
@@ -105,7 +107,8 @@ void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
     for (size_t k = 0; k < sizeof step_words; k++) {
       const Shape *s = &shapes[i];
       Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
-      if (sync_tile_fits(g, node, &tile, options->target)) tile_list_add(out, tile, estimate(g, node, &tile, options, 1));
+      if (sync_tile_fits(g, node, &tile, options->target))
+        tile_list_add(out, tile, estimate(g, node, &tile, options, 1));
     }
 }
 
@@ -114,4 +117,3 @@ Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
   sync_tiles(g, node, options, &list);
   return list.tiles[0];
 }
-

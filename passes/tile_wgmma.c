@@ -1,5 +1,5 @@
-/* Tiles of layers on wgmma: rows and columns of the table below, stages as deep as shared memory allows, weights kept in
- * shared memory where they fit beside two stages.
+/* Tiles of layers on wgmma: rows and columns of the table below, stages as deep as shared memory allows, weights kept
+ * in shared memory where they fit beside two stages.
  *
  * The estimate counts, for the SM with most tiles, the longest of products, copies from L2 and epilogue of a tile, and
  * what they wait for each other where few blocks share the SM.
@@ -14,8 +14,8 @@ typedef struct Shape {
 
 /* Larger ones first: of equals the larger wins. */
 static const Shape shapes[] = {
-    {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8}, {128, 64, 4},
-    {128, 32, 4},  {64, 128, 4}, {64, 64, 4},   {64, 32, 4},
+    {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8},
+    {128, 64, 4},  {128, 32, 4}, {64, 128, 4},   {64, 64, 4},   {64, 32, 4},
 };
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
 
@@ -31,8 +31,8 @@ enum {
 
 static const double shared_sm_bytes = 233472; /* of an SM; a block takes 1 KB more than it asks for */
 
-/* The estimate in cycles of an SM, at this rate. Measured on an H200: products of n columns and 64 rows take `per_column`
- * a column, or the time that shared memory needs for their rows. */
+/* The estimate in cycles of an SM, at this rate. Measured on an H200: products of n columns and 64 rows take
+ * `per_column` a column, or the time that shared memory needs for their rows. */
 static const double cycles_a_second = 1.755e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
 static const double start_seconds = 1.2e-6; /* barriers, first copies, last results */
 static const double waiting = 700;          /* cycles of a tile in which nothing of it is computed */
@@ -61,8 +61,7 @@ static double product_cycles(const Node *node, uint32_t columns, const Target *t
 static double epilogue_instructions(const Graph *g, const Node *node) {
   const Type *result = graph_type(g, node->result);
   bool thresholds = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
-  if (thresholds && result->layout.kind == LAYOUT_PLANES)
-    return result->bits <= 4 ? 2 + (1 << result->bits) : 8;
+  if (thresholds && result->layout.kind == LAYOUT_PLANES) return result->bits <= 4 ? 2 + (1 << result->bits) : 8;
   return 8 + 8.0 * node->step_count;
 }
 

@@ -1,7 +1,8 @@
 /* A layer by itself, on an engine, in the layouts that suit the engine: what the engine pass estimates with before any
  * layout or tile is chosen.
  *
- * The trial's graph has three values (operand, weights, result) and is for estimates alone: no steps' operands, no names.
+ * The trial's graph has three values (operand, weights, result) and is for estimates alone: no steps' operands, no
+ * names.
  */
 #include "tile.h"
 

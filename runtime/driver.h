@@ -27,8 +27,8 @@ enum { /* CUdevice_attribute */
        CU_DEVICE_CAPABILITY_MINOR = 76
 };
 enum { /* CUfunction_attribute */
-  CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8,
-  CU_FUNCTION_PREFERRED_SHARED_CARVEOUT = 9 /* percent of an SM's memory; the rest is its L1 cache */
+       CU_FUNCTION_MAX_DYNAMIC_SHARED_BYTES = 8,
+       CU_FUNCTION_PREFERRED_SHARED_CARVEOUT = 9 /* percent of an SM's memory; the rest is its L1 cache */
 };
 enum { CU_POINTER_MEMORY_TYPE = 2, CU_MEMORY_TYPE_DEVICE = 2 }; /* CUpointer_attribute, CUmemorytype */
 enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };      /* CUjit_option */

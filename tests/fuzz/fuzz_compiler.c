@@ -125,7 +125,8 @@ bool fuzz_prepare_tuning(Corpus *corpus) {
   static const char text[] =
       "apnnc tuning 1\n"
       "# measured\n"
-      "sm_90a batch=64 conv2d(u2[N,6,6,32], u1[32,3,3,32]{zero=1/2}) kernel=3,3 pad=1,1,1,1 | thresholds -> u2[N,6,6,32]"
+      "sm_90a batch=64 conv2d(u2[N,6,6,32], u1[32,3,3,32]{zero=1/2}) kernel=3,3 pad=1,1,1,1 | thresholds -> "
+      "u2[N,6,6,32]"
       " : engine=wgmma_b1 tile=64,32,4,4,1,3,1,1  # 12.34 us\n"
       "sm_90a batch=1 linear(input i8[N,9], i8[4,9]) -> output i32[N,4] : engine=direct\n"
       "\n"

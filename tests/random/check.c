@@ -205,7 +205,8 @@ static bool check(void *user) {
 
 void check_network(const char *text, const CheckOptions *options, CheckResult *result) {
   *result = (CheckResult){.verdict = VERDICT_NONE};
-  Check k = {.context = context_new(NULL), .text = text, .options = options, .result = result, .target = *options->target};
+  Check k = {
+      .context = context_new(NULL), .text = text, .options = options, .result = result, .target = *options->target};
   if (options->sm_count) k.target.sm_count = options->sm_count;
   bool good = k.context && context_try(k.context, check, &k);
   if (good)

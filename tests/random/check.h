@@ -9,12 +9,13 @@ typedef struct CheckOptions {
   uint64_t seed;      /* of parameters and inputs */
   const char *device; /* as in apnn.h; "none": nothing is run */
   const Target *target;
-  int sm_count; /* multiprocessors that the passes count with, so that few blocks walk over many tiles; 0: the target's */
-  Tile tile;    /* forced where a layer can have it; all zero: the cost model's */
+  int sm_count;  /* multiprocessors that the passes count with, so that few blocks walk over many tiles; 0: the target's
+                  */
+  Tile tile;     /* forced where a layer can have it; all zero: the cost model's */
   Engine engine; /* forced where it can compute a layer; ENGINE_NONE: the cost model's */
   uint32_t batch;
-  bool every_pass; /* evaluate, print and parse after every pass */
-  bool assemble;   /* also write the cubin form and run that; needs ptxas */
+  bool every_pass;      /* evaluate, print and parse after every pass */
+  bool assemble;        /* also write the cubin form and run that; needs ptxas */
   ApnnNetwork **latest; /* may be NULL: the network that this process ran last is kept there until the next is loaded,
                            so that the driver keeps the GPU's context instead of making one for every network */
 } CheckOptions;

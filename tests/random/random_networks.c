@@ -104,9 +104,12 @@ static void print_shrunk(const Plan *p, uint32_t index, const CheckResult *resul
 
 static void print_failure(const Plan *p, uint32_t index, const CheckResult *result) {
   CheckOptions o = options_of(p, index);
-  printf("FAILED %s %u, seed %llu (target %s, engine %s, batch %u, device %s): %s\n%s\n", series_of(p) ? "listed network" : "network",
-         index, (unsigned long long)o.seed, o.target->name, engine_name[o.engine], o.batch, o.device, result->stage,
-         result->words);
+  const Tile *t = &o.tile;
+  printf("FAILED %s %u, seed %llu (target %s, %d multiprocessors, engine %s, tile %u,%u,%u,%u,%u,%u,%u,%u, batch %u, "
+         "device %s): %s\n%s\n",
+         series_of(p) ? "listed network" : "network", index, (unsigned long long)o.seed, o.target->name,
+         o.sm_count ? o.sm_count : o.target->sm_count, engine_name[o.engine], t->m, t->n, t->k, t->warps_m, t->warps_n,
+         t->stages, t->split_k, t->resident, o.batch, o.device, result->stage, result->words);
   if (series_of(p))
     printf("again: random_networks %s --seed %llu --first %u --count 1\n", p->pairs ? "--pairs" : "--pools",
            (unsigned long long)p->seed, index);
@@ -158,7 +161,7 @@ static const struct {
   size_t offset; /* of what it sets in Plan */
 } option_table[] = {{"--pairs", OPTION_FLAG, offsetof(Plan, pairs)},
                     {"--pools", OPTION_FLAG, offsetof(Plan, pools)},
-                                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
+                    {"--print", OPTION_FLAG, offsetof(Plan, print)},
                     {"--no-passes", OPTION_FLAG, offsetof(Plan, no_passes)},
                     {"--device", OPTION_WORD, offsetof(Plan, device)},
                     {"--network", OPTION_WORD, offsetof(Plan, network)},
@@ -174,9 +177,12 @@ static bool set_option(Plan *p, int i, const char *value) {
   void *field = (char *)p + option_table[i].offset;
   uint64_t number = 0;
   switch (option_table[i].form) {
-  case OPTION_FLAG: return *(bool *)field = true;
-  case OPTION_WORD: return (*(const char **)field = value) != NULL;
-  case OPTION_U64: return parse_number(value, field);
+  case OPTION_FLAG:
+    return *(bool *)field = true;
+  case OPTION_WORD:
+    return (*(const char **)field = value) != NULL;
+  case OPTION_U64:
+    return parse_number(value, field);
   default:
     if (!parse_number(value, &number) || number > INT32_MAX) return false;
     *(uint32_t *)field = (uint32_t)number;

@@ -8,7 +8,9 @@
 
 #include "../../backend/ptx.h"
 
-static int setup(void **state) { return (*state = context_new(NULL)) ? 0 : -1; }
+static int setup(void **state) {
+  return (*state = context_new(NULL)) ? 0 : -1;
+}
 static int teardown(void **state) {
   context_free(*state);
   return 0;

@@ -32,8 +32,8 @@ static void test_dequantize_is_inserted(void **state) {
       load_good(context, "network n {\n  input x : u4[8, 8, 4]\n"
                          "  a = conv2d(x, 8, kernel=3, w=i4) | relu | quantize(u2)\n"
                          "  output y = add(a, a)\n  output z = conv2d(a, 2, kernel=1, w=bipolar, bias=true)\n}\n");
-  static const Op ops[] = {OP_CONV2D, OP_DEQUANTIZE, OP_RELU,       OP_QUANTIZE, OP_DEQUANTIZE, OP_DEQUANTIZE,
-                           OP_ADD,    OP_CONV2D,     OP_DEQUANTIZE, OP_BIAS};
+  static const Op ops[] = {OP_CONV2D,     OP_DEQUANTIZE, OP_RELU,   OP_QUANTIZE,   OP_DEQUANTIZE,
+                           OP_DEQUANTIZE, OP_ADD,        OP_CONV2D, OP_DEQUANTIZE, OP_BIAS};
   assert_ops(g, ops, 10);
   assert_int_equal(g->output_count, 2);
   assert_string_equal(graph_value(g, g->outputs[0])->name, "y");
@@ -95,8 +95,8 @@ static void test_block_prefixes(void **state) {
                        "  c = conv2d(x, channels, kernel=3, pad=1, stride=stride, w=ternary)\n"
                        "  return c | batchnorm(name=\"bn\") | relu | quantize(u2)\n}\n");
   static const char *const parameters[] = {
-      "layer1.0.s.c.weight",       "layer1.0.s.bn.weight",    "layer1.0.s.bn.running_var", "layer1.0.second.c.weight",
-      "layer1.0.second.bn.weight", "l2.s.c.weight",           "l2.second.c.weight",        "l2.second.bn.running_mean"};
+      "layer1.0.s.c.weight",       "layer1.0.s.bn.weight", "layer1.0.s.bn.running_var", "layer1.0.second.c.weight",
+      "layer1.0.second.bn.weight", "l2.s.c.weight",        "l2.second.c.weight",        "l2.second.bn.running_mean"};
   for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++)
     assert_int_not_equal(graph_find(g, parameters[i]), NO_VALUE);
   assert_dims(type_of(g, "layer1.0.second"), 3, 8, 8, 4);
@@ -209,10 +209,20 @@ static void test_all_operations(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, start, stop)
   const struct CMUnitTest tests[] = {
-      TEST(dequantize_is_inserted), TEST(types),           TEST(numbers),         TEST(lines),
-      TEST(block_prefixes),         TEST(several_results), TEST(output_of_input), TEST(pad_same),
-      TEST(padding_level),          TEST(depthwise_and_groups), TEST(concat),     TEST(shared_parameters),
-      TEST(choice_of_network),      TEST(all_operations),
+      TEST(dequantize_is_inserted),
+      TEST(types),
+      TEST(numbers),
+      TEST(lines),
+      TEST(block_prefixes),
+      TEST(several_results),
+      TEST(output_of_input),
+      TEST(pad_same),
+      TEST(padding_level),
+      TEST(depthwise_and_groups),
+      TEST(concat),
+      TEST(shared_parameters),
+      TEST(choice_of_network),
+      TEST(all_operations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -175,19 +175,18 @@ static void damage(ReadFile read, const Bytes *whole, uint64_t seed, int mutatio
   }
 }
 
-static const char sound_header[] =
-    "{\"__metadata__\":{\"format\":\"pt\"},"
-    "\"f32\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
-    "\"f64\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[8,16]},"
-    "\"f16\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[16,24]},"
-    "\"bf16\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[24,26]},"
-    "\"i\\u0038\":{\"shape\":[2],\"data_offsets\":[26,28],\"dtype\":\"I8\"},"
-    "\"i16\":{\"dtype\":\"I16\",\"shape\":[1],\"data_offsets\":[28,30]},"
-    "\"i32\":{\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[30,34]},"
-    "\"i64\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[34,42]},"
-    "\"bool\":{\"dtype\":\"BOOL\",\"shape\":[2],\"data_offsets\":[42,44]},"
-    "\"u8\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[44,46]}, "
-    "\"none\":{\"dtype\":\"F8_E5M2\",\"shape\":[3],\"data_offsets\":[46,49]}}  ";
+static const char sound_header[] = "{\"__metadata__\":{\"format\":\"pt\"},"
+                                   "\"f32\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+                                   "\"f64\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[8,16]},"
+                                   "\"f16\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[16,24]},"
+                                   "\"bf16\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[24,26]},"
+                                   "\"i\\u0038\":{\"shape\":[2],\"data_offsets\":[26,28],\"dtype\":\"I8\"},"
+                                   "\"i16\":{\"dtype\":\"I16\",\"shape\":[1],\"data_offsets\":[28,30]},"
+                                   "\"i32\":{\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[30,34]},"
+                                   "\"i64\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[34,42]},"
+                                   "\"bool\":{\"dtype\":\"BOOL\",\"shape\":[2],\"data_offsets\":[42,44]},"
+                                   "\"u8\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[44,46]}, "
+                                   "\"none\":{\"dtype\":\"F8_E5M2\",\"shape\":[3],\"data_offsets\":[46,49]}}  ";
 
 static void make_sound(Bytes *b) {
   static const float f32[] = {1.5f, -0.0f};
@@ -213,10 +212,10 @@ static void test_safetensors_numbers(void **state) {
     const char *name;
     int64_t index;
     double number;
-  } expected[] = {{"f32", 0, 1.5},      {"f64", 0, 0.1},          {"f16", 0, 1},  {"f16", 1, -3},
-                  {"f16", 2, 0x1p-24},  {"f16", 3, 65504},        {"i8", 0, -1},  {"i8", 1, -128},
-                  {"bf16", 0, -3.140625}, {"i16", 0, -2},         {"i64", 0, -3}, {"i32", 0, -2147483648.0},
-                  {"bool", 0, 0},       {"bool", 1, 1},           {"u8", 0, 128}, {"u8", 1, 255}};
+  } expected[] = {{"f32", 0, 1.5},        {"f64", 0, 0.1},   {"f16", 0, 1},  {"f16", 1, -3},
+                  {"f16", 2, 0x1p-24},    {"f16", 3, 65504}, {"i8", 0, -1},  {"i8", 1, -128},
+                  {"bf16", 0, -3.140625}, {"i16", 0, -2},    {"i64", 0, -3}, {"i32", 0, -2147483648.0},
+                  {"bool", 0, 0},         {"bool", 1, 1},    {"u8", 0, 128}, {"u8", 1, 255}};
   Bytes b;
   make_sound(&b);
   Reading r = {.context = context_new(NULL), .read = safetensors_read, .data = b.data, .size = b.size};
@@ -377,10 +376,14 @@ static void test_npz_damage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_safetensors_numbers), cmocka_unit_test(test_safetensors_refused),
-      cmocka_unit_test(test_safetensors_damage),  cmocka_unit_test(test_npy_orders),
-      cmocka_unit_test(test_npy_refused),         cmocka_unit_test(test_npy_damage),
-      cmocka_unit_test(test_npz),                 cmocka_unit_test(test_npz_damage),
+      cmocka_unit_test(test_safetensors_numbers),
+      cmocka_unit_test(test_safetensors_refused),
+      cmocka_unit_test(test_safetensors_damage),
+      cmocka_unit_test(test_npy_orders),
+      cmocka_unit_test(test_npy_refused),
+      cmocka_unit_test(test_npy_damage),
+      cmocka_unit_test(test_npz),
+      cmocka_unit_test(test_npz_damage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

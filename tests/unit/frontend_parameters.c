@@ -10,7 +10,9 @@ typedef struct Tensor {
 
 static char folder[] = "/tmp/apnnc-parameters-XXXXXX";
 
-static const char *path_of(Context *c, const char *name) { return arena_printf(c, "%s/%s", folder, name); }
+static const char *path_of(Context *c, const char *name) {
+  return arena_printf(c, "%s/%s", folder, name);
+}
 
 static void write_file(Context *c, const char *name, const Tensor *tensors, int count) {
   Text header = {.context = c};
@@ -39,7 +41,9 @@ static Graph *load(Context *c, const char *body) {
   return g;
 }
 
-static const int8_t *q_of(const Graph *g, const char *name) { return graph_value(g, graph_find(g, name))->data; }
+static const int8_t *q_of(const Graph *g, const char *name) {
+  return graph_value(g, graph_find(g, name))->data;
+}
 
 /* Files hold [O, I, KH, KW], the graph [O, KH, KW, I]. */
 static void test_order(void **state) {
@@ -81,12 +85,10 @@ static void test_given_scales(void **state) {
   (void)state;
   Context *c = context_new(NULL);
   static const float weights[2][2] = {{0.5f, -1.75f}, {8.0f, -2.0f}}, scales[] = {0.5f, 4.0f}, one = 2.0f;
-  Tensor tensors[] = {{"a.weight", "F32", "[2,2]", weights, sizeof weights},
-                      {"a.weight_scale", "F32", "[2]", scales, sizeof scales},
-                      {"b.weight", "F32", "[2,2]", weights, sizeof weights},
-                      {"b.weight_scale", "F32", "[]", &one, sizeof one},
-                      {"c.weight", "F32", "[2,2]", weights, sizeof weights},
-                      {"c.weight_scale", "F32", "[]", &one, sizeof one}};
+  Tensor tensors[] = {
+      {"a.weight", "F32", "[2,2]", weights, sizeof weights}, {"a.weight_scale", "F32", "[2]", scales, sizeof scales},
+      {"b.weight", "F32", "[2,2]", weights, sizeof weights}, {"b.weight_scale", "F32", "[]", &one, sizeof one},
+      {"c.weight", "F32", "[2,2]", weights, sizeof weights}, {"c.weight_scale", "F32", "[]", &one, sizeof one}};
   write_file(c, "p.safetensors", tensors, 6);
   Graph *g = load(c, "  input x : u4[2]\n  output a = linear(x, 2, w=i3)\n  output b = linear(x, 2, w=i3)\n"
                      "  output c = linear(x, 2, w=i8(scale=0.25))\n");
@@ -142,8 +144,9 @@ static int remove_folder(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_order),        cmocka_unit_test(test_derived_scales),   cmocka_unit_test(test_given_scales),
-      cmocka_unit_test(test_bipolar_integers), cmocka_unit_test(test_vectors),
+      cmocka_unit_test(test_order),        cmocka_unit_test(test_derived_scales),
+      cmocka_unit_test(test_given_scales), cmocka_unit_test(test_bipolar_integers),
+      cmocka_unit_test(test_vectors),
   };
   return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

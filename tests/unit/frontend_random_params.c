@@ -32,8 +32,10 @@ static void test_names_decide(void **state) {
   (void)state;
   Context *c = context_new(NULL);
   Graph *a = load_random(c, "network n {\n  input x : u4[9]\n  output y = linear(x, 7, w=i8, name=\"fc\")\n}\n", 3);
-  Graph *b = load_random(c, "network n {\n  input x : u4[9]\n  z = linear(x, 9, w=i8) | quantize(u4)\n"
-                            "  output y = linear(z, 7, w=i8, name=\"fc\")\n}\n", 3);
+  Graph *b = load_random(c,
+                         "network n {\n  input x : u4[9]\n  z = linear(x, 9, w=i8) | quantize(u4)\n"
+                         "  output y = linear(z, 7, w=i8, name=\"fc\")\n}\n",
+                         3);
   assert_memory_equal(graph_value(a, graph_find(a, "fc.weight"))->data,
                       graph_value(b, graph_find(b, "fc.weight"))->data, 63);
   context_free(c);

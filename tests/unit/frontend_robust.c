@@ -36,8 +36,10 @@ static void test_mutations(void **state) {
     for (uint64_t k = random_number(&seed) % 3; k < 3; k++) {
       size_t at = random_number(&seed) % length, from = random_number(&seed) % length;
       size_t most = length - (at > from ? at : from), n = 1 + random_number(&seed) % 12;
-      if (random_number(&seed) & 1) memmove(text + at, text + from, n < most ? n : most);
-      else text[at] = alphabet[random_number(&seed) % (sizeof alphabet - 1)];
+      if (random_number(&seed) & 1)
+        memmove(text + at, text + from, n < most ? n : most);
+      else
+        text[at] = alphabet[random_number(&seed) % (sizeof alphabet - 1)];
     }
     load_and_print(text, length - (random_number(&seed) & 3 ? 0 : random_number(&seed) % length));
   }

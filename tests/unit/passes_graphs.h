@@ -12,7 +12,7 @@
 
 /* A target like an H100, so that these tests stand apart from the backend. */
 static const MmaRate test_rates[] = {{"b1", ENGINE_MMA_B1, 10000, .native = true},
-                                      {"s8", ENGINE_MMA_S8, 1250, .native = true}};
+                                     {"s8", ENGINE_MMA_S8, 1250, .native = true}};
 static const Target test_target = {.name = "test",
                                    .arch = 90,
                                    .ptx_version = "8.0",

@@ -93,8 +93,7 @@ static void expect_same_node(const Place *place, const Graph *g, const Node *a, 
   if (!same_type(g, &a->main_type, h, &b->main_type)) differs(place, "the main type", name);
   if (!same_steps(g, a, h, b)) differs(place, "a step", name);
   for (uint32_t s = 0; s < a->step_count; s++) /* as many as b has, now */
-    expect_same_operands(place, g, a->steps[s].args, a->steps[s].arg_count, h, b->steps[s].args,
-                         b->steps[s].arg_count);
+    expect_same_operands(place, g, a->steps[s].args, a->steps[s].arg_count, h, b->steps[s].args, b->steps[s].arg_count);
   if (!same_plan(a, b)) differs(place, "the plan", name);
 }
 

@@ -433,7 +433,8 @@ static void test_every_call_fails_once(void **state) {
         fail_msg("%d left after call %d, %s, failed", mock->live + mock->leftovers, n, failed);
       bool may_pass = strstr(failed, "Destroy") || strstr(failed, "Free") || strstr(failed, "Unload") ||
                       strstr(failed, "Release") || strstr(failed, "Pop") || strstr(failed, "PushCurrent") ||
-                      strstr(failed, "preference") || strcmp(failed, "cuPointerGetAttribute") == 0 || strcmp(failed, "cuStreamSynchronize") == 0;
+                      strstr(failed, "preference") || strcmp(failed, "cuPointerGetAttribute") == 0 ||
+                      strcmp(failed, "cuStreamSynchronize") == 0;
       if (status == APNN_OK && !may_pass) fail_msg("call %d, %s, failed and nobody said so", n, failed);
       if (status != APNN_OK && results[r] == 2 && strcmp(failed, "cuMemAlloc") == 0)
         assert_int_equal(status, APNN_ERROR_MEMORY);

@@ -149,7 +149,8 @@ static void test_run_bad_input(void **state) {
   expect(1, "cut.ptx: the \"//!apnn \" lines are not whole", "apnn-run cut.ptx -i x.npy -o y.npy");
   expect(1, "cut.ptx: the \"//!apnn \" lines are not whole", "apnn-run cut.ptx --list");
   expect(1, "x.npy: neither a cubin nor PTX", "apnn-run x.npy -i x.npy -o y.npy");
-  expect(1, "signed.npy: input x is u4[6](scale=0.5, zero=3/2) and takes uint8 with the batch in front, got int8 [13, 6]",
+  expect(1,
+         "signed.npy: input x is u4[6](scale=0.5, zero=3/2) and takes uint8 with the batch in front, got int8 [13, 6]",
          "apnn-run net.cubin -i signed.npy -o y.npy");
   expect(1, "range.npy: element 3 of image 7 is 16, input x takes 0 to 15", "apnn-run net.cubin -i range.npy -o y.npy");
   expect(1, "none.npy: no images", "apnn-run net.cubin -i none.npy -o y.npy");
@@ -194,8 +195,9 @@ static void test_bench(void **state) {
 
 static void test_bench_layer(void **state) {
   (void)state;
-  expect(0, "{\"op\": \"gemm\", \"shape\": [5, 24, 100], \"w\": \"bipolar\", \"a\": \"u2\", \"out\": \"u2\", "
-            "\"target\": \"sm_90a\", \"device\": \"cpu\", \"engine\": \"mma_b1\", ",
+  expect(0,
+         "{\"op\": \"gemm\", \"shape\": [5, 24, 100], \"w\": \"bipolar\", \"a\": \"u2\", \"out\": \"u2\", "
+         "\"target\": \"sm_90a\", \"device\": \"cpu\", \"engine\": \"mma_b1\", ",
          "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json --engine mma_b1 --target sm_90a");
   expect(0, "\"exact\": true, \"l2\": \"warm\"}\n", "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json");
   expect(0, "\"exact\": true,", "apnn-bench layer gemm 3 40 64 w3a5 --out i32 --device cpu --runs 1 --json");
@@ -232,9 +234,9 @@ static void test_bench_layer_refuses(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_run_writes_outputs), cmocka_unit_test(test_run_lists), cmocka_unit_test(test_run_usage),
-      cmocka_unit_test(test_run_bad_input),      cmocka_unit_test(test_bench),
-      cmocka_unit_test(test_bench_layer),        cmocka_unit_test(test_bench_layer_refuses),
+      cmocka_unit_test(test_run_writes_outputs),  cmocka_unit_test(test_run_lists), cmocka_unit_test(test_run_usage),
+      cmocka_unit_test(test_run_bad_input),       cmocka_unit_test(test_bench),     cmocka_unit_test(test_bench_layer),
+      cmocka_unit_test(test_bench_layer_refuses),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }
