@@ -34,7 +34,8 @@ check() {
   fi
 }
 
-# Two layers of one kind, one that reads the network's input, a residual addition, a product.
+# Two layers of one kind, one that reads the network's input, a residual addition, signed numbers of which wgmma_b1 keeps
+# twice as many channels as there are, a product.
 cat >net.apnn <<'END'
 network net {
   input image : u2[5, 5, 32]
@@ -42,7 +43,9 @@ network net {
   b = conv2d(a, 32, kernel=3, pad=1, w=bipolar) | batchnorm(name="bn2") | relu | quantize(u2)
   c = conv2d(b, 32, kernel=3, pad=1, w=bipolar) | batchnorm(name="bn3") | relu | quantize(u2)
   d = add(conv2d(c, 32, kernel=1, w=i4) | batchnorm(name="bn4"), b) | relu | quantize(u2)
-  output logits = linear(flatten(d), 10, w=i8)
+  e = conv2d(d, 64, kernel=1, w=i4) | batchnorm(name="bn5") | quantize(i6)
+  f = conv2d(e, 32, kernel=1, w=i4) | batchnorm(name="bn6") | quantize(u2)
+  output logits = linear(flatten(f), 10, w=i8)
 }
 END
 # an array of zeros, ones, twos and threes: 4 x 5 x 5 x 32
@@ -56,7 +59,7 @@ compile() { "$apnnc" net.apnn --random-params 3 --batch 4 "$@"; }
 tune() { "$apnnc" net.apnn --random-params 3 --batch 4 --device cpu "$@"; }
 same() { "$run" "$1" --device cpu -i x.npy -o "$2" && cmp expected.npy "$2"; }
 # used FILE: as many engines as there are layers of its kinds come from the file
-used() { compile --tuning "$1" --explain >explained && [ "$(grep -c 'engine .* as the tuning file says' explained)" -eq 5 ]; }
+used() { compile --tuning "$1" --explain >explained && [ "$(grep -c 'engine .* as the tuning file says' explained)" -eq 7 ]; }
 # planned FILE: every engine and tile of the file stands in the plan, and none is warned of
 planned() {
   compile --tuning "$1" --print-after=tile >plan 2>words && [ ! -s words ] || return 1
@@ -69,7 +72,7 @@ check reference "$apnnc" net.apnn --random-params 3 --eval x.npy -o expected.npy
 check tune tune --tune=net.tune --tune-candidates 2
 check trials grep -q 'mma_b1 .*us (so far' err
 check first_line sh -c '[ "$(head -n 1 net.tune)" = "apnnc tuning 1" ]'
-check layers lines net.tune '^sm_90a batch=4 conv2d' 4
+check layers lines net.tune '^sm_90a batch=4 conv2d' 6
 check input lines net.tune 'conv2d(input u2' 1
 check residual lines net.tune 'thresholds(u2\[N,5,5,32\]) ->' 1
 check sorted sh -c 'sed 1d net.tune | LC_ALL=C sort -c'
@@ -81,11 +84,11 @@ check same_bits same tuned.ptx tuned.npy
 # Another target's choices come beside; what was there stays as it is.
 cp net.tune before.tune
 check add tune --target sm_80 --tune net.tune --tune-candidates 1
-check added lines net.tune '^sm_80 ' 4
+check added lines net.tune '^sm_80 ' 6
 grep '^sm_90a' net.tune >kept
 check kept sh -c 'sed 1d before.tune | cmp - kept'
 check again tune --tune net.tune --tune-candidates 1
-check replaced lines net.tune '^sm_90a ' 4
+check replaced lines net.tune '^sm_90a ' 6
 
 # Written by hand: engines that the model does not choose.
 for choice in 'direct' 'mma_s8' 'mma_b1 tile=32,32,8,2,1,2,1,0' 'wgmma_b1 tile=64,32,4,4,1,3,1,1' 'wgmma_s8'; do
