@@ -48,7 +48,7 @@ void passes_explain(const Graph *g, const PassOptions *options, FILE *out);
 
 /* Plug-ins. A shared object exports `APNN_PLUGIN_EXPORT const ApnnPlugin apnn_plugin`. Its pass runs after the built-in
  * pass named `after`. */
-enum { APNN_PLUGIN_VERSION = 1 };
+enum { APNN_PLUGIN_VERSION = 2 };
 #define APNN_PLUGIN_EXPORT __attribute__((visibility("default")))
 typedef struct ApnnPlugin {
   uint32_t version; /* APNN_PLUGIN_VERSION */

@@ -46,10 +46,10 @@ digits_on_every_engine() {
   "$bin/apnnc" "$digits/digits.apnn" --eval "$digits/test_images.npy" -o "$work/logits.npy" -o "$work/digit.npy" ||
     return 1
   digits_on sm_80 --target sm_80 && digits_on sm_90a --target sm_90a || return 1
-  for engine in mma_b1 mma_s8 direct; do
+  for engine in mma_b1 mma_s8 patch_s8 direct; do
     digits_on "sm_80-$engine" --target sm_80 --engine "$engine" || return 1
   done
-  for engine in mma_b1 mma_s8 wgmma_b1 wgmma_s8 direct; do
+  for engine in mma_b1 mma_s8 patch_s8 wgmma_b1 wgmma_s8 direct; do
     digits_on "sm_90a-$engine" --target sm_90a --engine "$engine" || return 1
   done
 }
@@ -68,8 +68,9 @@ step gpu nvidia-smi -L
 step digits digits_on_every_engine
 step random-networks random --seed 1000 --count "$networks" --no-passes "${assemble[@]}"
 step every-pair-of-types random --pairs
+step every-pooling random --pools
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do step "$tool" sanitized "$tool"; done
 fi
-for log in random-networks every-pair-of-types; do printf '%s: %s\n' "$log" "$(tail -n 1 "$logs/$log.log")"; done
+for log in random-networks every-pair-of-types every-pooling; do printf '%s: %s\n' "$log" "$(tail -n 1 "$logs/$log.log")"; done
 finish

@@ -122,7 +122,7 @@ no_races() (
   printf 'network n {\n input x : u2[6, 6, 1024]\n' >"$chunks"
   printf ' output y = conv2d(x, 32, kernel=3, w=bipolar)\n}\n' >>"$chunks"
   export APNN_CPU_CHECK=race
-  for engine in mma_b1 mma_s8 wgmma_b1 wgmma_s8 direct; do
+  for engine in mma_b1 mma_s8 patch_s8 wgmma_b1 wgmma_s8 direct; do
     set -- --engine "$engine" -o "$work/races.ptx"
     "$build/release/bin/apnnc" "$root/examples/digits/digits.apnn" --batch 24 "$@" &&
       "$build/release/bin/apnn-bench" "$work/races.ptx" --device cpu --runs 1 &&
@@ -154,6 +154,7 @@ step random-networks-dev "$build/dev/bin/random_networks" --seed 1 --count $((ne
 step random-networks "$build/release/bin/random_networks" --seed 1000 --count "$networks" --assemble 20
 step random-networks-clang "$build/clang/bin/random_networks" --seed 5000 --count $((networks / 5))
 step every-pair-of-types "$build/release/bin/random_networks" --pairs
+step every-pooling "$build/release/bin/random_networks" --pools
 step damaged-inputs "$build/dev/bin/fuzz" --seed 1 --count "$damaged"
 step same-bytes same_bytes
 step nothing-half-written nothing_half_written
