@@ -77,18 +77,22 @@ static void broken_plugins_are_refused(void **state) {
   expect_refusal("empty", "int nothing;", "no symbol 'apnn_plugin'");
   expect_refusal("old", RUN PLUGIN "{99, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
                  "version 99 of the plug-in interface");
-  expect_refusal("nameless", RUN PLUGIN "{1, \"fold\", {\"\", \"\", 0, 0, 0, run}};", "a pass without a proper name");
-  expect_refusal("idle", PLUGIN "{1, \"fold\", {\"p\", \"\", 0, 0, 0, 0}};", "a pass without a function to run");
-  expect_refusal("twin", RUN PLUGIN "{1, \"fold\", {\"fuse\", \"\", 0, 0, 0, run}};", "as a built-in one is called");
-  expect_refusal("lost", RUN PLUGIN "{1, \"flod\", {\"p\", \"\", 0, 0, 0, run}};", "'flod', which is no built-in pass");
+  expect_refusal("nameless", RUN PLUGIN "{APNN_PLUGIN_VERSION, \"fold\", {\"\", \"\", 0, 0, 0, run}};",
+                 "a pass without a proper name");
+  expect_refusal("idle", PLUGIN "{APNN_PLUGIN_VERSION, \"fold\", {\"p\", \"\", 0, 0, 0, 0}};",
+                 "a pass without a function to run");
+  expect_refusal("twin", RUN PLUGIN "{APNN_PLUGIN_VERSION, \"fold\", {\"fuse\", \"\", 0, 0, 0, run}};",
+                 "as a built-in one is called");
+  expect_refusal("lost", RUN PLUGIN "{APNN_PLUGIN_VERSION, \"flod\", {\"p\", \"\", 0, 0, 0, run}};",
+                 "'flod', which is no built-in pass");
   expect_refusal("silent",
                  "static bool run(Graph *g, const PassOptions *o) { (void)g; (void)o; return false; }\n" PLUGIN
-                 "{1, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
+                 "{APNN_PLUGIN_VERSION, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
                  "pass 'p' failed without saying why");
   expect_refusal(
       "vandal",
       "static bool run(Graph *g, const PassOptions *o) { (void)o; g->nodes[0].inputs[0] = g->nodes[0].result; "
-      "return true; }\n" PLUGIN "{1, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
+      "return true; }\n" PLUGIN "{APNN_PLUGIN_VERSION, \"fold\", {\"p\", \"\", 0, 0, 0, run}};",
       "the graph is not valid after pass 'p'");
 }
 
@@ -96,7 +100,7 @@ static void two_plugins_of_one_name_are_refused(void **state) {
   (void)state;
   Build b = build_new(3);
   add_network(&b);
-  const char *one = plugin_of(&b, "one", RUN PLUGIN "{1, \"fold\", {\"p\", \"\", 0, 0, 0, run}};");
+  const char *one = plugin_of(&b, "one", RUN PLUGIN "{APNN_PLUGIN_VERSION, \"fold\", {\"p\", \"\", 0, 0, 0, run}};");
   const char *paths[2] = {one, one};
   PassOptions options = {.target = &test_target, .plugins = paths, .plugin_count = 2};
   assert_false(passes_run(b.g, &options, NULL));
