@@ -186,7 +186,7 @@ bool kernel_wgmma(Kernel *k) {
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
   w.m.sum_factor = every_plane_sums(w.s.weight_planes, w.m.w.sum_scale);
   place(&w);
-  wgmma_write_fixed_rows(&w);
+  wgmma_write_sum_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);
   return true;

@@ -37,7 +37,7 @@ void wgmma_for_each_tile(Wgmma *w);
 
 /* wgmma_load.c, streamed weights: all copies, by the thread that runs this. Resident weights: they and the windows of
  * the first tiles; and, when the stage of the tile under way has been given back, the tile that takes it next. */
-void wgmma_write_fixed_rows(Wgmma *w); /* what copies leave out; before the block's first bar.sync */
+void wgmma_write_sum_rows(Wgmma *w); /* of all copies of the weights; before the block's first bar.sync */
 void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);
 void wgmma_load_ahead(Wgmma *w);

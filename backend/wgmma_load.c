@@ -36,8 +36,12 @@ static Window place_window(Wgmma *w, PtxValue first_position) {
 }
 
 /* `from`: where the bytes of the tensor begin. */
-static void copy_window(Wgmma *w, const Window *x, PtxValue from, PtxValue to, PtxValue full) {
+static void copy_window(Wgmma *w, const Window *x, bool whole, PtxValue from, PtxValue to, PtxValue full) {
   Ptx *p = &w->m.k->ptx;
+  if (whole) {
+    ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.input_rows * PIECE_BYTES), full);
+    return;
+  }
   if (!ptx_is_int(x->has_front, 0)) ptx_bulk_copy_if(p, x->has_front, to, w->zeros, x->front, full);
   to = ptx_add(p, to, x->front);
   ptx_bulk_copy_if(p, x->has_middle, to, from, x->middle, full);
@@ -45,7 +49,8 @@ static void copy_window(Wgmma *w, const Window *x, PtxValue from, PtxValue to, P
 }
 
 /* The windows of a chunk of one plane; zeros for blocks past the last. */
-static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk, PtxValue to, PtxValue full) {
+static void copy_blocks(Wgmma *w, const Window *x, bool whole, PtxValue plane, PtxValue chunk, PtxValue to,
+                        PtxValue full) {
   Ptx *p = &w->m.k->ptx;
   Strides strides = layout_strides(&w->m.in.type);
   PtxValue base = ptx_address(p, w->m.in.base, plane, (int64_t)strides.plane);
@@ -56,23 +61,18 @@ static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk
     PtxValue block = ptx_add(p, first, ptx_int(i));
     PtxValue from = ptx_address(p, base, block, (int64_t)strides.block);
     if (ragged) from = ptx_select(p, ptx_setp(p, "lt.u32", block, ptx_int(w->s.blocks)), from, w->zeros);
-    copy_window(w, x, from, ptx_add(p, to, ptx_int((int64_t)i * w->s.input_rows * PIECE_BYTES)), full);
+    copy_window(w, x, whole, from, ptx_add(p, to, ptx_int((int64_t)i * w->s.input_rows * PIECE_BYTES)), full);
   }
 }
 
-/* Packed weights of a chunk: at once where shared memory has the same rows, otherwise piece by piece. */
-static void copy_weights(Wgmma *w, PtxValue from, PtxValue to, PtxValue full) {
+/* Most windows lie in the tensor as a whole: then a block is one copy without conditions. */
+static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk, PtxValue to, PtxValue full) {
   Ptx *p = &w->m.k->ptx;
-  uint32_t rows = w->m.tile.n;
-  if (w->s.weight_rows == rows) {
-    ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
-    return;
-  }
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(w->s.copied_pieces), ptx_int(1));
-  PtxValue piece = ptx_address(p, from, i, rows * PIECE_BYTES);
-  PtxValue at = ptx_mad(p, i, ptx_int(w->s.weight_rows * PIECE_BYTES), to);
-  ptx_bulk_copy_if(p, ptx_int(1), at, piece, ptx_int(rows * PIECE_BYTES), full);
-  ptx_end_for(p);
+  ptx_if(p, ptx_setp(p, "eq.s32", x->middle, ptx_int(w->s.input_rows * PIECE_BYTES)));
+  copy_blocks(w, x, true, plane, chunk, to, full);
+  ptx_else(p);
+  copy_blocks(w, x, false, plane, chunk, to, full);
+  ptx_end_if(p);
 }
 
 /* Weights of all planes and chunks of a tile of channels. */
@@ -115,9 +115,11 @@ void wgmma_load_first(Wgmma *w) {
   w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
   ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.packed_bytes));
   PtxValue from = tile_weights(w), to = wgmma_resident(w);
-  for (uint32_t plane = 0; plane < w->s.weight_planes; plane++)
-    copy_weights(w, ptx_address(p, from, ptx_int(plane), w->s.packed_bytes),
-                 ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes)), done);
+  for (uint32_t plane = 0; plane < w->s.weight_planes; plane++) {
+    PtxValue weights = ptx_address(p, from, ptx_int(plane), w->s.packed_bytes);
+    PtxValue at = ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes));
+    ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.packed_bytes), done);
+  }
   PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
   PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
   ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
@@ -150,7 +152,8 @@ static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, 
   copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
   from = ptx_address(p, from, number, w->s.packed_bytes);
-  copy_weights(w, from, ptx_add(p, to, ptx_int(w->s.window_bytes)), full);
+  to = ptx_add(p, to, ptx_int(w->s.window_bytes));
+  ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
   wgmma_ring_next(w, w->ring);
 }
 
@@ -168,41 +171,25 @@ static void load_chunks(Wgmma *w) {
 
 /* --- what is written once --- */
 
-/* Row `row` of a piece of weights, counted behind the n rows that are copied; of a last piece of zeros from its first.
- */
-static PtxValue fixed_word(Wgmma *w, PtxValue piece, PtxValue row) {
-  Ptx *p = &w->m.k->ptx;
-  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
-  PtxValue ones = ptx_setp(p, "eq.s32", row, ptx_int(w->m.tile.n));
-  ones = ptx_pred_and(p, ones, ptx_setp(p, "lt.s32", piece, ptx_int(w->s.copied_pieces)));
-  return ptx_select(p, ones, ptx_int(one), ptx_int(0));
-}
-
-/* Rows from `first` on of pieces from first_piece on, of every copy of the weights in shared memory. */
-static void write_rows(Wgmma *w, uint32_t first_piece, uint32_t first, uint32_t rows) {
+void wgmma_write_sum_rows(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   const Tile *t = &w->m.tile;
-  uint32_t pieces = w->s.pieces - first_piece;
-  uint32_t copies = t->resident ? w->s.weight_planes : t->stages;
+  if (w->s.weight_rows == t->n) return;
+  uint32_t copies = t->resident ? w->s.weight_planes : t->stages, lines = w->s.pieces * SUM_ROWS;
   uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
   PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
-  PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * pieces * rows), ptx_int(staging_threads(t)));
-  PtxValue row = ptx_add(p, ptx_rem(p, i, ptx_int(rows)), ptx_int(first)), rest = ptx_div(p, i, ptx_int(rows));
-  PtxValue piece = ptx_add(p, ptx_rem(p, rest, ptx_int(pieces)), ptx_int(first_piece));
-  PtxValue at = ptx_mad(p, ptx_div(p, rest, ptx_int(pieces)), ptx_int(apart), base);
-  PtxValue line = ptx_mad(p, piece, ptx_int(w->s.weight_rows), row);
-  at = ptx_mad(p, line, ptx_int(PIECE_BYTES), at);
-  PtxValue word = ptx_variable(p, fixed_word(w, piece, row));
+  PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * lines), ptx_int(staging_threads(t)));
+  PtxValue line = ptx_rem(p, i, ptx_int(lines));
+  PtxValue at = ptx_mad(p, ptx_div(p, i, ptx_int(lines)), ptx_int(apart), base);
+  at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes));
+  PtxValue first_row = ptx_setp(p, "eq.s32", ptx_and(p, line, ptx_int(7)), ptx_int(0));
+  PtxValue real = ptx_setp(p, "lt.s32", ptx_shr(p, line, 3), ptx_int(w->s.real_pieces));
+  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
+  PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ptx_int(one), ptx_int(0)));
   const char *text = ptx_text(p, word);
   ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), text, text, text, text);
   ptx_end_for(p);
-}
-
-void wgmma_write_fixed_rows(Wgmma *w) {
-  bool sums = w->s.weight_rows > w->m.tile.n, zeros = w->s.pieces > w->s.copied_pieces;
-  if (sums) write_rows(w, 0, w->m.tile.n, w->s.weight_rows - w->m.tile.n);
-  if (zeros) write_rows(w, w->s.copied_pieces, 0, w->m.tile.n);
-  if (sums || zeros) ptx_raw(&w->m.k->ptx, "fence.proxy.async;");
+  ptx_raw(p, "fence.proxy.async;");
 }
 
 void wgmma_load_all(Wgmma *w) {

@@ -2,15 +2,16 @@
  * the reduction an instruction.
  *
  * Both operands are read from shared memory by descriptors without swizzle: eight rows of 16 bytes are a core matrix,
- * core matrices along the rows lie 128 bytes apart, and the two pieces of an instruction any distance, which for the
- * input is the step to the next tap or block (PTX ISA, "Matrix descriptor"). A stage is given back when the products
+ * and the descriptor says how far apart the two pieces of an instruction lie and how far the next eight rows. For the
+ * input the first is the step to the next tap or block; weights lie in groups of eight rows (PTX ISA, "Matrix
+ * descriptor"). A stage is given back when the products
  * that read it are done, one chunk after they were started.
  */
 #include "wgmma_kernel.h"
 
 #include <string.h>
 
-enum { CORE_MATRIX_BYTES = 128 };
+enum { GROUP_ROWS = 8 }; /* of a core matrix */
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
@@ -19,11 +20,12 @@ static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
   return piece / w->s.taps * w->s.input_rows + staging_tap_shift(w->m.k->graph, w->m.node, piece % w->s.taps);
 }
 
-/* `address`: of row 0 at offset 0, in pieces; the second piece of the step lies `apart` behind the first. */
-static PtxValue descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart) {
+/* `address`: of row 0 at offset 0, in pieces; the second piece of the step lies `apart` behind the first, the next
+ * eight rows `group`. */
+static PtxValue descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart, uint32_t group) {
   PtxValue low = ptx_add(p, address, ptx_int((int64_t)(offset | apart << 16)));
   PtxValue d = ptx_new(p, CLASS_B64);
-  ptx_raw(p, "mov.b64 %s, {%s, %d};", ptx_text(p, d), ptx_text(p, low), CORE_MATRIX_BYTES / PIECE_BYTES);
+  ptx_raw(p, "mov.b64 %s, {%s, %u};", ptx_text(p, d), ptx_text(p, low), group);
   return d;
 }
 
@@ -47,8 +49,8 @@ static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue 
   for (uint32_t piece = 0; piece < w->s.pieces; piece += 2)
     for (int i = 0; i < w->m.row_tiles; i++) {
       uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
-      PtxValue a = descriptor(p, input, first + (uint32_t)i * 64, second - first);
-      PtxValue b = descriptor(p, weights, piece * w->s.weight_rows, w->s.weight_rows);
+      PtxValue a = descriptor(p, input, first + (uint32_t)i * 64, second - first, GROUP_ROWS);
+      PtxValue b = descriptor(p, weights, piece * GROUP_ROWS, GROUP_ROWS, w->s.pieces * GROUP_ROWS);
       multiply(w, i, a, b, piece ? ptx_int(1) : adds);
     }
   ptx_raw(p, "wgmma.commit_group.sync.aligned;");

@@ -22,7 +22,7 @@ uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap) {
 /* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
 static void size_stages(Staging *s, const Tile *tile) {
   uint64_t chunk = (uint64_t)s->pieces * s->weight_rows * PIECE_BYTES;
-  uint64_t packed = (uint64_t)s->copied_pieces * tile->n * PIECE_BYTES;
+  uint64_t packed = (uint64_t)s->pieces * tile->n * PIECE_BYTES;
   uint64_t weights = tile->resident ? s->weight_planes * s->chunks * chunk : 0;
   uint64_t window = (uint64_t)s->chunk_blocks * s->input_rows * PIECE_BYTES;
   uint64_t stage = tile->resident ? s->input_planes * window : window + chunk;
@@ -44,8 +44,8 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   s.input_planes = planes ? x->bits : 1;
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;
   s.chunks = divide_up(s.blocks, s.chunk_blocks);
-  s.copied_pieces = s.taps * s.chunk_blocks;
-  s.pieces = (s.copied_pieces + 1) / 2 * 2;
+  s.real_pieces = s.taps * s.chunk_blocks;
+  s.pieces = (s.real_pieces + 1) / 2 * 2;
   s.halo = staging_tap_shift(g, node, s.taps - 1);
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];

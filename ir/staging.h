@@ -9,9 +9,10 @@
  *     resident    all input planes; the weights of all planes lie beside the stages and are copied once
  *
  * The reduction of a chunk runs over pieces of 16 bytes, block after block and in each tap after tap; wgmma takes two
- * at a time, so their number is even and the last may be zeros. Behind the tile's n rows of weights stand SUM_ROWS more
- * where the sum of the input is needed (level maps with an offset): one of ones, the others zero, as instructions have
- * multiples of 16 columns. These rows and a last piece of zeros are written once and not copied.
+ * at a time, so their number is even and the last may be zeros. Weights lie in groups of eight rows, in each piece
+ * after piece. Behind the groups of the tile's n rows stand SUM_ROWS more where the sum of the input is needed (level
+ * maps with an offset): one of ones, the others zero, as instructions have multiples of 16 columns. These are written
+ * once and not copied.
  */
 #ifndef IR_STAGING_H
 #define IR_STAGING_H
@@ -25,12 +26,12 @@ typedef struct Staging {
   uint32_t weight_planes, input_planes; /* 1 each for bytes */
   uint32_t chunk_blocks, chunks;
   uint32_t pieces;         /* of a chunk, even */
-  uint32_t copied_pieces;  /* those of weights: without a last one of zeros */
+  uint32_t real_pieces;    /* without a last one of zeros */
   uint32_t shift, halo;    /* positions from the window's first to the tile's first; window minus tile */
   uint32_t input_rows;     /* of a window: m + halo */
   uint32_t weight_rows;    /* n, and SUM_ROWS where inputs are summed */
   uint32_t chunk_bytes;    /* of the weights of one plane, in shared memory */
-  uint32_t packed_bytes;   /* the same as it is copied: [piece][n] of 16 bytes */
+  uint32_t packed_bytes;   /* the same as it is copied: without SUM_ROWS */
   uint32_t window_bytes;   /* of a chunk of one plane of the input */
   uint32_t stage_bytes;    /* input windows, then streamed weights */
   uint32_t resident_bytes; /* of weights beside the stages, behind them; 0 where they are streamed */

@@ -282,9 +282,10 @@ static uint8_t *pack_pieces(Context *c, const Layer *l) {
 static uint32_t weight_word(const Layer *l, const PackedWeights *w, const Staging *s, uint32_t chunk, uint32_t piece,
                             uint32_t row, int word) {
   uint32_t n = l->node.tile.n;
-  if (piece >= s->copied_pieces) return 0;
-  if (row >= n) return row > n ? 0 : engine_uses_planes(l->node.engine) ? UINT32_MAX : 0x01010101;
-  return w->data[(((size_t)chunk * s->copied_pieces + piece) * n + row) * (PIECE_BYTES / 4) + (size_t)word];
+  if (row >= n && (row > n || piece >= s->real_pieces)) return 0;
+  if (row == n) return engine_uses_planes(l->node.engine) ? UINT32_MAX : 0x01010101;
+  size_t line = ((size_t)(row / 8) * s->pieces + piece) * 8 + row % 8;
+  return w->data[((size_t)chunk * s->packed_bytes + line * PIECE_BYTES) / 4 + (size_t)word];
 }
 
 /* What a kernel's accumulator of one row of weights holds at a position of image 1. Blocks of the input past the last
@@ -303,7 +304,7 @@ static int64_t accumulated(const Layer *l, const PackedWeights *w, const Staging
         int64_t at = position + a->image_pitch - s->shift + staging_tap_shift(l->g, &l->node, piece % s->taps);
         size_t index = ((size_t)xp * s->blocks + block) * a->positions + (size_t)at;
         bool outside = block >= s->blocks || at < 0 || at >= a->positions;
-        const uint8_t *x = piece >= s->copied_pieces ? garbage : outside ? zeros : input + index * PIECE_BYTES;
+        const uint8_t *x = piece >= s->real_pieces ? garbage : outside ? zeros : input + index * PIECE_BYTES;
         uint32_t of_tile = (tile * s->weight_planes + wp) * s->chunks + chunk;
         Sums sums = {0, 0};
         for (int n = 0; n < PIECE_BYTES / 4; n++) {
@@ -317,10 +318,11 @@ static int64_t accumulated(const Layer *l, const PackedWeights *w, const Staging
 }
 
 /* Packed rows that belong to no channel are zero. */
-static void expect_zero_rows(const Layer *l, const PackedWeights *w, uint32_t tiles) {
+static void expect_zero_rows(const Layer *l, const PackedWeights *w, const Staging *s, uint32_t tiles) {
   uint32_t n = l->node.tile.n;
   for (size_t i = 0; i < w->bytes / 4; i++) {
-    uint32_t row = (uint32_t)(i / 4 % n), tile = (uint32_t)(i * 4 / (w->bytes / tiles));
+    uint32_t line = (uint32_t)(i / 4 % (n * s->pieces)), row = line / 8 / s->pieces * 8 + line % 8;
+    uint32_t tile = (uint32_t)(i * 4 / (w->bytes / tiles));
     if (tile * n + row >= (uint32_t)l->out.channels) assert_int_equal(w->data[i], 0);
   }
 }
@@ -333,7 +335,7 @@ static void check_pieces(Context *c, const PieceCase *k, Elem x, Elem w, Engine 
   uint32_t n = l.node.tile.n, tiles = tile_count_of_channels(&l.node.tile, graph_type(l.g, l.node.result));
   assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.packed_bytes);
   assert_true(tiles * n >= (uint32_t)l.out.channels && (s.weight_rows > n) == (packed.sum_scale != 0));
-  expect_zero_rows(&l, &packed, tiles);
+  expect_zero_rows(&l, &packed, &s, tiles);
   for (int32_t y = 0; y < l.out.height; y++)
     for (int32_t column = 0; column < l.out.width; column++) {
       int64_t position = (int64_t)y * l.in.layout.row_pitch + column, inputs[5] = {0};
