@@ -98,9 +98,10 @@ static void load_windows(Wgmma *w, PtxValue row_tile, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
   Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
   PtxValue full = open_stage(w, stage), to = wgmma_stage(w, stage);
-  int64_t plane_bytes = w->s.window_bytes;
-  for (uint32_t plane = 0; plane < w->s.input_planes; plane++)
-    copy_chunk(w, &x, ptx_int(plane), ptx_int(0), ptx_add(p, to, ptx_int(plane * plane_bytes)), full);
+  for (uint32_t plane = 0; plane < w->s.input_planes; plane++) {
+    PtxValue windows = ptx_add(p, to, ptx_int((int64_t)plane * w->s.window_bytes));
+    copy_chunk(w, &x, ptx_int(plane), ptx_int(0), windows, full);
+  }
 }
 
 /* wgmma wants all lanes of a warp, also the one that was away loading. */
@@ -171,6 +172,7 @@ static void load_chunks(Wgmma *w) {
 
 /* --- what is written once --- */
 
+/* Lines of 16 bytes, behind the copied rows: [copy of the weights][group of 8 rows][piece][row]. */
 void wgmma_write_sum_rows(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   const Tile *t = &w->m.tile;

@@ -4,8 +4,7 @@
  * Both operands are read from shared memory by descriptors without swizzle: eight rows of 16 bytes are a core matrix,
  * and the descriptor says how far apart the two pieces of an instruction lie and how far the next eight rows. For the
  * input the first is the step to the next tap or block; weights lie in groups of eight rows (PTX ISA, "Matrix
- * descriptor"). A stage is given back when the products
- * that read it are done, one chunk after they were started.
+ * descriptor"). A stage is given back when the products that read it are done, one chunk after they were started.
  */
 #include "wgmma_kernel.h"
 
@@ -15,8 +14,7 @@ enum { GROUP_ROWS = 8 }; /* of a core matrix */
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
-  uint32_t real = w->s.taps * w->s.chunk_blocks;
-  if (piece >= real) piece = real - 1; /* its weights are zero */
+  if (piece >= w->s.real_pieces) piece = w->s.real_pieces - 1; /* its weights are zero */
   return piece / w->s.taps * w->s.input_rows + staging_tap_shift(w->m.k->graph, w->m.node, piece % w->s.taps);
 }
 

@@ -1,8 +1,6 @@
 /* Layouts: bytes they take and where each bit lies (type.h). */
 #include "type.h"
 
-enum { PIECE_BYTES = 16 };
-
 static uint32_t round_up(uint32_t n, uint32_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }

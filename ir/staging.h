@@ -19,7 +19,7 @@
 
 #include "graph.h"
 
-enum { SUM_ROWS = 16, PIECE_BYTES = 16 };
+enum { SUM_ROWS = 16 };
 
 typedef struct Staging {
   uint32_t taps, blocks;                /* of the filter; of the input's channels */

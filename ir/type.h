@@ -72,6 +72,8 @@ typedef struct Layout {
   uint32_t row_pitch, image_pitch; /* pieces: positions between rows and between images; otherwise 0 */
 } Layout;
 
+enum { PIECE_BYTES = 16 };
+
 /* Bytes between neighbours. A pixel after pixel layout of bytes or words is one block. */
 typedef struct Strides {
   uint64_t position, block, plane;
