@@ -111,6 +111,13 @@ static bool tile_fits(const Wgmma *w) {
   return mma_bad_tile(m);
 }
 
+static void order_taps(Wgmma *w) {
+  const Graph *g = w->m.k->graph;
+  w->tap_shifts = ARENA_NEW(g->context, uint32_t, w->s.taps);
+  for (uint32_t tap = 0; tap < w->s.taps; tap++)
+    w->tap_shifts[staging_tap_place(g, w->m.node, w->s.taps, tap)] = staging_tap_shift(g, w->m.node, tap);
+}
+
 static void place(Wgmma *w) {
   Mma *m = &w->m;
   Ptx *p = &m->k->ptx;
@@ -182,6 +189,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.w = weights_pack_pieces(k->graph, k->node);
   if (!mma_find_instruction(&w.m)) return false;
   mma_bind(&w.m);
+  order_taps(&w);
   size_t window = (size_t)w.s.input_rows * PIECE_BYTES;
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
   w.m.sum_factor = every_plane_sums(w.s.weight_planes, w.m.w.sum_scale);

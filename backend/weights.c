@@ -22,6 +22,7 @@ typedef struct Packing {
   int32_t channels_out, kernel_h, kernel_w, channels_in;
   uint32_t *place_of_channel; /* bit of the input's planes, or byte */
   Staging staging;            /* of pieces */
+  uint32_t *place_of_tap;     /* in pieces: in the reduction */
   Patch patch;                /* of fragments */
   LevelMap map;               /* of stored weights */
   uint8_t stored[256];        /* by the byte of q */
@@ -85,7 +86,7 @@ static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, in
                            uint32_t row) {
   const Staging *g = &s->staging;
   uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
-  uint64_t piece = block % g->chunk_blocks * g->taps + (uint32_t)tap;
+  uint64_t piece = block % g->chunk_blocks * g->taps + s->place_of_tap[tap];
   uint64_t line = (row / 8 * g->pieces + piece) * 8 + row % 8;
   return w->data + (chunk * g->packed_bytes + line * PIECE_BYTES) / 4;
 }
@@ -251,6 +252,9 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   Packing s;
   PackedWeights w = begin(&s, g, node);
   s.staging = staging_of(g, node, &node->tile);
+  s.place_of_tap = ARENA_NEW(g->context, uint32_t, s.staging.taps);
+  for (uint32_t tap = 0; tap < s.staging.taps; tap++)
+    s.place_of_tap[tap] = staging_tap_place(g, node, s.staging.taps, tap);
   uint32_t tiles = tile_count_of_channels(&node->tile, graph_type(g, node->result));
   w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.packed_bytes;
   w.data = arena_alloc(g->context, w.bytes);

@@ -16,6 +16,7 @@ typedef struct Ring {
 typedef struct Wgmma {
   Mma m;
   Staging s;
+  uint32_t *tap_shifts; /* in the order of the reduction, rising */
   int consumer_warps;
   PtxValue zeros;     /* device constant: a window's worth */
   PtxValue warp;      /* in the block */

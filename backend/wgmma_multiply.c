@@ -15,7 +15,7 @@ enum { GROUP_ROWS = 8 }; /* of a core matrix */
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
   if (piece >= w->s.real_pieces) piece = w->s.real_pieces - 1; /* its weights are zero */
-  return piece / w->s.taps * w->s.input_rows + staging_tap_shift(w->m.k->graph, w->m.node, piece % w->s.taps);
+  return piece / w->s.taps * w->s.input_rows + w->tap_shifts[piece % w->s.taps];
 }
 
 /* `address`: of row 0 at offset 0, in pieces; the second piece of the step lies `apart` behind the first, the next

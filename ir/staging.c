@@ -19,6 +19,15 @@ uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap) {
   return tap / width * (uint32_t)a->dilation[0] * row_pitch + tap % width * (uint32_t)a->dilation[1];
 }
 
+uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint32_t tap) {
+  uint32_t shift = staging_tap_shift(g, node, tap), place = 0;
+  for (uint32_t other = 0; other < taps; other++) {
+    uint32_t its_shift = staging_tap_shift(g, node, other);
+    place += its_shift < shift || (its_shift == shift && other < tap);
+  }
+  return place;
+}
+
 /* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
 static void size_stages(Staging *s, const Tile *tile) {
   uint64_t chunk = (uint64_t)s->pieces * s->weight_rows * PIECE_BYTES;

@@ -8,8 +8,9 @@
  *     streaming   one input plane; weights of one weight plane, copied with it
  *     resident    all input planes; the weights of all planes lie beside the stages and are copied once
  *
- * The reduction of a chunk runs over pieces of 16 bytes, block after block and in each tap after tap; wgmma takes two
- * at a time, so their number is even and the last may be zeros. Weights lie in groups of eight rows, in each piece
+ * The reduction of a chunk runs over pieces of 16 bytes, block after block and in each tap after tap, taps in the order
+ * of their inputs in the window: wgmma takes two pieces at a time and reads the second at a distance from the first
+ * that cannot be negative. Their number is even and the last may be zeros. Weights lie in groups of eight rows, in each piece
  * after piece. Behind the groups of the tile's n rows stand SUM_ROWS more where the sum of the input is needed (level
  * maps with an offset): one of ones, the others zero, as instructions have multiples of 16 columns. These are written
  * once and not copied.
@@ -51,8 +52,10 @@ static inline uint32_t staging_threads(const Tile *tile) {
   if (tile->resident) return 32u * tile->warps_m;
   return 32u * (tile->warps_m + (staging_moves_registers(tile) ? 4u : 1u));
 }
-/* Positions from a tap's input to that of tap 0. */
+/* Positions from tap 0's input to that of a tap. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
+/* Where a tap stands in the reduction, 0 to taps - 1: by its shift, as wide dilations let rows of the filter overlap. */
+uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint32_t tap);
 /* Numbers of a type as weights of a tensor-core layer are stored: level = mult * stored - offset. Planes hold offset
  * binary; bytes hold the level itself where that fits a signed byte. */
 LevelMap weight_storage(const Type *t, bool planes, bool *as_level);

@@ -5,7 +5,8 @@
  * 16-29, stride byte offset / 16 in 32-45, swizzle in 62-63 (0 none, 1: 128, 2: 64, 3: 32 bytes). Both are K-major; one
  * instruction takes 32 bytes along k of each row, in two pieces of 16. Without swizzle a core matrix is 8 rows of 16
  * bytes, the second piece lies a leading offset behind the first, the next 8 rows a stride offset. With it rows are
- * 128 (64, 32) bytes apart and the pieces are permuted by the address. */
+ * 128 (64, 32) bytes apart and the pieces are permuted by the address. Offsets are never negative: a sum past the
+ * block's shared memory is an access out of bounds there and here. */
 #include "race.h"
 #include "tensor_map.h"
 
@@ -29,7 +30,7 @@ static uint32_t piece_address(const Descriptor *d, uint32_t row, uint32_t piece)
   static const uint8_t pitch[] = {[SWIZZLE_NONE] = 16, [SWIZZLE_32] = 32, [SWIZZLE_64] = 64, [SWIZZLE_128] = 128};
   uint32_t along_k = piece * (d->swizzle == SWIZZLE_NONE ? d->leading : 16);
   uint32_t linear = d->start + row / 8 * d->stride + row % 8 * pitch[d->swizzle] + along_k;
-  return swizzled_address(linear & 0x3ffff, d->swizzle);
+  return swizzled_address(linear, d->swizzle);
 }
 
 /* 16 bytes of shared memory with nothing to object to; NULL where access_bytes has to look closer. */

@@ -230,8 +230,23 @@ static void test_weight_storage(void **state) {
   }
 }
 
+/* Rows of 3 positions and a column dilation of 2: the last tap of a row reads behind the first of the next row. */
+static void test_taps_in_order_of_their_inputs(void **state) {
+  (void)state;
+  static const uint32_t shifts[] = {0, 2, 4, 3, 5, 7, 6, 8, 10}, places[] = {0, 1, 3, 2, 4, 6, 5, 7, 8};
+  Layer l = layer_new(type_make(ELEM_UINT, 4, true, 3, DIMS(11, 1, 48)),
+                      type_make(ELEM_UINT, 1, false, 4, DIMS(40, 3, 3, 48)), ENGINE_WGMMA_B1, 3, 39);
+  l.node.attrs.dilation[1] = 2;
+  for (uint32_t tap = 0; tap < 9; tap++) {
+    assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
+    assert_int_equal(staging_tap_place(l.g, &l.node, 9, tap), places[tap]);
+  }
+  context_free(l.context);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_taps_in_order_of_their_inputs),
       cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution),  cmocka_unit_test(test_dilated_bytes),
       cmocka_unit_test(test_threads), cmocka_unit_test(test_larger_than_32_bits), cmocka_unit_test(test_weight_storage),
   };
