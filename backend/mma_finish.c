@@ -187,6 +187,12 @@ static void finish_column(Mma *m, Results *r, int j, int e) {
     }
 }
 
+static bool reads_activations(const Mma *m) {
+  for (uint32_t s = 0; s < m->node->step_count; s++)
+    if (step_operand(&m->node->steps[s]) != NO_VALUE) return true;
+  return false;
+}
+
 void mma_finish(Mma *m) {
   Ptx *p = &m->k->ptx;
   Results r = {.m = m};
@@ -194,8 +200,7 @@ void mma_finish(Mma *m) {
   r.lane_channel = mma_tile_channel(m, 0);
   r.lane_channel = ptx_add(p, r.lane_channel, ptx_shl(p, m->quad, 1));
   mma_finish_sums(m);
-  for (int i = 0; i < m->row_tiles; i++)
-    for (int h = 0; h < 2; h++) r.rows[i][h] = mma_place_row(m, i, h, r.lane_channel);
+  mma_place_rows(m, r.rows, r.lane_channel, reads_activations(m));
   place_others(&r);
   m->epilogue.read_other = read_other;
   m->epilogue.user = &r;

@@ -108,7 +108,7 @@ void mma_place_copies(Mma *m);
 void mma_copy_chunk(Mma *m, Position at, PtxValue stage);
 
 /* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored.
- * Past the last position (exists) nothing is. */
+ * Past the last position (exists) nothing is, and `position` is negative. */
 typedef struct MmaRow {
   PtxValue pixel, is_pixel;
   PtxValue position, exists; /* of the result */
@@ -118,7 +118,8 @@ typedef struct MmaRow {
 /* mma_rows.c */
 void mma_finish_sums(Mma *m);            /* m->sums: -sum_scale * S2 of whole rows */
 bool mma_has_more_columns(const Mma *m); /* than channels: some columns of the tiles are none */
-MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel);
+/* rows[row tile][half]; row.pixel only where asked for. */
+void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels);
 PtxValue mma_tile_channel(Mma *m, int column_tile);         /* first channel of an instruction tile */
 int mma_run_tiles(const Mma *m, Layout l);                  /* that share a run of bits of a lane */
 PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel); /* bit, or byte, in the block of channels */

@@ -28,29 +28,76 @@ static PtxValue border_class(Mma *m, PtxValue y, PtxValue x) {
   return ptx_mad(p, row_class, ptx_int(m->w.column_classes), column_class);
 }
 
-MmaRow mma_place_row(Mma *m, int tile, int half, PtxValue lane_channel) {
+/* What a lane works out of one row and hands to the lanes that hold results of it. */
+typedef struct OwnRow {
+  PtxValue place;    /* the result's position, negative where there is none */
+  PtxValue pixel;    /* 0 in gaps */
+  PtxValue is_pixel; /* predicate, or the immediate 1 */
+  PtxValue border;   /* number of its border class's first correction */
+} OwnRow;
+
+/* Lane 16i + r of a warp: row r of row tile i. */
+static OwnRow place_own_row(Mma *m) {
   Ptx *p = &m->k->ptx;
-  MmaRow row = {.border = ptx_int(0)};
   Grid out = grid_of(&m->out.type);
-  PtxValue of_tile = ptx_add(p, m->group, ptx_int(m->row_tile_rows * tile + 8 * half));
-  RowPlace place = m->place(m, ptx_add(p, m->warp_row, of_tile));
-  Place at = place.at;
-  row.exists = place.exists;
-  row.is_pixel = at.is_pixel;
-  PtxValue real = ptx_pred_and(p, row.exists, at.is_pixel);
-  row.pixel = ptx_select(p, real, at.pixel, ptx_int(0));
-  row.position = place.position;
+  PtxValue of_tile = ptx_and(p, m->lane, ptx_int(15));
+  if (m->row_tiles > 1) of_tile = ptx_mad(p, ptx_shr(p, m->lane, 4), ptx_int(m->row_tile_rows), of_tile);
+  RowPlace row = m->place(m, ptx_add(p, m->warp_row, of_tile));
+  PtxValue real = ptx_pred_and(p, row.exists, row.at.is_pixel);
+  OwnRow own = {.pixel = ptx_select(p, real, row.at.pixel, ptx_int(0)), .is_pixel = row.at.is_pixel};
+  own.place = ptx_select(p, row.exists, row.position, ptx_int(-1));
   if (!grid_has_gaps(&out)) { /* every pixel is a position of its own, and no other is stored */
-    row.position = row.pixel;
-    row.exists = real;
-    row.is_pixel = ptx_int(1);
+    own.place = ptx_select(p, real, own.pixel, ptx_int(-1));
+    own.is_pixel = ptx_int(1);
   }
+  own.border = ptx_int(0);
   if (m->w.border) {
-    PtxValue y = ptx_select(p, real, at.y, ptx_int(0)), x = ptx_select(p, real, at.x, ptx_int(0));
-    PtxValue class = border_class(m, y, x);
-    row.border = ptx_address(p, m->border, ptx_mad(p, class, ptx_int(m->w.rows), lane_channel), 4);
+    PtxValue y = ptx_select(p, real, row.at.y, ptx_int(0)), x = ptx_select(p, real, row.at.x, ptx_int(0));
+    own.border = ptx_mul(p, border_class(m, y, x), ptx_int(m->w.rows));
   }
-  return row;
+  return own;
+}
+
+/* The register of the lane whose row this is. */
+static PtxValue of_row(Mma *m, PtxValue own, PtxValue source) {
+  Ptx *p = &m->k->ptx;
+  if (own.kind == OPERAND_IMMEDIATE) return own;
+  PtxValue there = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "shfl.sync.idx.b32 %s, %s, %s, 31, -1;", ptx_text(p, there), ptx_text(p, own), ptx_text(p, source));
+  return there;
+}
+
+static PtxValue bit_per_lane(Ptx *p, PtxValue pred) {
+  PtxValue bits = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "vote.sync.ballot.b32 %s, %s, -1;", ptx_text(p, bits), ptx_text(p, pred));
+  return bits;
+}
+
+/* Taking a position apart costs divisions, and the four lanes of a quad hold the same rows: each lane does it once. */
+void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels) {
+  Ptx *p = &m->k->ptx;
+  OwnRow own = place_own_row(m);
+  bool gaps = own.is_pixel.kind != OPERAND_IMMEDIATE;
+  PtxValue is_pixel = gaps ? bit_per_lane(p, own.is_pixel) : ptx_int(-1);
+  PtxValue group_bit = gaps ? ptx_2(p, "shl.b32", ptx_variable(p, ptx_int(1)), m->group) : ptx_int(0);
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      int first = 16 * i + 8 * h;
+      PtxValue source = ptx_add(p, m->group, ptx_int(first));
+      MmaRow row = {.pixel = ptx_int(0), .is_pixel = ptx_int(1), .border = ptx_int(0)};
+      row.position = of_row(m, own.place, source);
+      row.exists = ptx_setp(p, "ge.s32", row.position, ptx_int(0));
+      if (gaps) {
+        PtxValue bit = ptx_2(p, "and.b32", ptx_shr(p, is_pixel, first), group_bit);
+        row.is_pixel = ptx_setp(p, "ne.s32", bit, ptx_int(0));
+      }
+      if (pixels) row.pixel = of_row(m, own.pixel, source);
+      if (m->w.border) {
+        PtxValue number = ptx_add(p, of_row(m, own.border, source), lane_channel);
+        row.border = ptx_address(p, m->border, number, 4);
+      }
+      rows[i][h] = row;
+    }
 }
 
 bool mma_has_more_columns(const Mma *m) {

@@ -153,8 +153,7 @@ void mma_signs_finish(Mma *m) {
   Signs s = {.m = m};
   PtxValue lane_channel = ptx_add(p, mma_tile_channel(m, 0), ptx_shl(p, m->quad, 1));
   mma_finish_sums(m);
-  for (int i = 0; i < m->row_tiles; i++)
-    for (int h = 0; h < 2; h++) s.rows[i][h] = mma_place_row(m, i, h, lane_channel);
+  mma_place_rows(m, s.rows, lane_channel, false);
   int tiles = mma_run_tiles(m, m->out.type.layout);
   for (int first = 0; first < m->column_tiles; first += tiles) {
     (m->sign_pairs ? mma_signs_pack_pairs : mma_signs_pack_single)(&s, first, tiles);
