@@ -11,14 +11,20 @@
 
 #include <string.h>
 
+enum { SELECTED_PAIRS = 4 }; /* with no more of them, selecting one is faster than loading it */
+
 PtxValue mma_pair_word(Mma *m, PtxValue pair) {
   Ptx *p = &m->k->ptx;
-  if (m->pair_count == 1) return ptx_int(0);
-  return ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->pairs, pair, 4), 0);
+  if (m->pair_count > SELECTED_PAIRS)
+    return ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, m->pairs, pair, 4), 0);
+  PtxValue word = ptx_int(m->pair_list[0]);
+  for (int i = 1; i < m->pair_count; i++)
+    word = ptx_select(p, ptx_setp(p, "lt.u32", pair, ptx_int(i)), word, ptx_int(m->pair_list[i]));
+  return word;
 }
 
 /* All pairs by falling significance; the first of each significance but the greatest asks for a shift. */
-static uint32_t *plane_pairs(Mma *m) {
+static void list_pairs(Mma *m) {
   int weight_planes = m->w.planes, input_planes = layout_plane_count(&m->in.type);
   uint32_t *pairs = ARENA_NEW(m->k->graph->context, uint32_t, weight_planes * input_planes);
   m->pair_count = 0;
@@ -27,10 +33,10 @@ static uint32_t *plane_pairs(Mma *m) {
       int j = s - i;
       if (j < 0 || j >= input_planes) continue;
       bool shift = first && m->pair_count > 0;
-      pairs[m->pair_count++] = (uint32_t)i | (uint32_t)j << 8 | (uint32_t)shift << 16;
+      pairs[m->pair_count++] = (uint32_t)i | (uint32_t)j << 8 | (shift ? PAIR_SHIFTS : 0u);
       first = 0;
     }
-  return pairs;
+  m->pair_list = pairs;
 }
 
 void mma_bind(Mma *m) {
@@ -38,8 +44,8 @@ void mma_bind(Mma *m) {
   if (strcmp(m->instruction->ptx_version, e->ptx_version) > 0) e->ptx_version = m->instruction->ptx_version;
   Kernel *k = m->k;
   m->weights = kernel_constant(k, m->w.data, m->w.bytes);
-  uint32_t *pairs = plane_pairs(m);
-  if (m->pair_count > 1) m->pairs = kernel_constant(k, pairs, (size_t)m->pair_count * 4);
+  list_pairs(m);
+  if (m->pair_count > SELECTED_PAIRS) m->pairs = kernel_constant(k, m->pair_list, (size_t)m->pair_count * 4);
   if (m->w.border) {
     Image out = type_image(&m->node->main_type);
     m->border = kernel_constant(k, m->w.border, (size_t)m->w.class_count * (size_t)m->w.rows * 4);
@@ -89,14 +95,12 @@ static int accumulator_tiles(const Mma *m) {
   return m->column_tiles + (m->w.sum_scale && engine_uses_wgmma(m->node->engine) ? SUM_TILES : 0);
 }
 
-void mma_for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r)) {
+static void for_each_accumulator(Mma *m, int row_tile, void (*visit)(Ptx *p, PtxValue r)) {
   Ptx *p = &m->k->ptx;
-  for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < accumulator_tiles(m); j++)
-      for (int r = 0; r < 4; r++) visit(p, m->accumulators[i][j][r]);
-    if (m->w.sum_scale && !engine_uses_wgmma(m->node->engine))
-      for (int h = 0; h < 2; h++) visit(p, m->sums[i][h]);
-  }
+  for (int j = 0; j < accumulator_tiles(m); j++)
+    for (int r = 0; r < 4; r++) visit(p, m->accumulators[row_tile][j][r]);
+  if (m->w.sum_scale && !engine_uses_wgmma(m->node->engine))
+    for (int h = 0; h < 2; h++) visit(p, m->sums[row_tile][h]);
 }
 
 static void set_zero(Ptx *p, PtxValue r) {
@@ -116,18 +120,22 @@ void mma_make_accumulators(Mma *m) {
       m->sums[i][h] = engine_uses_wgmma(m->node->engine) && m->w.sum_scale ? m->accumulators[i][m->column_tiles][2 * h]
                                                                            : ptx_new(p, CLASS_B32);
   }
-  mma_for_each_accumulator(m, set_zero);
+  for (int i = 0; i < m->row_tiles; i++) for_each_accumulator(m, i, set_zero);
+}
+
+void mma_shift(Mma *m, int row_tile) {
+  for_each_accumulator(m, row_tile, shift_left);
 }
 
 void mma_shift_if(Mma *m, PtxValue due) {
   Ptx *p = &m->k->ptx;
   ptx_if(p, due);
-  mma_for_each_accumulator(m, shift_left);
+  for (int i = 0; i < m->row_tiles; i++) mma_shift(m, i);
   ptx_end_if(p);
 }
 
 PtxValue mma_pair_shifts(Mma *m, PtxValue pair) {
-  return ptx_setp(&m->k->ptx, "ge.u32", pair, ptx_int(1 << 16));
+  return ptx_setp(&m->k->ptx, "ge.u32", pair, ptx_int(PAIR_SHIFTS));
 }
 
 PtxValue mma_pair_is_first(Mma *m, PtxValue pair) {

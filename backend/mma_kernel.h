@@ -55,6 +55,7 @@ typedef struct Mma {
   int row_tile_rows;           /* rows between a lane's instruction tiles */
   int row_bytes;               /* mma_row_bytes */
   int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
+  const uint32_t *pair_list;   /* as mma_pair_word gives them */
   PtxValue weights, pairs, border, row_class, column_class; /* device constants */
   PtxValue thread, lane, group, quad;
   PtxValue first_position, first_channel;         /* of the block's tile */
@@ -83,11 +84,12 @@ void mma_place_lane(Mma *m);              /* thread, lane, group, quad, shared *
 void mma_make_accumulators(Mma *m);
 
 /* A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */
+enum { PAIR_SHIFTS = 1 << 16 };
 PtxValue mma_pair_word(Mma *m, PtxValue pair);
-void mma_for_each_accumulator(Mma *m, void (*visit)(Ptx *p, PtxValue r));
 PtxValue mma_pair_shifts(Mma *m, PtxValue pair);   /* predicate: of lower significance than the pair before */
 PtxValue mma_pair_is_first(Mma *m, PtxValue pair); /* predicate: of weight plane 0, which S2 goes with */
-void mma_shift_if(Mma *m, PtxValue due);           /* the accumulators double */
+void mma_shift(Mma *m, int row_tile);              /* its accumulators double */
+void mma_shift_if(Mma *m, PtxValue due);           /* all of them, on a predicate */
 Position mma_position_start(Mma *m);
 void mma_position_next(Mma *m, Position at);
 

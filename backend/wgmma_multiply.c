@@ -10,7 +10,10 @@
 
 #include <string.h>
 
-enum { GROUP_ROWS = 8 }; /* of a core matrix */
+enum {
+  GROUP_ROWS = 8,      /* of a core matrix */
+  MOST_UNROLLED = 160, /* instructions of a tile with resident weights */
+};
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
@@ -39,19 +42,30 @@ static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue ad
   ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
 }
 
-/* The products of a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the weights. `adds`:
- * the first products add to what accumulators hold. */
-static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
+/* The products of a row tile and a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the
+ * weights. `adds`: the first products add to what accumulators hold. */
+static void multiply_row_tile(Wgmma *w, int row_tile, PtxValue input, PtxValue weights, PtxValue adds) {
   Ptx *p = &w->m.k->ptx;
-  ptx_raw(p, "wgmma.fence.sync.aligned;");
-  for (uint32_t piece = 0; piece < w->s.pieces; piece += 2)
-    for (int i = 0; i < w->m.row_tiles; i++) {
-      uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
-      PtxValue a = descriptor(p, input, first + (uint32_t)i * 64, second - first, GROUP_ROWS);
-      PtxValue b = descriptor(p, weights, piece * GROUP_ROWS, GROUP_ROWS, w->s.pieces * GROUP_ROWS);
-      multiply(w, i, a, b, piece ? ptx_int(1) : adds);
-    }
-  ptx_raw(p, "wgmma.commit_group.sync.aligned;");
+  for (uint32_t piece = 0; piece < w->s.pieces; piece += 2) {
+    uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
+    PtxValue a = descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, GROUP_ROWS);
+    PtxValue b = descriptor(p, weights, piece * GROUP_ROWS, GROUP_ROWS, w->s.pieces * GROUP_ROWS);
+    multiply(w, row_tile, a, b, piece ? ptx_int(1) : adds);
+  }
+}
+
+static void begin_products(Wgmma *w) {
+  ptx_raw(&w->m.k->ptx, "wgmma.fence.sync.aligned;");
+}
+
+static void commit_products(Wgmma *w) {
+  ptx_raw(&w->m.k->ptx, "wgmma.commit_group.sync.aligned;");
+}
+
+static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
+  begin_products(w);
+  for (int i = 0; i < w->m.row_tiles; i++) multiply_row_tile(w, i, input, weights, adds);
+  commit_products(w);
 }
 
 static void wait_for_products(Wgmma *w, int but) {
@@ -81,19 +95,59 @@ static void shift_accumulators(Wgmma *w, PtxValue pair) {
 
 /* --- resident weights: a stage holds all that a tile reads --- */
 
+/* Where the planes of a pair begin. */
+static PtxValue input_of_pair(Wgmma *w, PtxValue pair, PtxValue input) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue plane = ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255));
+  return ptx_mad(p, plane, ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows), input);
+}
+
+static PtxValue weights_of_pair(Wgmma *w, PtxValue pair, PtxValue weights) {
+  Ptx *p = &w->m.k->ptx;
+  return ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunk_bytes / PIECE_BYTES), weights);
+}
+
+/* Code of its own for each pair, the pairs of a significance together. A row tile is shifted while the tensor core
+ * multiplies the other. */
+static void multiply_each_pair(Wgmma *w, PtxValue input, PtxValue weights) {
+  int count = w->m.pair_count;
+  for (int first = 0, end; first < count; first = end) {
+    for (end = first + 1; end < count && w->m.pair_list[end] < PAIR_SHIFTS;) end++;
+    for (int i = 0; i < w->m.row_tiles; i++) {
+      if (first) {
+        wait_for_products(w, w->m.row_tiles - 1);
+        mma_shift(&w->m, i);
+      }
+      begin_products(w);
+      for (int k = first; k < end; k++) {
+        PtxValue pair = ptx_int(w->m.pair_list[k]);
+        PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
+        multiply_row_tile(w, i, at, with, ptx_int(k > 0));
+      }
+      commit_products(w);
+    }
+  }
+  wait_for_products(w, 0);
+}
+
+/* One code for all pairs, where that would be too long. */
+static void multiply_pairs_in_turn(Wgmma *w, PtxValue input, PtxValue weights) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
+  PtxValue pair = mma_pair_word(&w->m, index), adds = ptx_setp(p, "gt.s32", index, ptx_int(0));
+  shift_accumulators(w, pair);
+  PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
+  multiply_chunk(w, at, with, adds);
+  wait_for_products(w, 0);
+  ptx_end_for(p);
+}
+
 static void multiply_resident(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
   PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
-  PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
-  PtxValue pair = mma_pair_word(&w->m, index), adds = ptx_setp(p, "gt.s32", index, ptx_int(0));
-  shift_accumulators(w, pair);
-  PtxValue input_plane = ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), weight_plane = ptx_and(p, pair, ptx_int(255));
-  input = ptx_mad(p, input_plane, ptx_int((int64_t)w->s.chunk_blocks * w->s.input_rows), input);
-  weights = ptx_mad(p, weight_plane, ptx_int(w->s.chunk_bytes / PIECE_BYTES), weights);
-  multiply_chunk(w, input, weights, adds);
-  wait_for_products(w, 0);
-  ptx_end_for(p);
+  bool is_short = (uint32_t)w->m.pair_count * w->s.pieces / 2 * (uint32_t)w->m.row_tiles <= MOST_UNROLLED;
+  (is_short ? multiply_each_pair : multiply_pairs_in_turn)(w, input, weights);
   give_back(w, ptx_int(1), w->ring.stage);
   wgmma_load_ahead(w);
   wgmma_ring_next(w, w->ring);
