@@ -19,10 +19,15 @@ PtxValue wgmma_resident(Wgmma *w) {
   return ptx_add(&w->m.k->ptx, w->m.shared, ptx_int((int64_t)w->m.tile.stages * w->s.stage_bytes));
 }
 
-static PtxValue barrier(Wgmma *w, PtxValue number) {
+PtxValue wgmma_table(Wgmma *w, PtxValue number) {
   Ptx *p = &w->m.k->ptx;
   PtxValue first = ptx_add(p, wgmma_resident(w), ptx_int(w->s.resident_bytes));
-  return ptx_mad(p, number, ptx_int(8), first);
+  return ptx_mad(p, number, ptx_int(w->s.table_bytes), first);
+}
+
+static PtxValue barrier(Wgmma *w, PtxValue number) {
+  Ptx *p = &w->m.k->ptx;
+  return ptx_mad(p, number, ptx_int(8), wgmma_table(w, ptx_int(w->s.tables)));
 }
 
 PtxValue wgmma_full(Wgmma *w, PtxValue stage) {
@@ -37,6 +42,18 @@ PtxValue wgmma_resident_barrier(Wgmma *w) {
   return barrier(w, ptx_int(2 * w->m.tile.stages));
 }
 
+PtxValue wgmma_table_full(Wgmma *w, PtxValue number) {
+  return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages + 1)));
+}
+
+PtxValue wgmma_table_empty(Wgmma *w, PtxValue number) {
+  return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages + 1 + (int)w->s.tables)));
+}
+
+bool wgmma_streams_tables(const Wgmma *w) {
+  return w->m.table.tile_bytes && !w->m.tile.resident;
+}
+
 static void init_barriers(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
@@ -45,23 +62,32 @@ static void init_barriers(Wgmma *w) {
     ptx_barrier_init(p, wgmma_empty(w, ptx_int(stage)), (uint32_t)w->consumer_warps);
   }
   if (w->m.tile.resident) ptx_barrier_init(p, wgmma_resident_barrier(w), 1);
+  for (uint32_t i = 0; wgmma_streams_tables(w) && i < w->s.tables; i++) {
+    ptx_barrier_init(p, wgmma_table_full(w, ptx_int(i)), 1);
+    ptx_barrier_init(p, wgmma_table_empty(w, ptx_int(i)), (uint32_t)w->consumer_warps);
+  }
   ptx_barrier_init_fence(p);
   ptx_end_if(p);
   ptx_raw(p, "bar.sync 0;");
 }
 
-Ring wgmma_ring_start(Wgmma *w, int parity) {
+static Ring ring_of(Wgmma *w, int count, int parity) {
   Ptx *p = &w->m.k->ptx;
-  Ring ring;
+  Ring ring = {.count = count};
   ring.stage = ptx_variable(p, ptx_int(0));
   ring.parity = ptx_variable(p, ptx_int(parity));
   return ring;
 }
 
+void wgmma_rings_start(Wgmma *w, int parity) {
+  w->ring = ring_of(w, w->m.tile.stages, parity);
+  if (wgmma_streams_tables(w)) w->tables = ring_of(w, (int)w->s.tables, parity);
+}
+
 void wgmma_ring_next(Wgmma *w, Ring ring) {
   Ptx *p = &w->m.k->ptx;
   PtxValue next = ptx_add(p, ring.stage, ptx_int(1));
-  PtxValue wraps = ptx_setp(p, "eq.s32", next, ptx_int(w->m.tile.stages));
+  PtxValue wraps = ptx_setp(p, "eq.s32", next, ptx_int(ring.count));
   ptx_assign(p, ring.stage, ptx_select(p, wraps, ptx_int(0), next));
   PtxValue flip = ptx_select(p, wraps, ptx_int(1), ptx_int(0));
   ptx_assign(p, ring.parity, ptx_2(p, "xor.b32", ring.parity, flip));
@@ -73,21 +99,42 @@ static int column_tile_count(const Wgmma *w) {
   return (int)tile_count_of_channels(&w->m.tile, &w->m.out.type);
 }
 
+/* Rows of tiles that are gone through column by column before the next: what the blocks at work read together, some
+ * rows of the input and some columns of the weights, is then about a square. */
+enum { BAND_POSITIONS = 2048 };
+
+static void place_in_band(Wgmma *w, PtxValue tile) {
+  Ptx *p = &w->m.k->ptx;
+  Mma *m = &w->m;
+  int band_rows = BAND_POSITIONS / m->tile.m, columns = column_tile_count(w);
+  PtxValue band = ptx_div(p, tile, ptx_int(band_rows * columns)), in_band = ptx_rem(p, tile, ptx_int(band_rows * columns));
+  PtxValue first_row = ptx_mul(p, band, ptx_int(band_rows));
+  PtxValue rows = ptx_2(p, "min.u32", ptx_sub(p, w->row_tiles, first_row), ptx_variable(p, ptx_int(band_rows)));
+  PtxValue column = ptx_div(p, in_band, rows);
+  PtxValue row = ptx_add(p, first_row, ptx_sub(p, in_band, ptx_mul(p, column, rows)));
+  m->first_position = ptx_mul(p, row, ptx_int(m->tile.m));
+  m->first_channel = ptx_mul(p, column, ptx_int(m->tile.n));
+}
+
 /* Resident weights belong to one tile of channels, which blockIdx.y names; streamed ones to any. */
 void wgmma_for_each_tile(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   Mma *m = &w->m;
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
+  int columns = column_tile_count(w);
   if (m->tile.resident) {
     w->row_tile = ptx_for(p, start, w->row_tiles, step);
     m->first_position = ptx_mul(p, w->row_tile, ptx_int(m->tile.m));
     m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
     return;
   }
-  PtxValue columns = ptx_int(column_tile_count(w));
-  PtxValue tile = ptx_for(p, start, ptx_mul(p, w->row_tiles, columns), step);
-  m->first_position = ptx_mul(p, ptx_div(p, tile, columns), ptx_int(m->tile.m));
-  m->first_channel = ptx_mul(p, ptx_rem(p, tile, columns), ptx_int(m->tile.n));
+  PtxValue tile = ptx_for(p, start, ptx_mul(p, w->row_tiles, ptx_int(columns)), step);
+  if (columns > 1) {
+    place_in_band(w, tile);
+    return;
+  }
+  m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
+  m->first_channel = ptx_int(0);
 }
 
 /* --- the kernel --- */
@@ -147,11 +194,68 @@ static void move_registers(Wgmma *w, const char *way, int count) {
   if (staging_moves_registers(&w->m.tile)) ptx_raw(&w->m.k->ptx, "setmaxnreg.%s.sync.aligned.u32 %d;", way, count);
 }
 
+/* --- two groups of warps in turn --- */
+
+/* Both groups would multiply at the same time and finish at the same time, and the tensor core would rest meanwhile. So
+ * only one of them finishes its part of a tile, and the other, once it has waited for it, is as long behind from then
+ * on. It pays where a block has several tiles. */
+static bool may_alternate(const Wgmma *w) {
+  const Graph *g = w->m.k->graph;
+  enum { TILES_OF_BLOCK = 3 };
+  uint64_t positions = (uint64_t)w->m.grid.image_pitch * g->max_batch;
+  uint64_t tiles = (positions + w->m.tile.m - 1) / w->m.tile.m * (uint64_t)column_tile_count(w);
+  return w->consumer_warps == 8 && tiles >= (uint64_t)TILES_OF_BLOCK * (uint64_t)w->m.k->emitter->target->sm_count;
+}
+
+/* Named barriers: 1 lets the first group of warps finish a tile, 2 the second. */
+enum { FIRST_MAY_FINISH = 1, SECOND_MAY_FINISH = 2 };
+
+/* "sync" or "arrive" at a barrier, by one of the two groups. */
+static void turn(Wgmma *w, const char *what, int group, int number) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue first = ptx_setp(p, group == 0 ? "lt.u32" : "ge.u32", w->warp, ptx_int(w->consumer_warps / 2));
+  ptx_if(p, first);
+  ptx_raw(p, "bar.%s %d, %d;", what, number, 32 * w->consumer_warps);
+  ptx_end_if(p);
+}
+
+static void begin_tile(Wgmma *w) {
+  if (w->alternates) turn(w, "arrive", 1, FIRST_MAY_FINISH); /* its last tile is finished */
+}
+
+static void wait_for_turn(Wgmma *w) {
+  if (!w->alternates) return;
+  turn(w, "sync", 0, FIRST_MAY_FINISH);
+  turn(w, "sync", 1, SECOND_MAY_FINISH);
+}
+
+static void end_turn(Wgmma *w) {
+  if (w->alternates) turn(w, "arrive", 0, SECOND_MAY_FINISH);
+}
+
+/* --- who does what --- */
+
+static void finish_tile(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  bool streams = wgmma_streams_tables(w);
+  if (streams) {
+    ptx_barrier_wait(p, wgmma_table_full(w, w->tables.stage), w->tables.parity);
+    w->m.table.shared = wgmma_table(w, w->tables.stage);
+  }
+  (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
+  if (!streams) return;
+  ptx_barrier_arrive_if(p, ptx_setp(p, "eq.s32", w->m.lane, ptx_int(0)), wgmma_table_empty(w, w->tables.stage));
+  wgmma_ring_next(w, w->tables);
+}
+
 static void finish_tiles(Wgmma *w) {
   wgmma_multiply_begin(w);
   wgmma_for_each_tile(w);
+  begin_tile(w);
   wgmma_multiply_tile(w);
-  (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
+  wait_for_turn(w);
+  finish_tile(w);
+  end_turn(w);
   ptx_end_for(&w->m.k->ptx);
 }
 
@@ -172,6 +276,7 @@ static void emit_streamed(Wgmma *w) {
 
 static void emit_resident(Wgmma *w) {
   wgmma_load_first(w);
+  if (w->m.table.tile_bytes) w->m.table.shared = wgmma_table(w, ptx_int(0));
   finish_tiles(w);
 }
 
@@ -201,6 +306,9 @@ bool kernel_wgmma(Kernel *k) {
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
   w.m.sum_factor = every_plane_sums(w.s.weight_planes, w.m.w.sum_scale);
   place(&w);
+  if (w.m.table.tile_bytes > w.s.table_bytes) w.m.table.tile_bytes = 0; /* it stays in global memory */
+  w.m.table.is_shared = w.m.table.tile_bytes > 0;
+  w.alternates = !t->resident && may_alternate(&w);
   wgmma_write_sum_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);

@@ -36,6 +36,14 @@ typedef struct RowPlace {
   Place at;
 } RowPlace;
 
+/* Constants of the epilogue, so many bytes for each tile of channels: all of them in device memory, or those of the
+ * block's tile in shared memory, where the kernel has copied them. */
+typedef struct Table {
+  bool is_shared;
+  PtxValue global, shared; /* addresses */
+  uint32_t tile_bytes;     /* of a tile of channels; 0 where nothing is to be copied */
+} Table;
+
 typedef struct Mma {
   Kernel *k;
   const Node *node;
@@ -45,11 +53,11 @@ typedef struct Mma {
   Epilogue epilogue;
   bool signs;               /* the epilogue is thresholds alone, done by mma_signs.c */
   bool sign_pairs;          /* two results at a time */
-  int sign_width;           /* words of a row of sign_thresholds: 1, or a multiple of 4 */
+  int sign_width;           /* words of a row of the table: 1, or a multiple of 4 */
   int64_t sign_bound;       /* |sum| at most */
-  PtxValue sign_thresholds; /* device constants */
-  PtxValue sign_flips;      /* bits of channels that fall; the immediate 0 where none does */
-  PtxValue sign_mask;       /* bits of channels that exist; the immediate -1 where all do */
+  Table table;              /* thresholds as mma_signs_*.c read them */
+  PtxValue sign_flips;      /* device constant: bits of channels that fall; the immediate 0 where none does */
+  PtxValue sign_mask;       /* the same: bits of channels that exist; the immediate -1 where all do */
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */
@@ -116,6 +124,10 @@ typedef struct MmaRow {
   PtxValue position, exists; /* of the result */
   PtxValue border;           /* address of the correction of the lane's first channel */
 } MmaRow;
+
+/* mma_signs.c: the address of a group of `channels` channels in the table, of the group that begins at an instruction
+ * tile. */
+PtxValue mma_table_at(Mma *m, int column_tile, int channels, int64_t bytes);
 
 /* mma_rows.c */
 void mma_finish_sums(Mma *m);            /* m->sums: -sum_scale * S2 of whole rows */

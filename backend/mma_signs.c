@@ -99,14 +99,22 @@ bool mma_signs_bind(Mma *m) {
 
 /* --- the code --- */
 
+PtxValue mma_table_at(Mma *m, int column_tile, int channels, int64_t bytes) {
+  Ptx *p = &m->k->ptx;
+  if (m->table.is_shared) return ptx_add(p, m->table.shared, ptx_int(8 * column_tile / channels * bytes));
+  return ptx_address(p, m->table.global, ptx_div(p, mma_tile_channel(m, column_tile), ptx_int(channels)), bytes);
+}
+
+/* Global memory has 64-bit addresses, shared memory 32-bit ones. */
 void mma_load_sign_row(Ptx *p, PtxValue at, int64_t offset, int width, PtxValue *out) {
+  const char *space = at.class == CLASS_B64 ? "global.nc" : "shared";
   if (width == 1) {
-    out[0] = ptx_load(p, "global.nc.b32", CLASS_B32, at, offset);
+    out[0] = ptx_load(p, at.class == CLASS_B64 ? "global.nc.b32" : "shared.b32", CLASS_B32, at, offset);
     return;
   }
   for (int i = 0; i < width; i += 4) {
     for (int j = 0; j < 4; j++) out[i + j] = ptx_new(p, CLASS_B32);
-    ptx_raw(p, "ld.global.nc.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, out[i]), ptx_text(p, out[i + 1]),
+    ptx_raw(p, "ld.%s.v4.b32 {%s, %s, %s, %s}, %s;", space, ptx_text(p, out[i]), ptx_text(p, out[i + 1]),
             ptx_text(p, out[i + 2]), ptx_text(p, out[i + 3]), ptx_at(p, at, offset + 4 * i));
   }
 }

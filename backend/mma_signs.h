@@ -20,7 +20,7 @@ void mma_load_sign_row(Ptx *p, PtxValue at, int64_t offset, int width, PtxValue 
 /* A register with the sign of the exclusive or of every `apart`-th difference: an odd number of them. */
 PtxValue mma_sign_of_bit(Ptx *p, const PtxValue *differences, int count, int apart);
 
-/* Both ways: m->sign_thresholds; and the words of the run whose first instruction tile is first_tile. */
+/* Both ways: m->table; and the words of the run whose first instruction tile is first_tile. */
 void mma_signs_bind_single(Mma *m);
 void mma_signs_pack_single(Signs *s, int first_tile, int tiles);
 void mma_signs_bind_pairs(Mma *m);

@@ -41,7 +41,8 @@ void mma_signs_bind_pairs(Mma *m) {
       words[row * m->sign_width + i] = (uint32_t)(lower + upper * UPPER);
     }
   }
-  m->sign_thresholds = kernel_constant(m->k, words, (size_t)rows * (size_t)m->sign_width * sizeof *words);
+  m->table.global = kernel_constant(m->k, words, (size_t)rows * (size_t)m->sign_width * sizeof *words);
+  m->table.tile_bytes = 2u * m->tile.n * (uint32_t)m->sign_width;
 }
 
 /* Both sums of a pair in one register; `sums`: what both lack. */
@@ -120,8 +121,7 @@ void mma_signs_pack_pairs(Signs *s, int first_tile, int tiles) {
   Ptx *p = &m->k->ptx;
   Run r = {.s = s, .first_tile = first_tile, .part = part_size(tiles)};
   PtxValue rows[PAIRS][MOST_SIGN_THRESHOLDS + 1];
-  PtxValue run = ptx_div(p, mma_tile_channel(m, first_tile), ptx_int(8 * tiles));
-  PtxValue at = ptx_address(p, m->sign_thresholds, run, 16LL * tiles * m->sign_width);
+  PtxValue at = mma_table_at(m, first_tile, 8 * tiles, 16LL * tiles * m->sign_width);
   at = ptx_address(p, at, m->quad, 4 * m->sign_width);
   for (int i = 0; i < m->row_tiles; i++)
     for (int h = 0; h < 2; h++)

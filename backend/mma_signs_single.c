@@ -9,7 +9,8 @@ void mma_signs_bind_single(Mma *m) {
   int32_t *words = ARENA_NEW(m->k->graph->context, int32_t, (int64_t)m->w.rows * m->sign_width);
   for (int32_t c = 0; c < m->w.rows; c++)
     for (int i = 0; i < count; i++) words[c * m->sign_width + i] = (int32_t)(uint32_t)(mma_sign_threshold(m, c, i) - 1);
-  m->sign_thresholds = kernel_constant(m->k, words, (size_t)m->w.rows * (size_t)m->sign_width * sizeof *words);
+  m->table.global = kernel_constant(m->k, words, (size_t)m->w.rows * (size_t)m->sign_width * sizeof *words);
+  m->table.tile_bytes = 4u * m->tile.n * (uint32_t)m->sign_width;
 }
 
 static void push_bits(Signs *s, int i, int h, PtxValue sum, const PtxValue *thresholds, bool first) {
@@ -30,8 +31,8 @@ void mma_signs_pack_single(Signs *s, int first_tile, int tiles) {
   Mma *m = s->m;
   Ptx *p = &m->k->ptx;
   PtxValue row[MOST_SIGN_THRESHOLDS + 1];
-  PtxValue channel = ptx_add(p, mma_tile_channel(m, first_tile), ptx_shl(p, m->quad, 1));
-  PtxValue at = ptx_address(p, m->sign_thresholds, channel, 4 * m->sign_width);
+  PtxValue at = mma_table_at(m, first_tile, 8, 32 * m->sign_width);
+  at = ptx_address(p, at, m->quad, 8 * m->sign_width);
   for (int bit = 2 * tiles - 1; bit >= 0; bit--) {
     int j = bit / 2, e = bit % 2;
     mma_load_sign_row(p, at, 4LL * (8 * j + e) * m->sign_width, m->sign_width, row);

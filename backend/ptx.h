@@ -80,7 +80,8 @@ PtxValue ptx_and(Ptx *p, PtxValue a, PtxValue b);
 PtxValue ptx_or(Ptx *p, PtxValue a, PtxValue b);
 PtxValue ptx_shl(Ptx *p, PtxValue a, int amount);
 PtxValue ptx_shr(Ptx *p, PtxValue a, int amount); /* unsigned */
-/* 64-bit address base + index * bytes; the index is unsigned, bytes fit 32 bits. */
+/* Address base + index * bytes, of 64 bits in global memory, of 32 in shared memory, as the base is; the index is
+ * unsigned, bytes fit 32 bits. */
 PtxValue ptx_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes);
 
 /* Predicates: compare is "lt.s32", "ge.u32", ... */

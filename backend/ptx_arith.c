@@ -92,6 +92,7 @@ PtxValue ptx_shr(Ptx *p, PtxValue a, int amount) {
 }
 
 PtxValue ptx_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes) {
+  if (base.class == CLASS_B32) return ptx_mad(p, index, ptx_int(bytes), base);
   PtxValue d = ptx_new(p, CLASS_B64);
   if (index.kind == OPERAND_IMMEDIATE) {
     int64_t offset = (int64_t)(uint32_t)index.value * bytes;

@@ -8,8 +8,10 @@
 #include "mma_kernel.h"
 #include "ptx_async.h"
 
-/* A walk round the stages, a register each; the parity is that of the barriers' phase to wait for. */
+/* A walk round the stages, or round the tables, a register each; the parity is that of the barriers' phase to wait for.
+ */
 typedef struct Ring {
+  int count;
   PtxValue stage, parity;
 } Ring;
 
@@ -23,16 +25,22 @@ typedef struct Wgmma {
   PtxValue row_tiles; /* tiles along the positions of the batch */
   PtxValue row_tile;  /* resident weights: the one under way */
   Ring ring;          /* of the role whose code is emitted */
+  Ring tables;        /* the same, where tables are streamed */
+  bool alternates;    /* the groups of warps finish tiles in turn */
 } Wgmma;
 
 /* kernel_wgmma.c */
-Ring wgmma_ring_start(Wgmma *w, int parity);
+void wgmma_rings_start(Wgmma *w, int parity);
 void wgmma_ring_next(Wgmma *w, Ring ring);
+bool wgmma_streams_tables(const Wgmma *w);
 PtxValue wgmma_stage(Wgmma *w, PtxValue stage); /* address */
 PtxValue wgmma_full(Wgmma *w, PtxValue stage);  /* barrier: the stage's copies have come */
 PtxValue wgmma_empty(Wgmma *w, PtxValue stage); /* barrier: its products are done */
 PtxValue wgmma_resident(Wgmma *w);              /* address of resident weights */
 PtxValue wgmma_resident_barrier(Wgmma *w);
+PtxValue wgmma_table(Wgmma *w, PtxValue number); /* address */
+PtxValue wgmma_table_full(Wgmma *w, PtxValue number);
+PtxValue wgmma_table_empty(Wgmma *w, PtxValue number);
 /* Opens the loop over the block's tiles and places m.first_position and m.first_channel; ptx_end_for closes it. */
 void wgmma_for_each_tile(Wgmma *w);
 

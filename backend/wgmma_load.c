@@ -91,6 +91,14 @@ static PtxValue open_stage(Wgmma *w, PtxValue stage) {
   return full;
 }
 
+/* The epilogue's constants of the tile's channels. */
+static void copy_table(Wgmma *w, PtxValue number, PtxValue full) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue tile = ptx_div(p, w->m.first_channel, ptx_int(w->m.tile.n));
+  PtxValue from = ptx_address(p, w->m.table.global, tile, w->m.table.tile_bytes);
+  ptx_bulk_copy_if(p, ptx_int(1), wgmma_table(w, number), from, ptx_int(w->m.table.tile_bytes), full);
+}
+
 /* --- resident weights --- */
 
 /* All planes of the windows of a tile of rows. */
@@ -114,13 +122,14 @@ void wgmma_load_first(Wgmma *w) {
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
   PtxValue done = wgmma_resident_barrier(w);
   w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
-  ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.packed_bytes));
+  ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.packed_bytes + w->m.table.tile_bytes));
   PtxValue from = tile_weights(w), to = wgmma_resident(w);
   for (uint32_t plane = 0; plane < w->s.weight_planes; plane++) {
     PtxValue weights = ptx_address(p, from, ptx_int(plane), w->s.packed_bytes);
     PtxValue at = ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes));
     ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.packed_bytes), done);
   }
+  if (w->m.table.tile_bytes) copy_table(w, ptx_int(0), done);
   PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
   PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
   ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
@@ -156,6 +165,15 @@ static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, 
   to = ptx_add(p, to, ptx_int(w->s.window_bytes));
   ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
   wgmma_ring_next(w, w->ring);
+}
+
+static void load_table(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue full = wgmma_table_full(w, w->tables.stage);
+  ptx_barrier_wait(p, wgmma_table_empty(w, w->tables.stage), w->tables.parity);
+  ptx_barrier_expect(p, full, ptx_int(w->m.table.tile_bytes));
+  copy_table(w, w->tables.stage, full);
+  wgmma_ring_next(w, w->tables);
 }
 
 static void load_chunks(Wgmma *w) {
@@ -195,8 +213,9 @@ void wgmma_write_sum_rows(Wgmma *w) {
 }
 
 void wgmma_load_all(Wgmma *w) {
-  w->ring = wgmma_ring_start(w, 1);
+  wgmma_rings_start(w, 1);
   wgmma_for_each_tile(w);
+  if (wgmma_streams_tables(w)) load_table(w);
   load_chunks(w);
   ptx_end_for(&w->m.k->ptx);
 }

@@ -182,7 +182,7 @@ static void multiply_streamed(Wgmma *w) {
 }
 
 void wgmma_multiply_begin(Wgmma *w) {
-  w->ring = wgmma_ring_start(w, 0);
+  wgmma_rings_start(w, 0);
   mma_make_accumulators(&w->m);
   if (w->m.tile.resident) ptx_barrier_wait(&w->m.k->ptx, wgmma_resident_barrier(w), ptx_int(0));
 }

@@ -40,8 +40,15 @@ static void size_stages(Staging *s, const Tile *tile) {
   s->window_bytes = (uint32_t)window;
   s->stage_bytes = (uint32_t)stage;
   s->resident_bytes = (uint32_t)weights;
-  s->barrier_bytes = 8 * (2 * tile->stages + 1u);
-  s->shared_bytes = tile->stages * stage + weights + s->barrier_bytes;
+  s->tables = !s->table_bytes ? 0 : tile->resident ? 1 : 2;
+  s->barrier_bytes = 8 * (2 * tile->stages + 1u + (tile->resident ? 0 : 2 * s->tables));
+  s->shared_bytes = tile->stages * stage + weights + (uint64_t)s->tables * s->table_bytes + s->barrier_bytes;
+}
+
+/* A row of a word or of four for each channel, where the epilogue is thresholds alone. */
+static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) {
+  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS || node->steps[0].arg_count != 2) return 0;
+  return tile->n * (graph_type(g, node->result)->bits == 1 ? 4u : 16u);
 }
 
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
@@ -60,6 +67,7 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
   s.input_rows = tile->m + s.halo;
   s.weight_rows = tile->n + (weight_storage(w, planes, &as_level).offset ? SUM_ROWS : 0u);
+  s.table_bytes = table_bytes(g, node, tile);
   size_stages(&s, tile);
   return s;
 }

@@ -36,7 +36,9 @@ typedef struct Staging {
   uint32_t window_bytes;   /* of a chunk of one plane of the input */
   uint32_t stage_bytes;    /* input windows, then streamed weights */
   uint32_t resident_bytes; /* of weights beside the stages, behind them; 0 where they are streamed */
-  uint32_t barrier_bytes;  /* behind all: two barriers a stage, one for resident weights */
+  uint32_t table_bytes;    /* of the epilogue's constants for the tile's channels; 0: none are kept */
+  uint32_t tables;         /* that lie behind the weights: one with resident weights, else two, filled in turn */
+  uint32_t barrier_bytes;  /* behind all: two barriers a stage and a streamed table, one for what is resident */
   uint64_t shared_bytes;   /* all of it */
 } Staging;
 
