@@ -147,7 +147,7 @@ static Way way_of(const char *ptx, const char *layer) {
   const char *from = strstr(ptx, layer);
   assert_non_null(from);
   const char *end = strstr(from + 1, "// layer: ");
-  const char *single = strstr(from, "shf.l.wrap.b32"), *pairs = strstr(from, "0x80008000");
+  const char *single = strstr(from, "shf.l.wrap.b32"), *pairs = strstr(from, "0xfdb9");
   if (pairs && (!end || pairs < end)) return WAY_PAIRS;
   return single && (!end || single < end) ? WAY_SINGLE : WAY_STEPS;
 }
