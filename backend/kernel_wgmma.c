@@ -144,6 +144,7 @@ static void finish_tiles(Wgmma *w) {
 /* The last warp, or group of warps, loads. */
 static void emit_streamed(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  ptx_wait_for_launch(p);
   if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
   move_registers(w, "inc", MULTIPLY_REGISTERS);

@@ -109,7 +109,7 @@ static void meet_again(Ptx *p) {
   ptx_raw(p, "bar.warp.sync -1;");
 }
 
-void wgmma_load_first(Wgmma *w) {
+static void load_resident_weights(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
   PtxValue done = wgmma_resident_barrier(w);
@@ -121,6 +121,13 @@ void wgmma_load_first(Wgmma *w) {
     PtxValue at = ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes));
     ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.packed_bytes), done);
   }
+  ptx_end_if(p);
+}
+
+/* The windows of the block's first tiles. */
+static void load_first_windows(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
   PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
   PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
   ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
@@ -129,7 +136,13 @@ void wgmma_load_first(Wgmma *w) {
   ptx_assign(p, row_tile, ptx_add(p, row_tile, ptx_special(p, "%nctaid.x")));
   ptx_end_for(p);
   ptx_end_if(p);
-  meet_again(p);
+}
+
+void wgmma_load_first(Wgmma *w) {
+  load_resident_weights(w);
+  ptx_wait_for_launch(&w->m.k->ptx);
+  load_first_windows(w);
+  meet_again(&w->m.k->ptx);
 }
 
 void wgmma_load_ahead(Wgmma *w) {

@@ -27,7 +27,8 @@ typedef struct OverlapCase {
 
 static const OverlapCase overlap_cases[] = {
     {"constants before, all else behind",
-     KERNEL("ld.global.nc.u32 %x, [%c];\n" WAIT "ld.global.u32 %y, [%a];\nadd.u32 %x, %x, %y;\nst.global.u32 [%a], %x;"),
+     KERNEL("ld.global.nc.u32 %x, [%c];\n" WAIT
+            "ld.global.u32 %y, [%a];\nadd.u32 %x, %x, %y;\nst.global.u32 [%a], %x;"),
      {NULL}},
     {"shared memory before", KERNEL("st.shared.u32 [sm], %t;\nbar.sync 0;\nld.shared.u32 %x, [sm];\n" WAIT), {NULL}},
     {"constants by cp.async before",
