@@ -38,8 +38,8 @@ void mma_bind(Mma *m) {
   if (strcmp(m->instruction->ptx_version, e->ptx_version) > 0) e->ptx_version = m->instruction->ptx_version;
   Kernel *k = m->k;
   m->weights = kernel_constant(k, m->w.data, m->w.bytes);
-  uint32_t *pairs = plane_pairs(m);
-  if (m->pair_count > 1) m->pairs = kernel_constant(k, pairs, (size_t)m->pair_count * 4);
+  m->pair_words = plane_pairs(m);
+  if (m->pair_count > 1) m->pairs = kernel_constant(k, m->pair_words, (size_t)m->pair_count * 4);
   if (m->w.border) {
     Image out = type_image(&m->node->main_type);
     m->border = kernel_constant(k, m->w.border, (size_t)m->w.class_count * (size_t)m->w.rows * 4);

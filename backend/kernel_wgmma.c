@@ -69,8 +69,17 @@ void wgmma_ring_next(Wgmma *w, Ring ring) {
 
 /* --- tiles --- */
 
-static int column_tile_count(const Wgmma *w) {
-  return (int)tile_count_of_channels(&w->m.tile, &w->m.out.type);
+static PtxValue columns_of_tiles(const Wgmma *w) {
+  return ptx_int(tile_count_of_channels(&w->m.tile, &w->m.out.type));
+}
+
+PtxValue wgmma_tile_count(Wgmma *w) {
+  return ptx_mul(&w->m.k->ptx, w->row_tiles, columns_of_tiles(w));
+}
+
+PtxValue wgmma_tile_channel(Wgmma *w, PtxValue tile) {
+  Ptx *p = &w->m.k->ptx;
+  return ptx_mul(p, ptx_rem(p, tile, columns_of_tiles(w)), ptx_int(w->m.tile.n));
 }
 
 /* Resident weights belong to one tile of channels, which blockIdx.y names; streamed ones to any. */
@@ -84,10 +93,9 @@ void wgmma_for_each_tile(Wgmma *w) {
     m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
     return;
   }
-  PtxValue columns = ptx_int(column_tile_count(w));
-  PtxValue tile = ptx_for(p, start, ptx_mul(p, w->row_tiles, columns), step);
-  m->first_position = ptx_mul(p, ptx_div(p, tile, columns), ptx_int(m->tile.m));
-  m->first_channel = ptx_mul(p, ptx_rem(p, tile, columns), ptx_int(m->tile.n));
+  PtxValue tile = ptx_for(p, start, wgmma_tile_count(w), step);
+  m->first_position = ptx_mul(p, ptx_div(p, tile, columns_of_tiles(w)), ptx_int(m->tile.m));
+  m->first_channel = wgmma_tile_channel(w, tile);
 }
 
 /* --- the kernel --- */
@@ -144,6 +152,7 @@ static void finish_tiles(Wgmma *w) {
 /* The last warp, or group of warps, loads. */
 static void emit_streamed(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  wgmma_load_weights_ahead(w);
   ptx_wait_for_launch(p);
   if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
@@ -151,7 +160,7 @@ static void emit_streamed(Wgmma *w) {
   finish_tiles(w);
   ptx_else(p);
   move_registers(w, "dec", LOAD_REGISTERS);
-  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps)));
+  ptx_if(p, wgmma_is_loader(w));
   wgmma_load_all(w);
   ptx_end_if(p);
   ptx_end_if(p);

@@ -55,6 +55,7 @@ typedef struct Mma {
   int row_tile_rows;           /* rows between a lane's instruction tiles */
   int row_bytes;               /* mma_row_bytes */
   int pair_count, chunks;      /* of the reduction: pairs of planes, chunks of tile.k words in each */
+  const uint32_t *pair_words;  /* of each pair (mma_pair_word); a device constant too, where there are several */
   PtxValue weights, pairs, border, row_class, column_class; /* device constants */
   PtxValue thread, lane, group, quad;
   PtxValue first_position, first_channel;         /* of the block's tile */

@@ -22,6 +22,7 @@ typedef struct Wgmma {
   PtxValue row_tiles; /* tiles along the positions of the batch */
   PtxValue row_tile;  /* resident weights: the one under way */
   Ring ring;          /* of the role whose code is emitted */
+  PtxValue ahead;     /* streamed weights: chunks to come whose weights are there or on their way */
 } Wgmma;
 
 /* kernel_wgmma.c */
@@ -32,12 +33,18 @@ PtxValue wgmma_full(Wgmma *w, PtxValue stage);  /* barrier: the stage's copies h
 PtxValue wgmma_empty(Wgmma *w, PtxValue stage); /* barrier: its products are done */
 PtxValue wgmma_resident(Wgmma *w);              /* address of resident weights */
 PtxValue wgmma_resident_barrier(Wgmma *w);
+/* Streamed weights: tiles of all positions and channels, and a tile's first channel. */
+PtxValue wgmma_tile_count(Wgmma *w);
+PtxValue wgmma_tile_channel(Wgmma *w, PtxValue tile);
 /* Opens the loop over the block's tiles and places m.first_position and m.first_channel; ptx_end_for closes it. */
 void wgmma_for_each_tile(Wgmma *w);
 
-/* wgmma_load.c, streamed weights: all copies, by the thread that runs this. Resident weights: they and the windows of
- * the first tiles; and, when the stage of the tile under way has been given back, the tile that takes it next. */
+/* wgmma_load.c, streamed weights: all copies, by the thread that runs this; before it, while the launch before still
+ * runs, the weights of the first chunks. Resident weights: they and the windows of the first tiles; and, when the stage
+ * of the tile under way has been given back, the tile that takes it next. */
 void wgmma_write_sum_rows(Wgmma *w); /* of all copies of the weights; before the block's first bar.sync */
+PtxValue wgmma_is_loader(Wgmma *w);  /* predicate: the thread that loads streamed weights */
+void wgmma_load_weights_ahead(Wgmma *w);
 void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);
 void wgmma_load_ahead(Wgmma *w);

@@ -159,15 +159,49 @@ void wgmma_load_ahead(Wgmma *w) {
 
 /* --- streamed weights --- */
 
-static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk) {
+PtxValue wgmma_is_loader(Wgmma *w) {
+  return ptx_setp(&w->m.k->ptx, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps));
+}
+
+/* Opens a stage with the weights of a chunk; its windows are to follow. `from`: tile_weights. */
+static void load_chunk_weights(Wgmma *w, PtxValue from, PtxValue pair, PtxValue chunk, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
-  PtxValue full = open_stage(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
-  copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
+  PtxValue full = open_stage(w, stage);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
   from = ptx_address(p, from, number, w->s.packed_bytes);
-  to = ptx_add(p, to, ptx_int(w->s.window_bytes));
+  PtxValue to = ptx_add(p, wgmma_stage(w, stage), ptx_int(w->s.window_bytes));
   ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
+}
+
+/* Chunks of the block's first tile for which there are stages. */
+static uint32_t chunks_ahead(const Wgmma *w) {
+  uint32_t chunks = (uint32_t)w->m.pair_count * w->s.chunks;
+  return chunks < w->m.tile.stages ? chunks : w->m.tile.stages;
+}
+
+void wgmma_load_weights_ahead(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue tile = ptx_special(p, "%ctaid.x");
+  PtxValue exists = ptx_setp(p, "lt.s32", tile, wgmma_tile_count(w));
+  ptx_if(p, ptx_pred_and(p, exists, wgmma_is_loader(w)));
+  w->m.first_channel = wgmma_tile_channel(w, tile);
+  PtxValue from = tile_weights(w);
+  for (uint32_t i = 0; i < chunks_ahead(w); i++) {
+    PtxValue pair = ptx_int(w->m.pair_words[i / w->s.chunks]), chunk = ptx_int(i % w->s.chunks);
+    load_chunk_weights(w, from, pair, chunk, ptx_int(i));
+  }
+  ptx_end_if(p);
+}
+
+static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, ptx_setp(p, "le.s32", w->ahead, ptx_int(0)));
+  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
+  load_chunk_weights(w, from, pair, chunk, w->ring.stage);
+  ptx_end_if(p);
+  PtxValue full = wgmma_full(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
+  copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
+  ptx_assign(p, w->ahead, ptx_sub(p, w->ahead, ptx_int(1)));
   wgmma_ring_next(w, w->ring);
 }
 
@@ -209,6 +243,7 @@ void wgmma_write_sum_rows(Wgmma *w) {
 
 void wgmma_load_all(Wgmma *w) {
   w->ring = wgmma_ring_start(w, 1);
+  w->ahead = ptx_variable(&w->m.k->ptx, ptx_int(chunks_ahead(w)));
   wgmma_for_each_tile(w);
   load_chunks(w);
   ptx_end_for(&w->m.k->ptx);

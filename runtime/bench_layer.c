@@ -152,18 +152,12 @@ static bool parse_layer(Options *o, int count, char **words) {
 
 static bool parse_options(Options *o, int argc, char **argv) {
   static const struct option table[] = {
-      {"out", required_argument, NULL, 'o'},
-      {"engine", required_argument, NULL, 'e'},
-      {"tile", required_argument, NULL, 'i'},
-      {"target", required_argument, NULL, 't'},
-      {"device", required_argument, NULL, 'd'},
-      {"runs", required_argument, NULL, 'r'},
-      {"cold", no_argument, NULL, 'c'},
-      {"json", no_argument, NULL, 'j'},
-      {"sample", no_argument, NULL, 's'},
-      {"no-overlap", no_argument, NULL, 'n'},
-      {"help", no_argument, NULL, 'h'},
-      {NULL, 0, NULL, 0},
+      {"out", required_argument, NULL, 'o'},    {"engine", required_argument, NULL, 'e'},
+      {"tile", required_argument, NULL, 'i'},   {"target", required_argument, NULL, 't'},
+      {"device", required_argument, NULL, 'd'}, {"runs", required_argument, NULL, 'r'},
+      {"cold", no_argument, NULL, 'c'},         {"json", no_argument, NULL, 'j'},
+      {"sample", no_argument, NULL, 's'},       {"no-overlap", no_argument, NULL, 'n'},
+      {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
   };
   int option;
   while ((option = getopt_long(argc, argv, "", table, NULL)) != -1)

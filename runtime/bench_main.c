@@ -87,14 +87,10 @@ static bool batches_good(const char *text) {
 
 static int parse_options(Options *o, int argc, char **argv) {
   static const struct option table[] = {
-      {"batch", required_argument, NULL, 'b'},
-      {"device", required_argument, NULL, 'd'},
-      {"per-layer", no_argument, NULL, 'p'},
-      {"json", no_argument, NULL, 'j'},
-      {"no-overlap", no_argument, NULL, 'n'},
-      {"runs", required_argument, NULL, 'r'},
-      {"help", no_argument, NULL, 'h'},
-      {NULL, 0, NULL, 0},
+      {"batch", required_argument, NULL, 'b'}, {"device", required_argument, NULL, 'd'},
+      {"per-layer", no_argument, NULL, 'p'},   {"json", no_argument, NULL, 'j'},
+      {"no-overlap", no_argument, NULL, 'n'},  {"runs", required_argument, NULL, 'r'},
+      {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
   };
   int option;
   while ((option = getopt_long(argc, argv, "", table, NULL)) != -1)

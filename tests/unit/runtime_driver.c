@@ -201,8 +201,8 @@ static void test_overlap(void **state) {
     uint32_t flags[2];
     const char *missing;
     int overlaps; /* of a run that launches, or records */
-  } rows[] = {{{1, 1}, NULL, 1}, {{0, 1}, NULL, 1}, {{1, 0}, NULL, 0}, {{0, 0}, NULL, 0},
-              {{1, 1}, "cuLaunchKernelEx", 0}};
+  } rows[] = {
+      {{1, 1}, NULL, 1}, {{0, 1}, NULL, 1}, {{1, 0}, NULL, 0}, {{0, 0}, NULL, 0}, {{1, 1}, "cuLaunchKernelEx", 0}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char error[512];
     Sample s = sample_make();
