@@ -120,7 +120,7 @@ static Flow load_planes(Ptx *p, const Tensor *t, PtxValue position, PtxValue cha
   PtxValue shift = ptx_and(p, bit, ptx_int(31));
   PtxValue q = ptx_int(0);
   for (int plane = 0; plane < t->type.bits; plane++) {
-    PtxValue bits = ptx_load(p, "global.nc.b32", CLASS_B32, word, plane * plane_bytes);
+    PtxValue bits = ptx_load(p, ptx_written(p, "b32"), CLASS_B32, word, plane * plane_bytes);
     PtxValue one = ptx_and(p, ptx_2(p, "shr.b32", bits, shift), ptx_int(1));
     q = ptx_or(p, q, ptx_shl(p, one, plane));
   }
@@ -134,11 +134,11 @@ Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
   if (t->type.layout.kind == LAYOUT_BYTES) {
     if (layout_orders_channels(t->type.layout)) channel = bit_of_channel(p, t->type.layout, channel);
     PtxValue at = unit_address(p, t, position, channel, 1);
-    const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
+    const char *load = ptx_written(p, t->type.kind == ELEM_UINT ? "u8" : "s8");
     return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, 0), 0};
   }
   PtxValue at = unit_address(p, t, position, channel, 4);
   bool is_float = t->type.kind == ELEM_F32;
-  PtxValue reg = ptx_load(p, is_float ? "global.nc.f32" : "global.nc.b32", is_float ? CLASS_F32 : CLASS_B32, at, 0);
+  PtxValue reg = ptx_load(p, ptx_written(p, is_float ? "f32" : "b32"), is_float ? CLASS_F32 : CLASS_B32, at, 0);
   return (Flow){t->type, reg, 0};
 }

@@ -78,6 +78,7 @@ PtxValue kernel_thread(Kernel *k, int64_t per_image) {
   PtxValue block = ptx_special(p, "%ctaid.x");
   PtxValue thread = ptx_mad(p, block, ptx_int(k->node->launch.threads), ptx_special(p, "%tid.x"));
   PtxValue total = ptx_mul(p, k->batch, ptx_int(per_image));
+  ptx_wait_for_launch(p);
   ptx_return_unless(p, ptx_setp(p, "lt.u32", thread, total));
   return thread;
 }
@@ -120,8 +121,10 @@ static uint32_t add_kernel(Emitter *e, Kernel *k) {
   text_add(&m->ptx, "\n// layer: %s\n", comment_name(k->graph->context, graph_value(k->graph, k->node->result)->name));
   if (!ptx_finish(&k->ptx, &m->ptx, name, launch->threads)) return UINT32_MAX;
   e->kernel_texts[m->kernel_count] = text;
-  m->kernels[m->kernel_count] =
-      (ApnnFileKernel){.name = add_string(m, name), .threads = launch->threads, .shared_bytes = launch->shared_bytes};
+  m->kernels[m->kernel_count] = (ApnnFileKernel){.name = add_string(m, name),
+                                                 .threads = launch->threads,
+                                                 .shared_bytes = launch->shared_bytes,
+                                                 .flags = k->ptx.overlaps ? APNN_KERNEL_WAITS : 0};
   return m->kernel_count++;
 }
 
@@ -196,6 +199,8 @@ static bool kernel_is_good(const Kernel *k) {
 static bool emit_node(Emitter *e, const Node *node) {
   Kernel k = {.emitter = e, .graph = e->graph, .node = node};
   ptx_begin(&k.ptx, e->graph->context);
+  k.ptx.overlaps = e->target->overlaps_launches;
+  ptx_allow_next_launch(&k.ptx);
   k.batch = ptx_param_u32(&k.ptx);
   add_param(&k, (ApnnFileParam){.kind = APNN_PARAM_BATCH}, k.batch);
   if (!kernel_of[node->engine](&k)) return false;

@@ -45,7 +45,7 @@ uint32_t pixel_units(const Type *t);
 PtxValue kernel_pointer(Kernel *k, ApnnFileParam param);
 PtxValue kernel_value_pointer(Kernel *k, ValueId value);             /* a value's memory */
 PtxValue kernel_constant(Kernel *k, const void *data, size_t bytes); /* bytes put among the device constants */
-/* The thread's number in the grid; threads from per_image * batch on leave the kernel. */
+/* The thread's number in the grid. Waits for the launch before; threads from per_image * batch on leave the kernel. */
 PtxValue kernel_thread(Kernel *k, int64_t per_image);
 
 /* A tensor in memory. Pixels are numbered over the whole batch: image * height * width + row * width + column. */

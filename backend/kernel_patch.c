@@ -94,6 +94,7 @@ static void emit(PatchKernel *k) {
   Ptx *p = &m->k->ptx;
   place(k);
   copy_weights(k);
+  ptx_wait_for_launch(p);
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
   patch_fill_begin(k, start);
   patch_fill_end(k);

@@ -23,7 +23,7 @@ static const char *list_of(Ptx *p, const PtxValue *words, int count) {
 }
 
 static const char *vector_of(int count) {
-  return count == 4 ? ".v4" : count == 2 ? ".v2" : "";
+  return count == 4 ? "v4.b32" : count == 2 ? "v2.b32" : "b32";
 }
 
 static const char *guard_of(Ptx *p, PtxValue pred) {
@@ -34,7 +34,7 @@ void pool_load(Ptx *p, PtxValue inside, PtxValue address, int64_t offset, int co
   for (int i = 0; i < count; i++) words[i] = ptx_is_int(inside, 0) ? ptx_int(other) : ptx_new(p, CLASS_B32);
   if (ptx_is_int(inside, 0)) return;
   for (int i = 0; i < count && !ptx_is_int(inside, 1); i++) ptx_assign(p, words[i], ptx_int(other));
-  ptx_raw(p, "%sld.global.nc%s.b32 %s, %s;", guard_of(p, inside), vector_of(count), list_of(p, words, count),
+  ptx_raw(p, "%sld.%s %s, %s;", guard_of(p, inside), ptx_written(p, vector_of(count)), list_of(p, words, count),
           ptx_at(p, address, offset));
 }
 
@@ -42,7 +42,7 @@ void pool_store(Ptx *p, PtxValue inside, PtxValue address, int64_t offset, int c
   if (ptx_is_int(inside, 0)) return;
   PtxValue in_registers[4];
   for (int i = 0; i < count; i++) in_registers[i] = words[i].kind == OPERAND_REG ? words[i] : ptx_variable(p, words[i]);
-  ptx_raw(p, "%sst.global%s.b32 %s, %s;", guard_of(p, inside), vector_of(count), ptx_at(p, address, offset),
+  ptx_raw(p, "%sst.global.%s %s, %s;", guard_of(p, inside), vector_of(count), ptx_at(p, address, offset),
           list_of(p, in_registers, count));
 }
 

@@ -99,14 +99,21 @@ static int column_tile_count(const Wgmma *w) {
   return (int)tile_count_of_channels(&w->m.tile, &w->m.out.type);
 }
 
+PtxValue wgmma_tile_count(Wgmma *w) {
+  return ptx_mul(&w->m.k->ptx, w->row_tiles, ptx_int(column_tile_count(w)));
+}
+
 /* Rows of tiles that are gone through column by column before the next: what the blocks at work read together, some
  * rows of the input and some columns of the weights, is then about a square. */
 enum { BAND_POSITIONS = 2048 };
 
-static void place_in_band(Wgmma *w, PtxValue tile) {
+void wgmma_place_tile(Wgmma *w, PtxValue tile) {
   Ptx *p = &w->m.k->ptx;
   Mma *m = &w->m;
   int band_rows = BAND_POSITIONS / m->tile.m, columns = column_tile_count(w);
+  m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
+  m->first_channel = ptx_int(0);
+  if (columns == 1) return;
   PtxValue band = ptx_div(p, tile, ptx_int(band_rows * columns)), in_band = ptx_rem(p, tile, ptx_int(band_rows * columns));
   PtxValue first_row = ptx_mul(p, band, ptx_int(band_rows));
   PtxValue rows = ptx_2(p, "min.u32", ptx_sub(p, w->row_tiles, first_row), ptx_variable(p, ptx_int(band_rows)));
@@ -121,20 +128,13 @@ void wgmma_for_each_tile(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   Mma *m = &w->m;
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
-  int columns = column_tile_count(w);
   if (m->tile.resident) {
     w->row_tile = ptx_for(p, start, w->row_tiles, step);
     m->first_position = ptx_mul(p, w->row_tile, ptx_int(m->tile.m));
     m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
     return;
   }
-  PtxValue tile = ptx_for(p, start, ptx_mul(p, w->row_tiles, ptx_int(columns)), step);
-  if (columns > 1) {
-    place_in_band(w, tile);
-    return;
-  }
-  m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
-  m->first_channel = ptx_int(0);
+  wgmma_place_tile(w, ptx_for(p, start, wgmma_tile_count(w), step));
 }
 
 /* --- the kernel --- */
@@ -262,13 +262,15 @@ static void finish_tiles(Wgmma *w) {
 /* The last warp, or group of warps, loads. */
 static void emit_streamed(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  wgmma_load_weights_ahead(w);
+  ptx_wait_for_launch(p);
   if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
   move_registers(w, "inc", MULTIPLY_REGISTERS);
   finish_tiles(w);
   ptx_else(p);
   move_registers(w, "dec", LOAD_REGISTERS);
-  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps)));
+  ptx_if(p, wgmma_is_loader(w));
   wgmma_load_all(w);
   ptx_end_if(p);
   ptx_end_if(p);

@@ -97,6 +97,7 @@ void mma_copy_chunk(Mma *m, Position at, PtxValue stage) {
   Ptx *p = &m->k->ptx;
   PtxValue pair = mma_pair_word(m, at.pair);
   PtxValue base = mma_stage(m, stage);
-  copy_input(m, at.chunk, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), base);
   copy_weights(m, at.chunk, ptx_and(p, pair, ptx_int(255)), base);
+  ptx_wait_for_launch(p); /* by the first chunk's copy, whose weights need not */
+  copy_input(m, at.chunk, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), base);
 }

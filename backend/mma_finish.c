@@ -66,7 +66,7 @@ static void load_runs(Results *r, Other *o, const Tensor *t, int first_tile) {
   Ptx *p = &m->k->ptx;
   Layout l = t->type.layout;
   int run_bytes = mma_run_tiles(m, l) / 4;
-  const char *load = run_bytes == 4 ? "global.nc.b32" : run_bytes == 2 ? "global.nc.u16" : "global.nc.u8";
+  const char *load = ptx_written(p, run_bytes == 4 ? "b32" : run_bytes == 2 ? "u16" : "u8");
   PtxValue first = mma_tile_channel(m, first_tile), start = mma_run_start(m, l, first);
   PtxValue block = ptx_div(p, first, ptx_int(l.block));
   int64_t plane_bytes = (int64_t)layout_strides(&t->type).plane;
@@ -99,11 +99,11 @@ static Flow read_row(Results *r, Other *o, const Tensor *t) {
   int offset = 8 * r->j + r->e;
   PtxValue at = o->at[r->i][r->h];
   if (t->type.layout.kind == LAYOUT_BYTES) {
-    const char *load = t->type.kind == ELEM_UINT ? "global.nc.u8" : "global.nc.s8";
+    const char *load = ptx_written(p, t->type.kind == ELEM_UINT ? "u8" : "s8");
     return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, offset), 0};
   }
   bool real = t->type.kind == ELEM_F32;
-  PtxValue x = ptx_load(p, real ? "global.nc.f32" : "global.nc.b32", real ? CLASS_F32 : CLASS_B32, at, 4 * offset);
+  PtxValue x = ptx_load(p, ptx_written(p, real ? "f32" : "b32"), real ? CLASS_F32 : CLASS_B32, at, 4 * offset);
   return (Flow){t->type, x, 0};
 }
 

@@ -134,7 +134,8 @@ static void load_bytes(PatchKernel *k, const PatchFill *f, int i, PtxValue bytes
       exists = ptx_pred_and(p, read, ptx_setp(p, "lt.u32", channel, ptx_int(channels)));
     }
     bytes[b] = ptx_variable(p, ptx_int(0));
-    ptx_raw(p, "@%s ld.global.nc.u8 %s, %s;", ptx_text(p, exists), ptx_text(p, bytes[b]), ptx_at(p, from, b));
+    ptx_raw(p, "@%s ld.%s %s, %s;", ptx_text(p, exists), ptx_written(p, "u8"), ptx_text(p, bytes[b]),
+            ptx_at(p, from, b));
   }
 }
 
@@ -152,7 +153,8 @@ static void load_group(PatchKernel *k, const PatchFill *f, int i, PtxValue words
   PtxValue read = in_image(k, f, i), from = source(k, f, i);
   for (int w = 0; w < k->m.in.image.channels; w++) {
     words[w] = ptx_variable(p, ptx_int(0));
-    ptx_raw(p, "@%s ld.global.nc.b32 %s, %s;", ptx_text(p, read), ptx_text(p, words[w]), ptx_at(p, from, 4 * w));
+    ptx_raw(p, "@%s ld.%s %s, %s;", ptx_text(p, read), ptx_written(p, "b32"), ptx_text(p, words[w]),
+            ptx_at(p, from, 4 * w));
   }
 }
 

@@ -16,6 +16,7 @@ void ptx_begin(Ptx *p, Context *c) {
 
 bool ptx_finish(Ptx *p, Text *module, const char *name, uint32_t threads) {
   if (p->depth && !p->error) p->error = "a block of control flow was not closed";
+  if (p->overlaps && !p->waited && !p->error) p->error = "a kernel does not wait for the launch before it";
   if (p->error) {
     diag(p->context, DIAG_INTERNAL, (SourceLoc){0}, p->error);
     diag_seen(p->context, "kernel %s", name);
@@ -228,6 +229,21 @@ void ptx_store_if(Ptx *p, PtxValue pred, const char *space_type, PtxValue addres
   value = in_register(p, value);
   const char *guard = ptx_is_int(pred, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, pred));
   ptx_raw(p, "%sst.%s %s, %s;", guard, space_type, ptx_at(p, address, offset), ptx_text(p, value));
+}
+
+void ptx_allow_next_launch(Ptx *p) {
+  if (p->overlaps) ptx_raw(p, "griddepcontrol.launch_dependents;");
+}
+
+void ptx_wait_for_launch(Ptx *p) {
+  if (!p->overlaps || p->waited) return;
+  if (p->depth) misuse(p, "control flow around the first of them", "griddepcontrol.wait");
+  ptx_raw(p, "griddepcontrol.wait;");
+  p->waited = true;
+}
+
+const char *ptx_written(Ptx *p, const char *type) {
+  return arena_printf(p->context, "global.%s%s", p->overlaps ? "" : "nc.", type);
 }
 
 static PtxBlock *push(Ptx *p, bool is_loop) {

@@ -39,6 +39,8 @@ typedef struct Ptx {
   PtxBlock blocks[PTX_MAX_DEPTH];
   uint32_t depth;
   uint32_t blocks_of_sm; /* .minnctapersm, which setmaxnreg needs; 0: unsaid */
+  bool overlaps;         /* the kernel may begin before the one before it ends */
+  bool waited;           /* ptx_wait_for_launch has been emitted */
   const char *error;     /* first misuse, or NULL */
 } Ptx;
 
@@ -95,6 +97,16 @@ void ptx_load_pair(Ptx *p, const char *space_type, PtxValue address, int64_t off
 void ptx_store(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue value);
 /* The same under a predicate that may be an immediate (1: always). */
 void ptx_store_if(Ptx *p, PtxValue pred, const char *space_type, PtxValue address, int64_t offset, PtxValue value);
+
+/* Programmatic dependent launch (PTX ISA, "griddepcontrol"), where p->overlaps; nothing is emitted otherwise. First of
+ * all a kernel lets the one behind it begin. Behind the wait, which the first call emits for all threads and outside of
+ * control flow, the kernel before it has ended and what it wrote is there: until then nothing is touched that kernels
+ * write. ptx_finish reports a kernel without it. */
+void ptx_allow_next_launch(Ptx *p);
+void ptx_wait_for_launch(Ptx *p);
+/* How what kernels write is loaded: "global." and the type. Memory that nobody writes while the kernel runs is loaded
+ * as "global.nc.", which ptxas moves over barriers and over the wait. */
+const char *ptx_written(Ptx *p, const char *type);
 
 /* Structured control flow. for: index = start; while index < bound (signed); index += step. */
 PtxValue ptx_for(Ptx *p, PtxValue start, PtxValue bound, PtxValue step);

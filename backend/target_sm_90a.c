@@ -22,6 +22,7 @@ const Target target_sm_90a = {
     .copy_gb_per_s = 4300,
     .cuda_core_tera_ops = 260,
     .launch_us = 1.04f,
+    .overlaps_launches = true,
     .mma = mma_rates,
     .mma_count = sizeof mma_rates / sizeof mma_rates[0],
 };

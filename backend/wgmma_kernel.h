@@ -27,6 +27,7 @@ typedef struct Wgmma {
   Ring ring;          /* of the role whose code is emitted */
   Ring tables;        /* the same, where tables are streamed */
   bool alternates;    /* the groups of warps finish tiles in turn */
+  PtxValue ahead;     /* streamed weights: chunks to come whose weights are there or on their way */
 } Wgmma;
 
 /* kernel_wgmma.c */
@@ -41,12 +42,18 @@ PtxValue wgmma_resident_barrier(Wgmma *w);
 PtxValue wgmma_table(Wgmma *w, PtxValue number); /* address */
 PtxValue wgmma_table_full(Wgmma *w, PtxValue number);
 PtxValue wgmma_table_empty(Wgmma *w, PtxValue number);
+/* Streamed weights: tiles of all positions and channels; m.first_position and m.first_channel of one. */
+PtxValue wgmma_tile_count(Wgmma *w);
+void wgmma_place_tile(Wgmma *w, PtxValue tile);
 /* Opens the loop over the block's tiles and places m.first_position and m.first_channel; ptx_end_for closes it. */
 void wgmma_for_each_tile(Wgmma *w);
 
-/* wgmma_load.c, streamed weights: all copies, by the thread that runs this. Resident weights: they and the windows of
- * the first tiles; and, when the stage of the tile under way has been given back, the tile that takes it next. */
+/* wgmma_load.c, streamed weights: all copies, by the thread that runs this; before it, while the launch before still
+ * runs, the weights of the first chunks. Resident weights: they and the windows of the first tiles; and, when the stage
+ * of the tile under way has been given back, the tile that takes it next. */
 void wgmma_write_sum_rows(Wgmma *w); /* of all copies of the weights; before the block's first bar.sync */
+PtxValue wgmma_is_loader(Wgmma *w);  /* predicate: the thread that loads streamed weights */
+void wgmma_load_weights_ahead(Wgmma *w);
 void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);
 void wgmma_load_ahead(Wgmma *w);

@@ -117,7 +117,7 @@ static void meet_again(Ptx *p) {
   ptx_raw(p, "bar.warp.sync -1;");
 }
 
-void wgmma_load_first(Wgmma *w) {
+static void load_resident_weights(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
   PtxValue done = wgmma_resident_barrier(w);
@@ -130,6 +130,13 @@ void wgmma_load_first(Wgmma *w) {
     ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.packed_bytes), done);
   }
   if (w->m.table.tile_bytes) copy_table(w, ptx_int(0), done);
+  ptx_end_if(p);
+}
+
+/* The windows of the block's first tiles. */
+static void load_first_windows(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
   PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
   PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
   ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
@@ -138,7 +145,13 @@ void wgmma_load_first(Wgmma *w) {
   ptx_assign(p, row_tile, ptx_add(p, row_tile, ptx_special(p, "%nctaid.x")));
   ptx_end_for(p);
   ptx_end_if(p);
-  meet_again(p);
+}
+
+void wgmma_load_first(Wgmma *w) {
+  load_resident_weights(w);
+  ptx_wait_for_launch(&w->m.k->ptx);
+  load_first_windows(w);
+  meet_again(&w->m.k->ptx);
 }
 
 void wgmma_load_ahead(Wgmma *w) {
@@ -155,15 +168,49 @@ void wgmma_load_ahead(Wgmma *w) {
 
 /* --- streamed weights --- */
 
-static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk) {
+PtxValue wgmma_is_loader(Wgmma *w) {
+  return ptx_setp(&w->m.k->ptx, "eq.s32", w->m.thread, ptx_int(32 * w->consumer_warps));
+}
+
+/* Opens a stage with the weights of a chunk; its windows are to follow. `from`: tile_weights. */
+static void load_chunk_weights(Wgmma *w, PtxValue from, PtxValue pair, PtxValue chunk, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
-  PtxValue full = open_stage(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
-  copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
+  PtxValue full = open_stage(w, stage);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
   from = ptx_address(p, from, number, w->s.packed_bytes);
-  to = ptx_add(p, to, ptx_int(w->s.window_bytes));
+  PtxValue to = ptx_add(p, wgmma_stage(w, stage), ptx_int(w->s.window_bytes));
   ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
+}
+
+/* Chunks of the block's first tile for which there are stages. */
+static uint32_t chunks_ahead(const Wgmma *w) {
+  uint32_t chunks = (uint32_t)w->m.pair_count * w->s.chunks;
+  return chunks < w->m.tile.stages ? chunks : w->m.tile.stages;
+}
+
+void wgmma_load_weights_ahead(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue tile = ptx_special(p, "%ctaid.x");
+  PtxValue exists = ptx_setp(p, "lt.s32", tile, wgmma_tile_count(w));
+  ptx_if(p, ptx_pred_and(p, exists, wgmma_is_loader(w)));
+  wgmma_place_tile(w, tile);
+  PtxValue from = tile_weights(w);
+  for (uint32_t i = 0; i < chunks_ahead(w); i++) {
+    PtxValue pair = ptx_int(w->m.pair_list[i / w->s.chunks]), chunk = ptx_int(i % w->s.chunks);
+    load_chunk_weights(w, from, pair, chunk, ptx_int(i));
+  }
+  ptx_end_if(p);
+}
+
+static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, ptx_setp(p, "le.s32", w->ahead, ptx_int(0)));
+  ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
+  load_chunk_weights(w, from, pair, chunk, w->ring.stage);
+  ptx_end_if(p);
+  PtxValue full = wgmma_full(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
+  copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
+  ptx_assign(p, w->ahead, ptx_sub(p, w->ahead, ptx_int(1)));
   wgmma_ring_next(w, w->ring);
 }
 
@@ -214,6 +261,7 @@ void wgmma_write_sum_rows(Wgmma *w) {
 
 void wgmma_load_all(Wgmma *w) {
   wgmma_rings_start(w, 1);
+  w->ahead = ptx_variable(&w->m.k->ptx, ptx_int(chunks_ahead(w)));
   wgmma_for_each_tile(w);
   if (wgmma_streams_tables(w)) load_table(w);
   load_chunks(w);

@@ -24,6 +24,7 @@ typedef struct Target {
   float copy_gb_per_s;      /* device memory, bytes read plus written */
   float cuda_core_tera_ops; /* and + popc, or multiply-add on CUDA cores */
   float launch_us;          /* a dependent kernel inside a graph */
+  bool overlaps_launches;   /* griddepcontrol: a kernel may begin before the one before it ends (PTX 7.8, sm_90 on) */
   const MmaRate *mma;
   uint32_t mma_count;
 } Target;

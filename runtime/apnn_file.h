@@ -17,7 +17,7 @@
 #define APNN_FILE_MAGIC "APNNFIL1"
 #define APNN_TRAILER_MAGIC "APNNEND1"
 #define APNN_PTX_COMMENT "//!apnn "
-enum { APNN_FILE_VERSION = 2, APNN_FILE_ALIGN = 16 };
+enum { APNN_FILE_VERSION = 3, APNN_FILE_ALIGN = 16 };
 
 /* FNV-1a over 64 bits: basis 0xcbf29ce484222325, prime 0x100000001b3. */
 #define APNN_FNV_BASIS UINT64_C(0xcbf29ce484222325)
@@ -70,11 +70,14 @@ typedef struct ApnnFileTensor {
   uint64_t image_bytes; /* bytes of one image */
 } ApnnFileTensor;
 
+/* APNN_KERNEL_WAITS: every thread executes griddepcontrol.wait before it touches memory that kernels write, so that the
+ * kernel may begin while the launch before it still runs (programmatic stream serialization). */
+enum { APNN_KERNEL_WAITS = 1 };
 typedef struct ApnnFileKernel {
   uint32_t name; /* .entry in the PTX */
   uint32_t threads;
   uint32_t shared_bytes; /* dynamic shared memory */
-  uint32_t reserved;
+  uint32_t flags;
 } ApnnFileKernel;
 
 /* Launch in order; each depends on those before it. grid.x = ceil(batch * x_mul / x_div), but no more than x_most where

@@ -34,6 +34,7 @@ static const char help[] =
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
     "      --cold             with nothing of the layer in the L2 cache; needs a GPU\n"
     "      --sample           compare some elements with the reference instead of all, as is done for large layers\n"
+    "      --no-overlap       a launch begins when the one before it has ended, also where it could begin earlier\n"
     "      --json             one JSON object\n"
     "      --runs N           runs of which the median is taken; default: up to 100 within two seconds, at least 3\n"
     "      --help             print this\n"
@@ -49,7 +50,7 @@ typedef struct Options {
   int size_count;
   const char *device;
   long runs;
-  bool json, cold, sample, help;
+  bool json, cold, sample, no_overlap, help;
 } Options;
 
 /* --- the command line --- */
@@ -110,6 +111,8 @@ static bool parse_option(Options *o, int option) {
     return o->sample = true;
   case 'j':
     return o->json = true;
+  case 'n':
+    return o->no_overlap = true;
   case 'h':
     return o->help = true;
   }
@@ -149,17 +152,12 @@ static bool parse_layer(Options *o, int count, char **words) {
 
 static bool parse_options(Options *o, int argc, char **argv) {
   static const struct option table[] = {
-      {"out", required_argument, NULL, 'o'},
-      {"engine", required_argument, NULL, 'e'},
-      {"tile", required_argument, NULL, 'i'},
-      {"target", required_argument, NULL, 't'},
-      {"device", required_argument, NULL, 'd'},
-      {"runs", required_argument, NULL, 'r'},
-      {"cold", no_argument, NULL, 'c'},
-      {"json", no_argument, NULL, 'j'},
-      {"sample", no_argument, NULL, 's'},
-      {"help", no_argument, NULL, 'h'},
-      {NULL, 0, NULL, 0},
+      {"out", required_argument, NULL, 'o'},    {"engine", required_argument, NULL, 'e'},
+      {"tile", required_argument, NULL, 'i'},   {"target", required_argument, NULL, 't'},
+      {"device", required_argument, NULL, 'd'}, {"runs", required_argument, NULL, 'r'},
+      {"cold", no_argument, NULL, 'c'},         {"json", no_argument, NULL, 'j'},
+      {"sample", no_argument, NULL, 's'},       {"no-overlap", no_argument, NULL, 'n'},
+      {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
   };
   int option;
   while ((option = getopt_long(argc, argv, "", table, NULL)) != -1)
@@ -239,6 +237,7 @@ static int measure_network(const Options *o, const LayerNetwork *layer, ApnnNetw
   Measure *m;
   if (measure_new(network, (int)o->runs, &m, error, sizeof error) != APNN_OK)
     return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
+  if (o->no_overlap) measure_without_overlap(m);
   int code = measure(o, layer, network, m, r);
   measure_free(m);
   return code;

@@ -21,6 +21,7 @@ static const char help[] =
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
     "      --per-layer        one line a layer, each timed by itself\n"
     "      --json             one JSON object a line\n"
+    "      --no-overlap       a kernel begins when the one before it has ended, also where it could begin earlier\n"
     "      --runs N           runs of which the median is taken; default: up to 100 within two seconds, at least 3\n"
     "      --help             print this\n"
     "\n"
@@ -32,7 +33,7 @@ typedef struct Options {
   const char *file, *device;
   const char *batches; /* the text after --batch; NULL: the largest batch */
   long runs;           /* 0: the default */
-  bool per_layer, json, help;
+  bool per_layer, json, no_overlap, help;
 } Options;
 
 static bool parse_option(Options *o, int option) {
@@ -48,6 +49,9 @@ static bool parse_option(Options *o, int option) {
     return true;
   case 'j':
     o->json = true;
+    return true;
+  case 'n':
+    o->no_overlap = true;
     return true;
   case 'h':
     o->help = true;
@@ -83,13 +87,10 @@ static bool batches_good(const char *text) {
 
 static int parse_options(Options *o, int argc, char **argv) {
   static const struct option table[] = {
-      {"batch", required_argument, NULL, 'b'},
-      {"device", required_argument, NULL, 'd'},
-      {"per-layer", no_argument, NULL, 'p'},
-      {"json", no_argument, NULL, 'j'},
-      {"runs", required_argument, NULL, 'r'},
-      {"help", no_argument, NULL, 'h'},
-      {NULL, 0, NULL, 0},
+      {"batch", required_argument, NULL, 'b'}, {"device", required_argument, NULL, 'd'},
+      {"per-layer", no_argument, NULL, 'p'},   {"json", no_argument, NULL, 'j'},
+      {"no-overlap", no_argument, NULL, 'n'},  {"runs", required_argument, NULL, 'r'},
+      {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
   };
   int option;
   while ((option = getopt_long(argc, argv, "", table, NULL)) != -1)
@@ -186,6 +187,7 @@ static int bench(ApnnNetwork *network, const Options *o) {
   Measure *m;
   if (measure_new(network, (int)o->runs, &m, error, sizeof error) != APNN_OK)
     return tool_fail(EXIT_BAD_INPUT, tool, "%s", error);
+  if (o->no_overlap) measure_without_overlap(m);
   ApnnStatus status = APNN_OK;
   print_title(network, o);
   for (const char *at = batches; *at && status == APNN_OK;) status = measure_batch(network, o, m, next_batch(&at));

@@ -91,6 +91,9 @@ static ApnnStatus check_kernels(const ApnnFile *file, ErrorText *error) {
     if (k->threads < 1 || k->threads > MAX_THREADS || k->shared_bytes > MAX_SHARED_BYTES)
       return apnn_fail(error, APNN_ERROR_FORMAT, "kernel %s: %u threads and %u bytes of shared memory are out of range",
                        apnn_file_name(file, k->name), k->threads, k->shared_bytes);
+    if (k->flags & ~(uint32_t)APNN_KERNEL_WAITS)
+      return apnn_fail(error, APNN_ERROR_VERSION, "kernel %s uses flags %#x that this libapnn does not know",
+                       apnn_file_name(file, k->name), k->flags);
   }
   return APNN_OK;
 }

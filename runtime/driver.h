@@ -34,6 +34,22 @@ enum { CU_POINTER_MEMORY_TYPE = 2, CU_MEMORY_TYPE_DEVICE = 2 }; /* CUpointer_att
 enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };      /* CUjit_option */
 enum { CU_STREAM_DEFAULT = 0, CU_STREAM_NON_BLOCKING = 1 };
 enum { CU_CAPTURE_RELAXED = 2, CU_CAPTURE_STATUS_NONE = 0 };
+enum { CU_LAUNCH_PROGRAMMATIC_SERIALIZATION = 6 }; /* CUlaunchAttributeID */
+
+typedef struct CuLaunchAttribute { /* CUlaunchAttribute */
+  int id, padding;
+  union {
+    int allowed;
+    char bytes[64];
+  } value;
+} CuLaunchAttribute;
+
+typedef struct CuLaunchConfig { /* CUlaunchConfig */
+  unsigned grid[3], block[3], shared_bytes;
+  CuStream stream;
+  CuLaunchAttribute *attributes;
+  unsigned attribute_count;
+} CuLaunchConfig;
 
 /* An open driver: the function table, and the library that keeps it in memory. */
 typedef struct ApnnDriver {

@@ -69,8 +69,10 @@ static ApnnStatus launch_range(ApnnSession *s, const void *user) {
   const LaunchRange *range = user;
   ApnnStatus status = APNN_OK;
   for (int r = 0; r < range->repeats; r++)
-    for (uint32_t i = range->first; status == APNN_OK && i < range->last; i++)
-      status = apnn_launch_one(s, i, range->batch, s->capture_stream);
+    for (uint32_t i = range->first; status == APNN_OK && i < range->last; i++) {
+      LaunchPlace place = r > 0 || i > range->first ? LAUNCH_BEHIND_LAUNCH : LAUNCH_FIRST;
+      status = apnn_launch_one(s, i, range->batch, place, s->capture_stream);
+    }
   return status;
 }
 

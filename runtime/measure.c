@@ -79,6 +79,10 @@ ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *
   return status;
 }
 
+void measure_without_overlap(Measure *m) {
+  m->session->no_overlap = true;
+}
+
 static void free_events(Measure *m) {
   ErrorText ignored = {NULL, 0};
   if (!m->start || apnn_device_enter(&m->network->device, &ignored) != APNN_OK) return;
@@ -165,8 +169,10 @@ static ApnnStatus run_graph_once(Measure *m, const Span *span, double *us) {
 static ApnnStatus run_launches_once(Measure *m, const Span *span, double *us) {
   ApnnStatus status = APNN_OK;
   double start = clock_us();
-  for (uint32_t i = span->first; status == APNN_OK && i < span->last; i++)
-    status = apnn_launch_one(m->session, i, m->batch, m->session->stream);
+  for (uint32_t i = span->first; status == APNN_OK && i < span->last; i++) {
+    LaunchPlace place = i > span->first ? LAUNCH_BEHIND_LAUNCH : LAUNCH_FIRST;
+    status = apnn_launch_one(m->session, i, m->batch, place, m->session->stream);
+  }
   if (status == APNN_OK)
     status = check(m, m->network->device.driver.stream_synchronize(m->session->stream), "cuStreamSynchronize");
   *us = clock_us() - start;
@@ -234,8 +240,10 @@ static ApnnStatus put_cold_work(ApnnSession *s, const void *user) {
   for (int r = 0; r < REPEATS && status == APNN_OK; r++) {
     CuResult result = d->memory_set_async(work->buffer, (unsigned char)r, COLD_BYTES, s->capture_stream);
     status = apnn_driver_check(d, result, &s->error, "cuMemsetD8Async");
-    for (uint32_t i = work->first; status == APNN_OK && i < work->last; i++)
-      status = apnn_launch_one(s, i, work->batch, s->capture_stream);
+    for (uint32_t i = work->first; status == APNN_OK && i < work->last; i++) {
+      LaunchPlace place = i > work->first ? LAUNCH_BEHIND_LAUNCH : LAUNCH_FIRST;
+      status = apnn_launch_one(s, i, work->batch, place, s->capture_stream);
+    }
   }
   return status;
 }

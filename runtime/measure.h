@@ -17,6 +17,9 @@ typedef struct LayerInfo {
 ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *error, size_t error_bytes);
 void measure_free(Measure *measure);
 
+/* From now on every launch begins when the one before it has ended, also where its kernel could begin earlier. */
+void measure_without_overlap(Measure *measure);
+
 /* Fill the inputs with random numbers of their types and run the batch once. Before the two below. */
 ApnnStatus measure_prepare(Measure *measure, int batch);
 

@@ -28,12 +28,15 @@ struct ApnnSession {
   CuPointer *graph_keys;
   GraphSlot graphs[GRAPH_SLOTS];
   uint64_t runs;
+  bool no_overlap; /* every launch begins when the one before it has ended */
   char error_buffer[1024];
   ErrorText error;
 };
 
-/* launch.c: put launch number `index`, or all, on a stream, on session->pointers. */
-ApnnStatus apnn_launch_one(ApnnSession *session, uint32_t index, int batch, CuStream stream);
+/* launch.c: put launch number `index`, or all, on a stream, on session->pointers. LAUNCH_BEHIND_LAUNCH: what stands
+ * before it on the stream is a launch of this session, and it may begin while that one still runs. */
+typedef enum LaunchPlace { LAUNCH_FIRST, LAUNCH_BEHIND_LAUNCH } LaunchPlace;
+ApnnStatus apnn_launch_one(ApnnSession *session, uint32_t index, int batch, LaunchPlace place, CuStream stream);
 ApnnStatus apnn_launch_all(ApnnSession *session, int batch, CuStream stream);
 
 /* graphs.c: the slot of this batch and these session->pointers, made if there is none; *known says whether it was

@@ -100,6 +100,29 @@ bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, Ac
   return true;
 }
 
+/* In a launch that may begin before the one before it ends, a lane that has not waited for that one touches only what
+ * no kernel writes. A load by .nc may come before its wait in the assembled code wherever it stands. */
+bool access_overlapping(Warp *w, const Inst *in, const Access *a, const AccessPlan *plan) {
+  uint32_t early = w->early & a->mask;
+  bool stored = __atomic_load_n(&a->region->stored, __ATOMIC_RELAXED);
+  if (a->region->kind == REGION_SHARED || a->region->kind == REGION_PARAM) return true;
+  if (early && plan->use != ACCESS_READ) {
+    fault_raise(w, in, first_lane(early), FAULT_FAILED,
+                "%s of device memory before griddepcontrol.wait: the launch before may still use it",
+                use_word[plan->use]);
+  } else if (early && stored) {
+    fault_raise(w, in, first_lane(early), FAULT_FAILED,
+                "read of device memory that kernels write, before griddepcontrol.wait");
+  } else if (plan->noncoherent && stored) {
+    fault_raise(w, in, first_lane(a->mask), FAULT_FAILED,
+                "non-coherent read of device memory that kernels write, in a launch that overlaps the one before: "
+                "griddepcontrol.wait does not order it");
+  } else {
+    return true;
+  }
+  return false;
+}
+
 uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *plan, uint64_t address) {
   Access a = {.mask = 1u << lane};
   if (plan->space == SPACE_SHARED) address |= SHARED_WINDOW;
@@ -110,6 +133,7 @@ uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *
     access_misaligned(w, in, &a, plan->align, plan->use);
     return NULL;
   }
+  if ((w->early & a.mask) && !access_overlapping(w, in, &a, plan)) return NULL;
   const uint8_t *written = a.region->written;
   if (plan->use != ACCESS_WRITE && w->block->launch->check && written &&
       !shadow_all_set(written, a.offset[lane], plan->bytes)) {
@@ -118,6 +142,7 @@ uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *
   }
   bool pending = a.region->pending && w->block->pending_granules;
   if (pending && !access_pending(w, in, &a, plan->bytes, plan->use)) return NULL;
+  if (plan->use != ACCESS_READ) memory_note_store(a.region);
   if (plan->use != ACCESS_READ && written) shadow_set(a.region->written, a.offset[lane], plan->bytes);
   if (w->block->race && !race_note(w, in, &a, plan)) return NULL;
   return a.region->bytes + a.offset[lane];

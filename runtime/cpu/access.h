@@ -24,6 +24,7 @@ typedef struct AccessPlan {
   AccessUse use;
   AccessAgent agent;
   uint32_t bytes, align;
+  bool noncoherent; /* ld.global.nc in a launch that overlaps the one before */
 } AccessPlan;
 
 /* access.c: the ways that end in a fault. */
@@ -31,6 +32,7 @@ Region *access_region(Warp *w, const Inst *in, const AccessPlan *plan, uint32_t 
 void access_misaligned(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
 void access_unwritten(Warp *w, const Inst *in, const Access *a, uint32_t bytes);
 bool access_pending(Warp *w, const Inst *in, const Access *a, uint32_t bytes, AccessUse use);
+bool access_overlapping(Warp *w, const Inst *in, const Access *a, const AccessPlan *plan);
 
 /* One lane's access to any number of bytes (bulk copies, descriptors, barriers): all checks, then the place, or NULL
  * after a fault. Shared addresses are offsets. */
@@ -67,6 +69,7 @@ static inline bool access_all_written(const Access *a, uint32_t bytes) {
 
 static inline void access_mark(const Access *a, uint32_t bytes) {
   uint8_t *map = a->region->written;
+  memory_note_store(a->region);
   if (!map) return;
   if (a->contiguous) {
     shadow_set(map, a->offset[0], (uint64_t)bytes * LANES);
@@ -108,6 +111,7 @@ static inline bool access_open(Warp *w, const Inst *in, const AccessPlan *plan, 
     access_misaligned(w, in, a, plan->align, use);
     return false;
   }
+  if (((w->early & inside) || plan->noncoherent) && !access_overlapping(w, in, a, plan)) return false;
   if (use != ACCESS_WRITE && w->block->launch->check && !access_all_written(a, bytes)) {
     access_unwritten(w, in, a, bytes);
     return false;

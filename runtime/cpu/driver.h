@@ -55,6 +55,7 @@ typedef struct Work {
   WorkKind kind;
   struct DeviceFunction *function;
   uint32_t grid[3], block[3], shared_bytes;
+  bool overlaps;            /* programmatic dependent launch: it may begin before the work before it ends */
   uint8_t *params;          /* owned by a graph; the caller's while run at once */
   uint64_t to, from, count; /* copies and sets; count in elements */
   uint32_t value, element_bytes;

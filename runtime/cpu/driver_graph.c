@@ -178,9 +178,11 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
   return submit_launch(&work, stream, params, extra);
 }
 
-/* Attributes: a cluster may be of one block; programmatic dependence and the rest change nothing here. */
+/* Attributes: a cluster may be of one block; a launch that may overlap the one before is checked for it; the rest
+ * change nothing here. */
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params, void **extra) {
-  enum { ATTRIBUTE_CLUSTER = 4, ATTRIBUTE_COOPERATIVE = 2 };
+  enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4, ATTRIBUTE_PROGRAMMATIC_SERIALIZATION = 6 };
+  bool overlaps = false;
   if (!config || (config->numAttrs && !config->attrs)) return CUDA_ERROR_INVALID_VALUE;
   for (unsigned int i = 0; i < config->numAttrs; i++) {
     const CUlaunchAttribute *a = &config->attrs[i];
@@ -189,11 +191,13 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     if ((a->id == ATTRIBUTE_CLUSTER && !single) || (a->id == ATTRIBUTE_COOPERATIVE && a->value.integer)) {
       return driver_fail(CUDA_ERROR_NOT_SUPPORTED, "the CPU device has no clusters and no cooperative launches");
     }
+    if (a->id == ATTRIBUTE_PROGRAMMATIC_SERIALIZATION) overlaps = a->value.integer;
   }
   Work work = {.kind = WORK_LAUNCH,
                .function = function,
                .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
                .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
-               .shared_bytes = config->sharedMemBytes};
+               .shared_bytes = config->sharedMemBytes,
+               .overlaps = overlaps};
   return submit_launch(&work, config->hStream, params, extra);
 }

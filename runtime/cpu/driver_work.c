@@ -35,7 +35,10 @@ static void run_set(const Work *work) {
 }
 
 static CUresult run_launch(const Work *work) {
-  Launch launch = {.kernel = work->function->kernel, .shared_dynamic = work->shared_bytes, .params = work->params};
+  Launch launch = {.kernel = work->function->kernel,
+                   .shared_dynamic = work->shared_bytes,
+                   .params = work->params,
+                   .overlaps = work->overlaps};
   memcpy(launch.grid, work->grid, sizeof launch.grid);
   memcpy(launch.block, work->block, sizeof launch.block);
   if (pthread_mutex_init(&launch.lock, NULL)) return CUDA_ERROR_OUT_OF_MEMORY;

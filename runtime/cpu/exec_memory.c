@@ -78,6 +78,7 @@ EXEC(ld) {
   uint64_t address[LANES];
   uint32_t bytes = ptx_types[in->mod[MOD_TYPE]].bytes * in->vector;
   AccessPlan plan = {.space = space_of(in), .use = ACCESS_READ, .bytes = bytes, .align = bytes};
+  plan.noncoherent = in->mod[MOD_NONCOHERENT] != MOD_NONE && w->block->launch->overlaps;
   access_addresses(w, in, &plan, address);
   while (mask) {
     Access a;

@@ -249,13 +249,28 @@ EXEC(mapa) {
   keep32(w, in, 0, t, mask);
 }
 
+/* ---- the launch before ---- */
+
+/* It has ended when this one runs; lanes that do not ask are what access.c looks for. */
+EXEC(wait_for_launch) {
+  (void)in;
+  w->early &= ~mask;
+}
+
 /* ---- ends ---- */
 
 EXEC(trap) {
   fault_raise(w, in, first_lane(mask), FAULT_FAILED, "trap");
 }
 
+/* A grid that ends without having waited says nothing of the one before it to the one behind it. */
 EXEC(exit_lanes) {
-  (void)in;
+  uint32_t early = w->early & mask;
+  if (early) {
+    fault_raise(w, in, first_lane(early), FAULT_FAILED,
+                "the thread ends without griddepcontrol.wait: the launch behind this one would not wait for the one "
+                "before it");
+    return;
+  }
   w->live &= ~mask;
 }

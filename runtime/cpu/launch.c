@@ -61,6 +61,7 @@ static void work(void *data) {
 void launch_run(Launch *launch) {
   Options options = options_now();
   launch->block_count = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
+  launch->overlaps = launch->overlaps && options.check;
   launch->check = options.check;
   launch->check_race = options.check_race;
   launch->limit = options.limit;

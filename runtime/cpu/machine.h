@@ -65,6 +65,7 @@ typedef enum Modifier {
   MOD_SAT,
   MOD_NAN,
   MOD_TRANSPOSE,
+  MOD_NONCOHERENT, /* ld.global.nc */
   MOD_COUNT
 } Modifier;
 
@@ -197,6 +198,7 @@ struct Warp {
   uint32_t exists;         /* lanes there are */
   uint32_t live;           /* lanes that have not exited */
   uint32_t blocked;        /* lanes waiting at a barrier */
+  uint32_t early;          /* of a launch that overlaps the one before: lanes that have not waited for it */
   bool stopped;            /* a fault */
   bool yielded;            /* waits for something another warp does: let others run */
   LaneGroup groups[LANES]; /* where the lanes are: disjoint, none empty */
@@ -267,7 +269,8 @@ struct Launch {
   uint32_t grid[3], block[3];
   uint32_t shared_dynamic;
   const uint8_t *params;
-  bool check; /* reads of memory never written, async copies */
+  bool overlaps; /* may begin before the launch before it ends: what lanes do until griddepcontrol.wait is checked */
+  bool check;    /* reads of memory never written, async copies */
   bool check_race;
   uint64_t limit; /* warp instructions of a block, 0: none */
   uint64_t next_block, block_count;

@@ -25,6 +25,7 @@ typedef struct Region {
   uint8_t *pending; /* shared memory: one bit for each 4 bytes that an async copy has still to fill, else NULL */
   RegionKind kind;
   bool read_only;
+  bool stored; /* a kernel has written it */
 } Region;
 
 /* Shared memory seen through generic addresses: this bit and the offset. No host address has it. */
@@ -53,6 +54,11 @@ Region *memory_find(uint64_t address, uint64_t size);
 Region *memory_find_below(uint64_t address);
 
 uint64_t memory_bytes_total(void);
+
+/* Blocks of a launch run on several threads. */
+static inline void memory_note_store(Region *region) {
+  if (!__atomic_load_n(&region->stored, __ATOMIC_RELAXED)) __atomic_store_n(&region->stored, true, __ATOMIC_RELAXED);
+}
 
 /* ---- bit maps (shadow.c); bits and counts are in bytes of the region ---- */
 

@@ -74,6 +74,7 @@ void warp_start(Warp *w, Block *block, uint32_t index) {
   w->exists = threads >= LANES ? FULL_MASK : (1u << threads) - 1;
   w->live = w->exists;
   w->blocked = 0;
+  w->early = block->launch->overlaps ? w->exists : 0;
   w->stopped = w->yielded = false;
   w->last_pc = w->resume_from = 0;
   w->apart = 0;

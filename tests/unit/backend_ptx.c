@@ -90,6 +90,26 @@ static void kernel_text(void **state) {
                                    "\tret;\n}\n");
 }
 
+/* The first wait counts, and only where kernels overlap; there what kernels write is not loaded as read-only. */
+static void waiting_for_the_launch_before(void **state) {
+  for (int overlaps = 0; overlaps < 2; overlaps++) {
+    Ptx p;
+    ptx_begin(&p, *state);
+    p.overlaps = overlaps;
+    PtxValue at = ptx_param_pointer(&p);
+    p.body.length = 0;
+    ptx_allow_next_launch(&p);
+    ptx_wait_for_launch(&p);
+    ptx_if(&p, ptx_new(&p, CLASS_PRED));
+    ptx_wait_for_launch(&p);
+    ptx_load(&p, ptx_written(&p, "u8"), CLASS_B32, at, 0);
+    ptx_end_if(&p);
+    assert_string_equal(p.body.data, overlaps ? "\tgriddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;\n"
+                                                "\t@!%p0 bra $else0;\n\tld.global.u8 %r0, [%d1];\n$else0:\n"
+                                              : "\t@!%p0 bra $else0;\n\tld.global.nc.u8 %r0, [%d1];\n$else0:\n");
+  }
+}
+
 static void misuse_is_reported(void **state) {
   Context *c = *state;
   Text module = {.context = c};
@@ -107,7 +127,16 @@ static void misuse_is_reported(void **state) {
   ptx_begin(&p, c);
   ptx_else(&p);
   assert_false(ptx_finish(&p, &module, "k", 32));
-  assert_int_equal(diag_error_count(c), 4);
+  ptx_begin(&p, c);
+  p.overlaps = true; /* and no wait */
+  assert_false(ptx_finish(&p, &module, "k", 32));
+  ptx_begin(&p, c);
+  p.overlaps = true;
+  ptx_if(&p, ptx_new(&p, CLASS_PRED));
+  ptx_wait_for_launch(&p); /* not by all threads */
+  ptx_end_if(&p);
+  assert_false(ptx_finish(&p, &module, "k", 32));
+  assert_int_equal(diag_error_count(c), 6);
 }
 
 int main(void) {
@@ -117,6 +146,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(powers_of_two_shift, setup, teardown),
       cmocka_unit_test_setup_teardown(far_offsets, setup, teardown),
       cmocka_unit_test_setup_teardown(kernel_text, setup, teardown),
+      cmocka_unit_test_setup_teardown(waiting_for_the_launch_before, setup, teardown),
       cmocka_unit_test_setup_teardown(misuse_is_reported, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

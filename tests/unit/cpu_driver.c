@@ -164,7 +164,7 @@ static void test_launch_errors(void **state) {
   size_t size = 12;
   void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &buffer, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
   CHECK_CU(cu.cuLaunchKernel(add, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra));
-  CUlaunchAttribute attributes[2] = {{.id = 6, .value.integer = 1}, {.id = 4, .value.cluster = {1, 1, 1}}};
+  CUlaunchAttribute attributes[2] = {{.id = 6, .value.integer = 0}, {.id = 4, .value.cluster = {1, 1, 1}}};
   CUlaunchConfig config = {1, 1, 1, 1, 1, 1, 0, NULL, attributes, 2};
   CHECK_CU(cu.cuLaunchKernelEx(&config, add, params, NULL));
   CHECK_CU(cu.cuMemcpyDtoH_v2(&word, p, 4));

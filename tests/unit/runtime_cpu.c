@@ -95,6 +95,24 @@ static void test_kernel_outside_its_memory(void **state) {
   apnn_network_free(network);
 }
 
+/* A file says of a kernel that it waits for the launch before it, and it does not. */
+static void test_kernel_that_does_not_wait(void **state) {
+  (void)state;
+  need_cpu_device();
+  Sample s = sample_make();
+  char error[1024];
+  ApnnSession *session;
+  bool right;
+  s.kernels[0].flags = s.kernels[1].flags = APNN_KERNEL_WAITS;
+  ApnnNetwork *network = load(&s, false);
+  assert_int_equal(apnn_session_new(network, NULL, &session, error, sizeof error), APNN_OK);
+  assert_int_equal(run(session, SAMPLE_BATCH, 1, &right), APNN_ERROR_DEVICE);
+  const char *said = apnn_session_error(session);
+  if (!strstr(said, "layer y: cuLaunchKernelEx(mix)") || !strstr(said, "griddepcontrol.wait")) fail_msg("%s", said);
+  apnn_session_free(session);
+  apnn_network_free(network);
+}
+
 static void *thread_main(void *argument) {
   char error[1024];
   ApnnSession *session;
@@ -144,6 +162,7 @@ int main(void) {
       cmocka_unit_test(test_both_forms),
       cmocka_unit_test(test_no_ptx),
       cmocka_unit_test(test_kernel_outside_its_memory),
+      cmocka_unit_test(test_kernel_that_does_not_wait),
       cmocka_unit_test(test_threads_share_a_network),
       cmocka_unit_test(test_chosen_library),
   };

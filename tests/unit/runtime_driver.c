@@ -193,6 +193,36 @@ static void test_graphs(void **state) {
   assert_int_equal(mock->live + mock->leftovers, 0);
 }
 
+/* Kernels that wait by themselves are launched so that they may begin early, but for the first of a run; recorded ones
+ * too. Without the entry point, and other kernels, the stream's order is all there is. */
+static void test_overlap(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t flags[2];
+    const char *missing;
+    int overlaps; /* of a run that launches, or records */
+  } rows[] = {
+      {{1, 1}, NULL, 1}, {{0, 1}, NULL, 1}, {{1, 0}, NULL, 0}, {{0, 0}, NULL, 0}, {{1, 1}, "cuLaunchKernelEx", 0}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char error[512];
+    Sample s = sample_make();
+    ApnnNetwork *network = NULL;
+    mock = open_mock();
+    mock->missing = rows[i].missing;
+    for (int k = 0; k < 2; k++) s.kernels[k].flags = rows[i].flags[k];
+    if (load(&s, false, "cuda:0", &network, error, sizeof error) != APNN_OK) fail_msg("%s", error);
+    ApnnSession *session = new_session(network, NULL);
+    for (unsigned run = 0; run < 3; run++) {
+      assert_runs(session, 3, run);
+      assert_int_equal(mock->overlaps, rows[i].overlaps * (run > 0 ? 2 : 1));
+    }
+    assert_int_equal(mock->launches, 4);
+    apnn_session_free(session);
+    apnn_network_free(network);
+    assert_int_equal(mock->live + mock->leftovers, 0);
+  }
+}
+
 /* More combinations than a session keeps: old graphs make room, outputs stay right. */
 static void test_many_combinations(void **state) {
   (void)state;
@@ -390,11 +420,12 @@ static void test_devices(void **state) {
 /* --- failures --- */
 
 /* Everything a user does, once; the first error ends it. The text of the error must be there. */
-static ApnnStatus whole_life(bool *right) {
+static ApnnStatus whole_life(bool overlaps, bool *right) {
   char error[512] = "";
   Sample s = sample_make();
   ApnnNetwork *network = NULL;
   ApnnSession *session = NULL;
+  s.kernels[1].flags = overlaps ? APNN_KERNEL_WAITS : 0;
   *right = false;
   ApnnStatus status = load(&s, false, "cuda:0", &network, error, sizeof error);
   if (status == APNN_OK) status = apnn_session_new(network, NULL, &session, error, sizeof error);
@@ -410,11 +441,10 @@ static ApnnStatus whole_life(bool *right) {
   return status;
 }
 
-static void test_every_call_fails_once(void **state) {
-  (void)state;
+static void fail_every_call_once(bool overlaps) {
   static const int results[] = {999, 2};
   bool right;
-  assert_int_equal(whole_life(&right), APNN_OK);
+  assert_int_equal(whole_life(overlaps, &right), APNN_OK);
   assert_true(right);
   int calls = mock->calls, failures = 0;
   assert_true(calls > 40);
@@ -423,7 +453,7 @@ static void test_every_call_fails_once(void **state) {
       mock = open_mock();
       mock->fail_at = n;
       mock->fail_with = results[r];
-      ApnnStatus status = whole_life(&right);
+      ApnnStatus status = whole_life(overlaps, &right);
       const char *failed = mock->failed;
       assert_non_null(failed);
       failures += status != APNN_OK;
@@ -440,6 +470,13 @@ static void test_every_call_fails_once(void **state) {
         assert_int_equal(status, APNN_ERROR_MEMORY);
     }
   assert_true(failures > 60);
+}
+
+static void test_every_call_fails_once(void **state) {
+  (void)state;
+  fail_every_call_once(false);
+  mock = open_mock();
+  fail_every_call_once(true);
 }
 
 typedef struct Row {
@@ -513,6 +550,7 @@ int main(void) {
       cmocka_unit_test_setup(test_null_is_accepted, reset),
       cmocka_unit_test_setup(test_grids, reset),
       cmocka_unit_test_setup(test_graphs, reset),
+      cmocka_unit_test_setup(test_overlap, reset),
       cmocka_unit_test_setup(test_many_combinations, reset),
       cmocka_unit_test_setup(test_callers_stream, reset),
       cmocka_unit_test_setup(test_network_freed_before_its_sessions, reset),

@@ -236,6 +236,9 @@ static void shared(Sample *s) {
 static void kernel_name(Sample *s) {
   s->kernels[1].name = 0;
 }
+static void kernel_flags(Sample *s) {
+  s->kernels[1].flags = 6;
+}
 static void launch_kernel(Sample *s) {
   s->launches[1].kernel = 2;
 }
@@ -277,8 +280,8 @@ static void param_tensor(Sample *s) {
 }
 
 static const Case cases[] = {
-    {"format version 3, this libapnn reads version 2: use a newer", APNN_ERROR_VERSION, newer_version},
-    {"format version 1, this libapnn reads version 2: compile", APNN_ERROR_VERSION, older_version},
+    {"format version 4, this libapnn reads version 3: use a newer", APNN_ERROR_VERSION, newer_version},
+    {"format version 2, this libapnn reads version 3: compile", APNN_ERROR_VERSION, older_version},
     {"does not begin with APNNFIL1", APNN_ERROR_FORMAT, wrong_magic},
     {"the payload has", APNN_ERROR_FORMAT, wrong_header_bytes},
     {"flags 0x4", APNN_ERROR_VERSION, flags},
@@ -311,6 +314,7 @@ static const Case cases[] = {
     {"kernel widen: 1025 threads", APNN_ERROR_FORMAT, many_threads},
     {"kernel mix: 32 threads and 232449 bytes", APNN_ERROR_FORMAT, shared},
     {"kernel 1 has no name", APNN_ERROR_FORMAT, kernel_name},
+    {"kernel mix uses flags 0x6", APNN_ERROR_VERSION, kernel_flags},
     {"launch 1 has no kernel", APNN_ERROR_FORMAT, launch_kernel},
     {"launch 1 has no kernel or name", APNN_ERROR_FORMAT, launch_name},
     {"layer x: its grid", APNN_ERROR_FORMAT, grid_x},

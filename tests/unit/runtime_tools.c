@@ -51,6 +51,10 @@ static int make_files(void **state) {
   write_bytes("net.ptx", file, size);
   write_bytes("cut.ptx", file, size - 9);
   free(file);
+  s.kernels[1].flags = APNN_KERNEL_WAITS; /* which it does not do: the CPU device says so where launches overlap */
+  file = sample_ptx(&s, &size);
+  write_bytes("waits.ptx", file, size);
+  free(file);
   for (int i = 0; i < IMAGES; i++) {
     for (int c = 0; c < SAMPLE_CHANNELS; c++) images[i][c] = (uint8_t)((i * 5 + c) % 16);
     labels[i] = i < 10 ? 5 : 0; /* the greatest output is channel 5 */
@@ -183,6 +187,8 @@ static void test_bench(void **state) {
          "apnn-bench net.cubin --batch 2 --json --per-layer");
   expect(0, "sample on cuda:0 (Mock GPU 0)\n", "apnn-bench net.ptx");
   expect(0, "engine       layer\n", "apnn-bench net.ptx --per-layer");
+  expect(1, "griddepcontrol.wait", "apnn-bench waits.ptx --device cpu --runs 1");
+  expect(0, "sample on cpu", "apnn-bench waits.ptx --device cpu --runs 1 --no-overlap");
   expect(0, "usage: apnn-bench", "apnn-bench --help");
   expect(2, "no network is given", "apnn-bench --json");
   expect(2, "--batch: expected", "apnn-bench net.cubin --batch 1,,2");
@@ -207,6 +213,7 @@ static void test_bench_layer(void **state) {
   expect(0, "\"exact\": \"sampled\",",
          "apnn-bench layer conv 2 5 4 16 24 3 1 w8a8 --sample --device cpu --runs 1 --json");
   expect(0, "us, ", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --target sm_80");
+  expect(0, ", exact\n", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --no-overlap");
   expect(0, ", direct, L2 warm, exact\n", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --engine direct");
   expect(0, "usage: apnn-bench layer", "apnn-bench layer --help");
 }

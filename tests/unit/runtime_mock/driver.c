@@ -332,24 +332,52 @@ static Stream *stream_of(void *handle) {
   return handle == (void *)1 || !handle ? &legacy_stream : handle;
 }
 
-static int mock_launch_kernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                              unsigned bz, unsigned shared, void *handle, void **parameters, void **extra) {
-  ENTER("cuLaunchKernel", true);
-  Node node = {.kernel = function == &functions[1], .blocks = gx, .threads = bx};
-  Stream *stream = stream_of(handle);
-  if (gy != 1 || gz != 1 || by != 1 || bz != 1 || extra || shared != (node.kernel ? 50000u : 0)) return INVALID_VALUE;
+typedef struct Config {
+  unsigned grid[3], block[3], shared;
+  void *stream;
+  const void *attributes;
+  unsigned attribute_count;
+} Config;
+
+typedef struct Attribute {
+  int id, padding, allowed, rest[15];
+} Attribute;
+
+static int launch(void *function, const Config *c, void **parameters, void **extra) {
+  Node node = {.kernel = function == &functions[1], .blocks = c->grid[0], .threads = c->block[0]};
+  Stream *stream = stream_of(c->stream);
+  bool flat = c->grid[1] == 1 && c->grid[2] == 1 && c->block[1] == 1 && c->block[2] == 1;
+  if (!flat || extra || c->shared != (node.kernel ? 50000u : 0)) return INVALID_VALUE;
   int pointers = node.kernel ? 3 : 2;
   for (int i = 0; i < pointers; i++) memcpy(&node.parameters[i], parameters[i], 8);
   memcpy(&node.parameters[pointers], parameters[pointers], 4);
   count(&control.launches);
   pthread_mutex_lock(&lock);
-  control.blocks[node.kernel] = gx;
+  control.blocks[node.kernel] = c->grid[0];
   pthread_mutex_unlock(&lock);
   if (!stream->capture)
     execute(&node);
   else if (stream->capture->count < MAX_NODES)
     stream->capture->nodes[stream->capture->count++] = node;
   return 0;
+}
+
+static int mock_launch_kernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                              unsigned bz, unsigned shared, void *handle, void **parameters, void **extra) {
+  ENTER("cuLaunchKernel", true);
+  Config config = {.grid = {gx, gy, gz}, .block = {bx, by, bz}, .shared = shared, .stream = handle};
+  return launch(function, &config, parameters, extra);
+}
+
+/* The second kernel follows the first; nothing is before that one that it could overlap. */
+static int mock_launch_kernel_ex(const void *launch_config, void *function, void **parameters, void **extra) {
+  ENTER("cuLaunchKernelEx", true);
+  const Config *config = launch_config;
+  const Attribute *attribute = config->attributes;
+  if (config->attribute_count != 1 || attribute->id != 6 || attribute->allowed != 1 || function != &functions[1])
+    return INVALID_VALUE;
+  count(&control.overlaps);
+  return launch(function, config, parameters, extra);
 }
 
 /* --- streams and graphs --- */
@@ -491,6 +519,7 @@ static const struct {
     {"cuStreamDestroy", 4000, (Function *)mock_stream_destroy},
     {"cuStreamSynchronize", 2000, (Function *)mock_stream_synchronize},
     {"cuLaunchKernel", 4000, (Function *)mock_launch_kernel},
+    {"cuLaunchKernelEx", 12030, (Function *)mock_launch_kernel_ex},
     {"cuStreamIsCapturing", 10000, (Function *)mock_stream_is_capturing},
     {"cuStreamBeginCapture", 10010, (Function *)mock_capture_begin},
     {"cuStreamEndCapture", 10000, (Function *)mock_capture_end},

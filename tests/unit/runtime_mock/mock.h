@@ -16,6 +16,7 @@ typedef struct MockControl {
   int live;            /* modules, allocations, streams, graphs and events */
   int leftovers;       /* of these, left to the end of the primary context, which takes them with it */
   int launches, graph_launches, copies, synchronizations;
+  int overlaps;       /* launches that may begin before the one before them ends */
   unsigned blocks[2]; /* of the last launch of each kernel */
 } MockControl;
 
