@@ -20,8 +20,9 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIZES = {"gemm": 3, "conv": 7}
-TITLE = ("layer", "types", "engine", "us", "peer us", "ratio", "Top/s", "peak", "exact")
-WIDTHS = (-34, -16, -9, 10, 10, 7, 9, 6, 8)
+TITLE = ("layer", "types", "engine", "us", "peer us", "ratio", "Top/s", "peak", "floor", "limiter", "exact")
+WIDTHS = (-34, -16, -9, 10, 10, 7, 9, 6, 6, 10, 8)
+LAUNCH_US = 0.78  # of kernels that wait for each other in a graph, on an H200
 
 
 def read_suite(path):
@@ -114,6 +115,16 @@ def run_layer(program, command, options):
     return results[0]
 
 
+def add_floor(result, bandwidth):
+    """What no implementation undercuts: the longer of the products at the instruction's rate and of the bytes that have
+    to move at the memory's, and a launch; the share of it in the time; and which of them is the longest."""
+    parts = {"arithmetic": result["us"] * result["peak_share"], "memory": result["bytes"] / (bandwidth * 1e3)}
+    result["floor_us"] = max(parts.values()) + LAUNCH_US
+    result["floor_share"] = result["floor_us"] / result["us"]
+    parts["launch"] = LAUNCH_US
+    result["limiter"] = max(parts, key=parts.get)
+
+
 def print_row(cells):
     print(" ".join(f"{cell:<{-w}}" if w < 0 else f"{cell:>{w}}" for cell, w in zip(cells, WIDTHS)), flush=True)
 
@@ -131,7 +142,7 @@ def report(command, result):
     exact = {True: "yes", False: "NO"}.get(result["exact"], result["exact"])
     print_row((layer, f"{result['w']} {result['a']}>{result['out']}", result["engine"], number(result["us"], 2),
                number(result["peer_us"], 2), number(result["ratio"], 2), number(result["tops"], 1),
-               f"{100 * result['peak_share']:.0f}%", exact))
+               f"{100 * result['peak_share']:.0f}%", f"{100 * result['floor_share']:.0f}%", result["limiter"], exact))
     return bool(result["exact"])
 
 
@@ -147,6 +158,7 @@ def parse_options():
     parser.add_argument("--engine", help="as for apnn-bench")
     parser.add_argument("--target", help="as for apnn-bench")
     parser.add_argument("--cold", action="store_true", help="with a cold L2 cache, the peer too")
+    parser.add_argument("--bandwidth", type=float, default=4300, help="of the device's memory in GB/s (4300, an H200's)")
     parser.add_argument("--runs", type=int, default=30, help="runs of which the median is taken (30)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds an entry may take (120)")
     return parser.parse_args()
@@ -161,6 +173,7 @@ def measure_all(program, commands, peers, options, out):
         if "error" not in result:
             result["peer_us"] = peer.get("us")
             result["ratio"] = peer["us"] / result["us"] if peer.get("us") and result["us"] else None
+            add_floor(result, options.bandwidth)
         failed += not report(command, result)
         if out:
             print(json.dumps({"command": " ".join(command), **result}), file=out, flush=True)
