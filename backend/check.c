@@ -245,6 +245,12 @@ static bool launch_mma(const Check *c, Launch *wanted) {
   return check_block(c, wanted->shared_bytes, wanted);
 }
 
+/* Blocks that walk over tiles may ask for more than they use, so that fewer of them share a multiprocessor. */
+static uint32_t shared_or_more(const Check *c, uint64_t needed) {
+  uint32_t asked = c->node->launch.shared_bytes;
+  return asked > needed && asked <= c->target->shared_bytes ? asked : (uint32_t)needed;
+}
+
 /* Blocks walk over tiles, so that any number of them along x serves. */
 static bool launch_patch(const Check *c, Launch *wanted) {
   const Tile *t = &c->node->tile;
@@ -253,7 +259,7 @@ static bool launch_patch(const Check *c, Launch *wanted) {
                      .x_div = 1,
                      .y = column_tiles(c),
                      .threads = 32u * t->warps_m,
-                     .shared_bytes = (uint32_t)p.shared_bytes,
+                     .shared_bytes = shared_or_more(c, p.shared_bytes),
                      .x_most = c->node->launch.x_most};
   return within(c, "tiles in a batch", (uint64_t)p.across * p.down * c->g->max_batch, INT32_MAX) &&
          check_block(c, p.shared_bytes, wanted);
@@ -269,7 +275,7 @@ static bool launch_wgmma(const Check *c, Launch *wanted) {
                      .x_div = t->m,
                      .y = t->resident ? column_tiles(c) : 1,
                      .threads = staging_threads(t),
-                     .shared_bytes = (uint32_t)shared_bytes,
+                     .shared_bytes = shared_or_more(c, shared_bytes),
                      .x_most = c->node->launch.x_most};
   return within(c, "positions of an image in tiles of channels", positions, UINT32_MAX) &&
          check_block(c, shared_bytes, wanted);

@@ -114,7 +114,8 @@ void wgmma_place_tile(Wgmma *w, PtxValue tile) {
   m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
   m->first_channel = ptx_int(0);
   if (columns == 1) return;
-  PtxValue band = ptx_div(p, tile, ptx_int(band_rows * columns)), in_band = ptx_rem(p, tile, ptx_int(band_rows * columns));
+  PtxValue band_tiles = ptx_int(band_rows * columns);
+  PtxValue band = ptx_div(p, tile, band_tiles), in_band = ptx_rem(p, tile, band_tiles);
   PtxValue first_row = ptx_mul(p, band, ptx_int(band_rows));
   PtxValue rows = ptx_2(p, "min.u32", ptx_sub(p, w->row_tiles, first_row), ptx_variable(p, ptx_int(band_rows)));
   PtxValue column = ptx_div(p, in_band, rows);
@@ -264,7 +265,6 @@ static void emit_streamed(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   wgmma_load_weights_ahead(w);
   ptx_wait_for_launch(p);
-  if (staging_moves_registers(&w->m.tile)) p->blocks_of_sm = 1;
   ptx_if(p, ptx_setp(p, "lt.u32", w->warp, ptx_int(w->consumer_warps)));
   move_registers(w, "inc", MULTIPLY_REGISTERS);
   finish_tiles(w);
@@ -290,6 +290,12 @@ static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
   return (int32_t)(0u - (uint32_t)sum_scale * inverse);
 }
 
+/* As many blocks share a multiprocessor as its shared memory is planned for, so registers have to be shared too. */
+static void limit_registers(Wgmma *w) {
+  const Target *target = w->m.k->emitter->target;
+  w->m.k->ptx.blocks_of_sm = target->sm_shared_bytes / (w->m.node->launch.shared_bytes + BLOCK_SHARED_BYTES);
+}
+
 bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
   Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place},
@@ -311,6 +317,7 @@ bool kernel_wgmma(Kernel *k) {
   if (w.m.table.tile_bytes > w.s.table_bytes) w.m.table.tile_bytes = 0; /* it stays in global memory */
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
   w.alternates = !t->resident && may_alternate(&w);
+  limit_registers(&w);
   wgmma_write_sum_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);

@@ -18,6 +18,7 @@ const Target target_sm_80 = {
     .ptx_version = "7.1",
     .sm_count = 108,
     .shared_bytes = 166912,
+    .sm_shared_bytes = 167936,
     .copy_gb_per_s = 2039,
     .cuda_core_tera_ops = 156,
     .launch_us = 1.04f,

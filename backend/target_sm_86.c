@@ -18,6 +18,7 @@ const Target target_sm_86 = {
     .ptx_version = "7.1",
     .sm_count = 82,
     .shared_bytes = 101376,
+    .sm_shared_bytes = 102400,
     .copy_gb_per_s = 936,
     .cuda_core_tera_ops = 142,
     .launch_us = 1.04f,

@@ -18,6 +18,7 @@ const Target target_sm_89 = {
     .ptx_version = "7.8",
     .sm_count = 128,
     .shared_bytes = 101376,
+    .sm_shared_bytes = 102400,
     .copy_gb_per_s = 1008,
     .cuda_core_tera_ops = 330,
     .launch_us = 1.04f,

@@ -15,12 +15,15 @@ typedef struct MmaRate {
   bool native;      /* false: emulated by the assembler; never chosen */
 } MmaRate;
 
+enum { BLOCK_SHARED_BYTES = 1024 };
+
 typedef struct Target {
   const char *name;        /* sm_80, sm_86, sm_89, sm_90a */
   int arch;                /* 80, 86, 89, 90 */
   const char *ptx_version; /* lowest that serves, e.g. "7.0" */
   int sm_count;
   uint32_t shared_bytes;    /* a block's limit */
+  uint32_t sm_shared_bytes; /* of all blocks of a multiprocessor; each takes BLOCK_SHARED_BYTES more than it asks for */
   float copy_gb_per_s;      /* device memory, bytes read plus written */
   float cuda_core_tera_ops; /* and + popc, or multiply-add on CUDA cores */
   float launch_us;          /* a dependent kernel inside a graph */

@@ -39,17 +39,29 @@ static Launch launch_tensor_cores(const Graph *g, const Node *node, const PassOp
                   .shared_bytes = tile_shared_bytes(tile)};
 }
 
+/* Blocks that walk over tiles share them out evenly where each multiprocessor has equally many. A kernel whose blocks
+ * begin while others of the one before still run would find room for more on some: it asks for so much shared memory
+ * that there never is. */
+static uint32_t shared_of_walkers(uint64_t needed, int blocks_of_sm, const Target *target) {
+  enum { UNIT = 128 };
+  if (!target->overlaps_launches) return (uint32_t)needed;
+  uint64_t with_one_more = target->sm_shared_bytes / ((uint64_t)blocks_of_sm + 1) / UNIT * UNIT + UNIT;
+  return (uint32_t)(needed + BLOCK_SHARED_BYTES > with_one_more ? needed : with_one_more - BLOCK_SHARED_BYTES);
+}
+
 /* As many blocks as run at once, which walk over the tiles. */
 static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *options) {
   const Tile *tile = &node->tile;
   const Type *x = graph_type(g, node->inputs[0]);
   uint32_t columns = tiles_of_channels(g, node);
-  uint32_t blocks = (uint32_t)(options->target->sm_count * wgmma_blocks_at_once(g, node, tile, options->target));
+  int blocks_of_sm = wgmma_blocks_at_once(g, node, tile, options->target);
+  uint32_t blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
+  uint64_t shared_bytes = staging_of(g, node, tile).shared_bytes;
   Launch launch = {.x_mul = positions_of(x) * (tile->resident ? 1 : columns),
                    .x_div = tile->m,
                    .y = tile->resident ? columns : 1,
                    .threads = staging_threads(tile),
-                   .shared_bytes = (uint32_t)staging_of(g, node, tile).shared_bytes,
+                   .shared_bytes = shared_of_walkers(shared_bytes, blocks_of_sm, options->target),
                    .x_most = blocks};
   if (tile->resident) launch.x_most = blocks > columns ? blocks / columns : 1;
   return launch;
@@ -59,12 +71,13 @@ static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *
   const Tile *tile = &node->tile;
   Patch p = patch_of(g, node, tile);
   uint32_t columns = tiles_of_channels(g, node);
-  uint32_t blocks = (uint32_t)(options->target->sm_count * patch_blocks_at_once(g, node, tile, options->target));
+  int blocks_of_sm = patch_blocks_at_once(g, node, tile, options->target);
+  uint32_t blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
   return (Launch){.x_mul = p.across * p.down,
                   .x_div = 1,
                   .y = columns,
                   .threads = 32u * tile->warps_m,
-                  .shared_bytes = (uint32_t)p.shared_bytes,
+                  .shared_bytes = shared_of_walkers(p.shared_bytes, blocks_of_sm, options->target),
                   .x_most = blocks > columns ? blocks / columns : 1};
 }
 

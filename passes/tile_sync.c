@@ -70,8 +70,8 @@ static double copy_share(const Node *node, const Type *x) {
 }
 
 /* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its
- * steps, which blocks side by side hide from each other. A pair of planes goes through all of the reduction before the
- * next. */
+ * steps, which blocks side by side hide from each other; and what the first block waits for. A pair of planes goes
+ * through all of the reduction before the next. */
 static double estimate(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options, double share) {
   const Target *target = options->target;
   double positions = (double)layout_image_positions(graph_type(g, node->result)) * options->max_batch;
@@ -87,7 +87,7 @@ static double estimate(const Graph *g, const Node *node, const Tile *tile, const
   double input_rate = l2_rate * copy_share(node, graph_type(g, node->inputs[0]));
   double copies = 4.0 * tile->m * tile->k / input_rate + 4.0 * tile->n * tile->k / l2_rate;
   double waiting = divide_up(blocks, at_once) * (steps * step_latency + block_latency);
-  return greater(blocks * steps * greater(products, copies), waiting) * 1e6;
+  return (greater(blocks * steps * greater(products, copies), waiting) + block_latency) * 1e6;
 }
 
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {

@@ -1,8 +1,10 @@
 /* Tiles of layers on wgmma: rows and columns of the table below, stages as deep as shared memory allows, weights kept
  * in shared memory where they fit beside two stages.
  *
- * The estimate counts, for the SM with most tiles, the longest of products, copies from L2 and epilogue of a tile, and
- * what they wait for each other where few blocks share the SM.
+ * The estimate counts cycles of the SM with most tiles: those in which its tensor cores multiply, in which its warps
+ * issue the epilogue, and in which copies come from L2. Blocks that share the SM overlap them, not wholly; a tile by
+ * itself takes them one after the other. The constants are fitted to some hundred tiles measured on an H200, of
+ * convolutions and products from 2 to 100 microseconds.
  */
 #include "../ir/staging.h"
 #include "tile.h"
@@ -27,18 +29,19 @@ enum {
   MOST_PIECES = 40,  /* of a chunk: the products of one are unrolled */
   MOST_RESIDENT_PIECES = 160,
   SM_REGISTERS = 65536,
-  OTHER_REGISTERS = 56, /* besides accumulators */
-  MOST_BLOCKS = 4       /* of an SM, that pay */
+  OTHER_REGISTERS = 32,    /* besides accumulators; of streamed weights: */
+  STREAMING_REGISTERS = 48,
+  MOST_BLOCKS = 6       /* of an SM, that pay */
 };
 
-static const double shared_sm_bytes = 233472; /* of an SM; a block takes 1 KB more than it asks for */
-
-/* The estimate in cycles of an SM, at this rate. An instruction of 64 rows takes what its operations need at the
- * target's rate, or its rows of shared memory. */
-static const double cycles_a_second = 1.755e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
-static const double start_seconds = 1.2e-6; /* barriers, first copies, last results */
-static const double waiting = 700;          /* cycles of a tile in which nothing of it is computed */
-static const double lanes = 128;            /* that issue an instruction each cycle */
+static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
+static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
+static const double first_bytes = 600;       /* cycles until they come */
+static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
+static const double apart = 0.35;            /* of the shorter of products and epilogue, what does not overlap */
+static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle */
+static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
+static const double product_instructions = 4;
 
 static int accumulators(const Tile *tile, const Staging *s) {
   return tile->m / tile->warps_m / 16 * (int)s->weight_rows / 2;
@@ -51,49 +54,73 @@ static int registers_of_thread(const Tile *tile) {
   return registers > 255 ? 255 : registers;
 }
 
+static int registers_needed(const Tile *tile, const Staging *s) {
+  return accumulators(tile, s) + (tile->resident ? OTHER_REGISTERS : STREAMING_REGISTERS);
+}
+
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
-  (void)target;
   Staging s = staging_of(g, node, tile);
   if (staging_moves_registers(tile)) return 1;
-  int threads = (int)staging_threads(tile);
-  int by_registers = SM_REGISTERS / (threads * (accumulators(tile, &s) + OTHER_REGISTERS));
-  int by_shared = (int)(shared_sm_bytes / (double)(s.shared_bytes + 1024));
+  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(tile, &s));
+  int by_shared = (int)(target->sm_shared_bytes / (s.shared_bytes + BLOCK_SHARED_BYTES));
   int blocks = by_registers < by_shared ? by_registers : by_shared;
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
 }
 
-/* Cycles of one instruction of 64 rows. */
+/* Cycles of one instruction of 64 rows: what its operations need at the target's rate (at the clock that this is
+ * measured at), or its rows of shared memory. */
 static double product_cycles(const Node *node, uint32_t columns, const Target *target) {
+  static const double clock = 1.755e9;
   double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (engine_uses_planes(node->engine) ? 8 : 1);
-  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / cycles_a_second;
+  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / clock;
   return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle);
 }
 
-/* Instructions a result: thresholds alone are signs of differences, packed (backend/mma_signs.c). */
+/* Instructions a result: thresholds alone are signs of differences, packed (backend/mma_signs.c), of few bits two at a
+ * time. */
 static double epilogue_instructions(const Graph *g, const Node *node) {
+  static const double of_bits[] = {0, 3, 5.2, 9, 12};
   const Type *result = graph_type(g, node->result);
   bool thresholds = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
-  if (thresholds && result->layout.kind == LAYOUT_PLANES) return result->bits <= 4 ? 2 + (1 << result->bits) : 8;
+  if (thresholds && result->layout.kind == LAYOUT_PLANES) return result->bits <= 4 ? of_bits[result->bits] : 12;
   return 8 + 8.0 * node->step_count;
 }
 
-/* A tile's products, copies and epilogue overlap with those of the blocks beside it, and copies with all of its block's
- * own. */
+/* Cycles of a tile. */
+typedef struct Work {
+  double products, epilogue, copies;
+} Work;
+
+static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, const Staging *s, const Target *target) {
+  double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
+  double results = (double)tile->m * tile->n / (32.0 * tile->warps_m), of_warp = products / (tile->warps_m / 4.0);
+  double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
+  return (Work){.products = products * product_cycles(node, s->weight_rows, target),
+                .epilogue = issued * tile->warps_m / schedulers,
+                .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle};
+}
+
+/* Tiles that the block with most of them has. With resident weights each block keeps to one tile of channels. */
+static double tiles_of_block(const Tile *tile, double row_tiles, double columns, double blocks) {
+  if (!tile->resident) return divide_up(row_tiles * columns, blocks);
+  double of_column = (double)(int64_t)(blocks / columns);
+  return divide_up(row_tiles, greater(of_column, 1)) * divide_up(columns, greater(blocks, columns));
+}
+
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Staging s = staging_of(g, node, tile);
   double positions = (double)layout_image_positions(graph_type(g, node->inputs[0])) * options->max_batch;
-  double tiles = divide_up(positions, tile->m) * tile_count_of_channels(tile, graph_type(g, node->result));
-  double tiles_of_sm = divide_up(tiles, target->sm_count);
-  double at_once = lesser(tiles_of_sm, wgmma_blocks_at_once(g, node, tile, target));
-  double pairs = s.weight_planes * s.input_planes, steps = s.pieces / 2.0 * s.chunks * pairs;
-  double products = steps * tile->m / 64 * product_cycles(node, s.weight_rows, target);
-  double copies = (tile->resident ? 1 : pairs * s.chunks) * s.stage_bytes / l2_bytes_a_cycle;
-  double epilogue = tile->m * tile->n / lanes * epilogue_instructions(g, node);
-  double alone = greater(products, copies) + epilogue + waiting;
-  double of_tile = greater(alone / at_once, greater(products, greater(copies, epilogue)));
-  double first = at_once * s.resident_bytes / l2_bytes_a_cycle;
-  return (start_seconds + (first + tiles_of_sm * of_tile + alone - of_tile) / cycles_a_second) * 1e6;
+  double row_tiles = divide_up(positions, tile->m), columns = tile_count_of_channels(tile, graph_type(g, node->result));
+  double blocks_of_sm = wgmma_blocks_at_once(g, node, tile, target);
+  double at_once = lesser(blocks_of_sm, divide_up(row_tiles * columns, target->sm_count));
+  double rounds = tiles_of_block(tile, row_tiles, columns, blocks_of_sm * target->sm_count);
+  Work w = work_of_tile(g, node, tile, &s, target);
+  double busy = greater(w.products, w.epilogue) + apart * lesser(w.products, w.epilogue);
+  double together = at_once * greater(busy, w.copies);
+  double alone = greater(w.products, tile->resident ? 0 : w.copies) + w.epilogue + waiting;
+  double first = at_once * (s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
+  return (start_seconds + (first + (rounds - 1) * together + greater(together, alone)) / cycles_a_second) * 1e6;
 }
 
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
@@ -111,7 +138,7 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
   if (tile->resident && (staging.input_planes * blocks > MOST_WINDOWS || staging.pieces > MOST_RESIDENT_PIECES))
     return false;
-  if (accumulators(tile, &staging) + OTHER_REGISTERS > registers_of_thread(tile)) return false;
+  if (registers_needed(tile, &staging) > registers_of_thread(tile)) return false;
   return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 

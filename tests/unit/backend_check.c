@@ -252,20 +252,24 @@ static void wgmma_tiles(void **state) {
   refused(&p, "layer 'conv' passes a limit of the kernels: bytes of shared memory");
 }
 
-/* Any number of blocks along x serves; all else of the launch is as the kernel needs it. */
+/* Any number of blocks along x serves, and more shared memory than the kernel needs; all else is as it needs it. */
 static void wgmma_launches(void **state) {
   (void)state;
   for (int field = 0; field < 5; field++) {
     Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
     Launch *l = &node_of(&p, OP_CONV2D)->launch;
     uint32_t *fields[] = {&l->x_mul, &l->x_div, &l->y, &l->threads, &l->shared_bytes};
-    ++*fields[field];
+    *fields[field] += field == 4 ? -1 : 1;
     refused(&p, "layer 'conv' does not serve: its kernel needs another launch");
   }
+  Plan most_shared = plan(two_layers, ENGINE_WGMMA_B1, 4);
+  node_of(&most_shared, OP_CONV2D)->launch.shared_bytes = most_shared.target->shared_bytes + 1;
+  refused(&most_shared, "layer 'conv' does not serve: its kernel needs another launch");
   for (uint32_t most = 0; most < 3; most++) {
     Plan p = plan(two_layers, ENGINE_WGMMA_B1, 4);
     Module module;
     node_of(&p, OP_CONV2D)->launch.x_most = most;
+    node_of(&p, OP_CONV2D)->launch.shared_bytes += 128 * most;
     assert_true(backend_emit(p.g, p.target, &module));
     context_free(p.context);
   }
