@@ -39,6 +39,7 @@ typedef struct Ptx {
   PtxBlock blocks[PTX_MAX_DEPTH];
   uint32_t depth;
   uint32_t blocks_of_sm; /* .minnctapersm, which setmaxnreg needs; 0: unsaid */
+  uint32_t cluster;      /* blocks of a cluster, along x (.reqnctapercluster); 0: unsaid */
   const char *error;     /* first misuse, or NULL */
 } Ptx;
 
