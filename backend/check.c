@@ -318,12 +318,17 @@ typedef struct EngineRules {
 } EngineRules;
 
 static const EngineRules rules[ENGINE_COUNT] = {
-    [ENGINE_NONE] = {check_no_engine, NULL},         [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma},       [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
-    [ENGINE_PATCH_S8] = {check_patch, launch_patch}, [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
-    [ENGINE_DIRECT] = {check_direct, launch_direct}, [ENGINE_POOL] = {check_pool, launch_pool},
+    [ENGINE_NONE] = {check_no_engine, NULL},
+    [ENGINE_MMA_B1] = {check_mma, launch_mma},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},
+    [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_PATCH_S8] = {check_patch, launch_patch},
+    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
+    [ENGINE_DIRECT] = {check_direct, launch_direct},
+    [ENGINE_POOL] = {check_pool, launch_pool},
     [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
-    [ENGINE_ROW] = {check_row, launch_row},          [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_ROW] = {check_row, launch_row},
+    [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

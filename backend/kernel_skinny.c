@@ -2,9 +2,9 @@
  *
  * Blocks of threads, or clusters of them, walk over tiles of 64 channels. One thread starts bulk copies of the weights,
  * which lie in memory in the order in which they are read (skinny_load.c); groups of four warps multiply them with the
- * input, which stays in shared memory (skinny_multiply.c). Each group sums up a part of the reduction; the parts meet in
- * shared memory, across the cluster too, where all warps finish the tile (skinny_finish.c) while copies for the next are
- * under way.
+ * input, which stays in shared memory (skinny_multiply.c). Each group sums up a part of the reduction; the parts meet
+ * in shared memory, across the cluster too, where all warps finish the tile (skinny_finish.c) while copies for the next
+ * are under way.
  */
 #include "skinny_kernel.h"
 
@@ -45,14 +45,14 @@ static PtxValue parts_barrier(SkinnyKernel *s, PtxValue number) {
   return barrier(s, number, 2 * s->tile.stages);
 }
 
-PtxValue skinny_parts_barrier(SkinnyKernel *s) {
-  return parts_barrier(s, ptx_and(&s->k->ptx, s->turn, ptx_int(1)));
+PtxValue skinny_parts_barrier(SkinnyKernel *s, PtxValue turn) {
+  return parts_barrier(s, ptx_and(&s->k->ptx, turn, ptx_int(1)));
 }
 
-PtxValue skinny_parts(SkinnyKernel *s) {
+PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn) {
   Ptx *p = &s->k->ptx;
   PtxValue first = ptx_add(p, s->shared, ptx_int(s->s.parts_at));
-  return ptx_mad(p, ptx_and(p, s->turn, ptx_int(1)), ptx_int(s->s.parts_bytes), first);
+  return ptx_mad(p, ptx_and(p, turn, ptx_int(1)), ptx_int(s->s.parts_bytes), first);
 }
 
 /* A stage is given back by the four warps of the group that took it. Parts come from every warp of the cluster. */
@@ -77,10 +77,6 @@ static void arrive_at_cluster(SkinnyKernel *s) {
 
 static void wait_for_cluster(SkinnyKernel *s) {
   if (s->tile.split_k > 1) ptx_raw(&s->k->ptx, "barrier.cluster.wait.acquire;");
-}
-
-void skinny_for_each_tile(SkinnyKernel *s) {
-  s->row_tile = ptx_for(&s->k->ptx, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
 }
 
 /* --- the kernel --- */
@@ -138,20 +134,36 @@ static void place(SkinnyKernel *s) {
   ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
 }
 
-static void multiply_and_finish(SkinnyKernel *s) {
+/* A tile is finished when the next one has been multiplied: meanwhile its parts come. It is finished before the parts
+ * of the next are sent, so that who has all parts of a tile knows that those of the tile before have been read, and may
+ * send the next to their place.
+ */
+static void walk_over_tiles(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
+  PtxValue bound = ptx_add(p, s->tiles_apart, ptx_int(s->s.row_tiles));
+  s->row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
+  PtxValue exists = ptx_setp(p, "lt.s32", s->row_tile, ptx_int(s->s.row_tiles));
+  ptx_if(p, exists);
+  skinny_multiply_tile(s);
+  ptx_end_if(p);
+  ptx_if(p, ptx_setp(p, "gt.s32", s->turn, ptx_int(0)));
+  skinny_finish_tile(s);
+  ptx_end_if(p);
+  ptx_if(p, exists);
+  skinny_send_parts(s);
+  ptx_end_if(p);
+  ptx_assign(p, s->turn, ptx_add(p, s->turn, ptx_int(1)));
+  ptx_end_for(p);
+}
+
+static void multiply_and_finish(SkinnyKernel *s) {
   skinny_copy_input(s);
   skinny_make_accumulators(s);
   if (s->w.sum_scale) skinny_sum_input(s);
   wait_for_cluster(s);
-  s->turn = ptx_variable(p, ptx_int(0));
-  s->over = ptx_variable(p, ptx_int(0));
-  skinny_for_each_tile(s);
-  skinny_multiply_tile(s);
-  skinny_send_parts(s);
-  skinny_finish_tile(s);
-  ptx_assign(p, s->turn, ptx_add(p, s->turn, ptx_int(1)));
-  ptx_end_for(p);
+  s->turn = ptx_variable(&s->k->ptx, ptx_int(0));
+  s->over = ptx_variable(&s->k->ptx, ptx_int(0));
+  walk_over_tiles(s);
 }
 
 /* The last warp loads. */

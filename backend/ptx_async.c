@@ -20,8 +20,8 @@ static void wait_for(Ptx *p, const char *scope, PtxValue barrier, PtxValue parit
   PtxValue done = ptx_new(p, CLASS_PRED);
   uint32_t label = p->label_count++;
   text_add(&p->body, "$wait%" PRIu32 ":\n", label);
-  ptx_raw(p, "mbarrier.try_wait.parity%s.shared::cta.b64 %s, [%s], %s;", scope, ptx_text(p, done),
-          ptx_text(p, barrier), ptx_text(p, parity));
+  ptx_raw(p, "mbarrier.try_wait.parity%s.shared::cta.b64 %s, [%s], %s;", scope, ptx_text(p, done), ptx_text(p, barrier),
+          ptx_text(p, parity));
   ptx_raw(p, "@!%s bra $wait%" PRIu32 ";", ptx_text(p, done), label);
 }
 

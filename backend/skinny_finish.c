@@ -1,6 +1,6 @@
 /* Skinny layers, the end: parts of sums to stored results. A warp has 32 channels of a position, which neighbour each
- * other in the result: its lanes put the parts together, apply the layer's steps to a number each, and store them side by
- * side; of bit planes a vote makes the words.
+ * other in the result: its lanes put the parts together, apply the layer's steps to a number each, and store them side
+ * by side; of bit planes a vote makes the words.
  */
 #include "skinny_kernel.h"
 
@@ -8,6 +8,7 @@ enum { KEPT_CONSTANTS = 32 }; /* numbers of a channel that stay in registers fro
 
 typedef struct Finish {
   SkinnyKernel *s;
+  PtxValue turn;        /* of the tile */
   PtxValue bit;         /* of the result: the lane's channel in its order */
   PtxValue channel;     /* channel 0 where there is none */
   PtxValue has_channel; /* predicate, or the immediate 1 */
@@ -37,18 +38,17 @@ static void place_channel(Finish *f) {
   Layout l = s->out.type.layout;
   PtxValue word = ptx_and(p, s->warp, ptx_int(1));
   PtxValue row = ptx_mad(p, word, ptx_int(32), s->lane);
-  f->bit = ptx_mad(p, s->row_tile, ptx_int(SKINNY_ROWS), row);
+  f->bit = ptx_mad(p, ptx_sub(p, s->row_tile, s->tiles_apart), ptx_int(SKINNY_ROWS), row);
   f->channel = layout_orders_channels(l) ? channel_of_bit(p, l, f->bit) : f->bit;
   f->has_channel = ptx_int(1);
   if (s->out.image.channels % SKINNY_ROWS || s->s.row_tiles * SKINNY_ROWS > (uint32_t)s->out.image.channels)
     f->has_channel = ptx_setp(p, "lt.u32", f->channel, ptx_int(s->out.image.channels));
   f->channel = ptx_select(p, f->has_channel, f->channel, ptx_int(0));
-  f->parts = ptx_mad(p, row, ptx_int(4), skinny_parts(s));
+  f->parts = ptx_mad(p, row, ptx_int(4), skinny_parts(s, f->turn));
   epilogue_at(&s->epilogue, f->channel);
   f->constants_inside = constants_of(&s->epilogue, s->node) > KEPT_CONSTANTS;
   if (!f->constants_inside) epilogue_load(&s->epilogue, 0);
-  if (s->w.border)
-    f->border = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, s->border, f->channel, 4), 0);
+  if (s->w.border) f->border = ptx_load(p, "global.nc.b32", CLASS_B32, ptx_address(p, s->border, f->channel, 4), 0);
 }
 
 /* Positions that the block finishes and the batch has; none where the warp's channels lie behind the last. */
@@ -128,18 +128,18 @@ static void finish_position(const Finish *f, PtxValue index) {
   (t->layout.kind == LAYOUT_PLANES ? store_planes : store_element)(f, &spot, stored);
 }
 
-static void wait_for_parts(SkinnyKernel *s) {
+static void wait_for_parts(SkinnyKernel *s, PtxValue turn) {
   Ptx *p = &s->k->ptx;
-  PtxValue parity = ptx_and(p, ptx_shr(p, s->turn, 1), ptx_int(1)), done = skinny_parts_barrier(s);
+  PtxValue parity = ptx_and(p, ptx_shr(p, turn, 1), ptx_int(1)), done = skinny_parts_barrier(s, turn);
   (s->tile.split_k > 1 ? ptx_barrier_wait_cluster : ptx_barrier_wait)(p, done, parity);
 }
 
 void skinny_finish_tile(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
-  Finish f = {.s = s};
+  Finish f = {.s = s, .turn = ptx_sub(p, s->turn, ptx_int(1))};
   place_channel(&f);
   PtxValue count = count_positions(&f);
-  wait_for_parts(s);
+  wait_for_parts(s, f.turn);
   PtxValue index = ptx_for(p, ptx_shr(p, s->warp, 1), count, ptx_int(s->tile.warps_m / 2));
   finish_position(&f, index);
   ptx_end_for(p);

@@ -28,22 +28,21 @@ typedef struct SkinnyKernel {
   PtxValue rank;                      /* of the block in its cluster */
   PtxValue first_tile, tiles_apart;   /* the cluster's tiles of channels */
   PtxValue first_position, positions; /* of the block's columns; those of the batch */
-  PtxValue row_tile;                  /* under way */
-  PtxValue turn;                      /* its number among the cluster's */
+  PtxValue row_tile, turn;            /* under way: of the result; among the cluster's */
   PtxValue over;                      /* chunks that earlier tiles and planes had */
   PtxValue accumulators[MOST_ACCUMULATORS];
-  PtxValue sums[MOST_POSITION_GROUPS][2]; /* of a lane's positions: - sum_scale * S2 (weights.h) of the group's chunks */
+  PtxValue sums[MOST_POSITION_GROUPS][2]; /* of a lane's positions and its group's chunks: - sum_scale * S2 */
 } SkinnyKernel;
 
 /* kernel_skinny.c: places in shared memory */
 PtxValue skinny_stage(SkinnyKernel *s, PtxValue chunk); /* number of the stage that takes the chunk */
 PtxValue skinny_round(SkinnyKernel *s, PtxValue chunk); /* parity of the times that the stage was taken before */
 PtxValue skinny_stage_address(SkinnyKernel *s, PtxValue stage);
-PtxValue skinny_full(SkinnyKernel *s, PtxValue stage);    /* barrier: the weights have come */
-PtxValue skinny_empty(SkinnyKernel *s, PtxValue stage);   /* barrier: their products are done */
-PtxValue skinny_parts(SkinnyKernel *s);                   /* address of the parts of the tile under way */
-PtxValue skinny_parts_barrier(SkinnyKernel *s);           /* they have come */
-void skinny_for_each_tile(SkinnyKernel *s);               /* ptx_end_for closes it */
+PtxValue skinny_full(SkinnyKernel *s, PtxValue stage);  /* barrier: the weights have come */
+PtxValue skinny_empty(SkinnyKernel *s, PtxValue stage); /* barrier: their products are done */
+/* Tiles of a cluster are numbered by turns, and parts lie in one place or the other. */
+PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn);         /* address of the parts of a tile */
+PtxValue skinny_parts_barrier(SkinnyKernel *s, PtxValue turn); /* they have come */
 
 /* skinny_load.c */
 void skinny_copy_input(SkinnyKernel *s); /* by all threads that multiply, which wait for it */
@@ -55,7 +54,7 @@ void skinny_sum_input(SkinnyKernel *s);
 void skinny_multiply_tile(SkinnyKernel *s);
 void skinny_send_parts(SkinnyKernel *s);
 
-/* skinny_finish.c: parts to stored results. */
+/* skinny_finish.c: parts of the tile before to stored results. */
 void skinny_finish_tile(SkinnyKernel *s);
 
 #endif

@@ -65,8 +65,8 @@ void skinny_load_all(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   uint32_t chunks = s->s.weight_planes * s->s.chunks;
   PtxValue next = ptx_variable(p, ptx_int(0));
-  skinny_for_each_tile(s);
-  PtxValue share = ptx_mad(p, s->row_tile, ptx_int(s->tile.split_k), s->rank);
+  PtxValue row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
+  PtxValue share = ptx_mad(p, row_tile, ptx_int(s->tile.split_k), s->rank);
   PtxValue first = ptx_mul(p, share, ptx_int(chunks));
   PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks), ptx_int(1));
   PtxValue stage = skinny_stage(s, next);

@@ -1,8 +1,8 @@
 /* Skinny layers, the products: 64 rows of weights by all columns of the input, two blocks of channels an instruction.
  *
  * Weight planes come from the most significant down and the accumulators double between them. A lane's accumulators of
- * a position hold its input planes, which shifts put together. Chunks belong to the groups of four warps in turn; one is
- * given back when the products that read it are done, one chunk after they were started.
+ * a position hold its input planes, which shifts put together. Chunks belong to the groups of four warps in turn; one
+ * is given back when the products that read it are done, one chunk after they were started.
  */
 #include "skinny_kernel.h"
 
@@ -133,7 +133,7 @@ static Mail address_parts(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   PtxValue part = ptx_mad(p, s->rank, ptx_int(s->s.groups), s->group);
   PtxValue row = ptx_mad(p, ptx_and(p, s->warp, ptx_int(3)), ptx_int(16), ptx_shr(p, s->lane, 2));
-  PtxValue base = ptx_mad(p, part, ptx_int(s->s.own * SKINNY_ROW_PITCH * 4), skinny_parts(s));
+  PtxValue base = ptx_mad(p, part, ptx_int(s->s.own * SKINNY_ROW_PITCH * 4), skinny_parts(s, s->turn));
   return (Mail){ptx_mad(p, row, ptx_int(4), base), ptx_and(p, s->lane, ptx_int(3))};
 }
 
@@ -166,7 +166,7 @@ void skinny_send_parts(SkinnyKernel *s) {
   for (uint32_t i = 0; i < s->tile.n / 8u; i++)
     for (int e = 0; e < 2; e++) send_position(s, &m, i, e);
   ptx_raw(p, "bar.warp.sync -1;");
-  PtxValue done = skinny_parts_barrier(s);
+  PtxValue done = skinny_parts_barrier(s, s->turn);
   PtxValue arrives = ptx_setp(p, "lt.u32", s->lane, ptx_int(s->tile.split_k));
   if (s->tile.split_k == 1) {
     ptx_barrier_arrive_if(p, arrives, done);

@@ -6,9 +6,9 @@
  * the numbers of the input: plane after plane, in each the tile's positions, so that a thread's accumulators hold all
  * planes of a result.
  *
- * The reduction is shared out twice: between the split_k blocks of a cluster, each with a run of blocks of channels, its
- * share, and between the groups of four warps of a block, which take its chunks in turn. What each has summed up is a
- * part; the parts of a result meet in the block of the cluster that owns its position.
+ * The reduction is shared out twice: between the split_k blocks of a cluster, each with a run of blocks of channels,
+ * its share, and between the groups of four warps of a block, which take its chunks in turn. What each has summed up is
+ * a part; the parts of a result meet in the block of the cluster that owns its position.
  *
  * Shared memory: stages of weights, one chunk of one weight plane each; the input, copied once,
  * [block of channels of the share][column] of 16 bytes; parts, twice, [part][own position][row] of 32 bits; barriers.
@@ -27,15 +27,15 @@ enum {
 
 typedef struct Skinny {
   uint32_t weight_planes, input_planes;
-  uint32_t blocks;                      /* of 128 channels of the input */
-  uint32_t chunk_blocks, chunks;        /* of a stage; of a share, in one weight plane */
-  uint32_t share_blocks;                /* of a block of threads: chunks whole */
-  uint32_t columns;                     /* of an instruction; those behind the last plane are zeros */
-  uint32_t row_tiles, column_tiles;     /* of the result, at the largest batch */
-  uint32_t groups, parts;               /* of four warps; of a sum */
-  uint32_t own;                         /* positions of a tile that a block of the cluster finishes */
-  uint32_t chunk_bytes;                 /* of a stage */
-  uint32_t input_bytes, parts_bytes;    /* of one of the two */
+  uint32_t blocks;                          /* of 128 channels of the input */
+  uint32_t chunk_blocks, chunks;            /* of a stage; of a share, in one weight plane */
+  uint32_t share_blocks;                    /* of a block of threads: chunks whole */
+  uint32_t columns;                         /* of an instruction; those behind the last plane are zeros */
+  uint32_t row_tiles, column_tiles;         /* of the result, at the largest batch */
+  uint32_t groups, parts;                   /* of four warps; of a sum */
+  uint32_t own;                             /* positions of a tile that a block of the cluster finishes */
+  uint32_t chunk_bytes;                     /* of a stage */
+  uint32_t input_bytes, parts_bytes;        /* of one of the two */
   uint32_t input_at, parts_at, barriers_at; /* in shared memory, behind the stages */
   uint64_t shared_bytes;
 } Skinny;

@@ -2,7 +2,8 @@
  *
  * Guarantees: a tile that the kernel of the layer's engine computes: the one that the tuning file names where it fits
  * (tuning.c), else the one with the least estimated time at the largest batch (tile_sync.c, tile_patch.c,
- * tile_wgmma.c, tile_skinny.c). A layer for which no tile of wgmma fits shared memory goes to mma.sync, which reads the same layouts.
+ * tile_wgmma.c, tile_skinny.c). A layer for which no tile of wgmma fits shared memory goes to mma.sync, which reads the
+ * same layouts.
  */
 #include "tile.h"
 #include "tuning.h"

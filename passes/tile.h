@@ -14,9 +14,9 @@ typedef struct TileList {
 void tile_list_add(TileList *list, Tile tile, double microseconds);
 
 /* Fill a list with the tiles that a layer's kernel can have. */
-void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_sync.c */
-void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_wgmma.c */
-void patch_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_patch.c */
+void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);   /* tile_sync.c */
+void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_wgmma.c */
+void patch_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_patch.c */
 void skinny_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_skinny.c */
 void list_tiles(const Graph *g, const Node *node, const PassOptions *options,
                 TileList *out); /* of its engine: tile.c */

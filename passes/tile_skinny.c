@@ -6,6 +6,7 @@
  * before, the input's copy and its sums, overlaps with the first stages.
  */
 #include "../ir/skinny.h"
+#include "../ir/staging.h"
 #include "tile.h"
 
 static const uint8_t positions[] = {8, 16, 24, 32, 48, 64, 96, 128};
@@ -16,21 +17,28 @@ enum {
   MOST_POSITIONS = 128,
   MOST_CHUNK_WORDS = 64, /* the products of a chunk are unrolled */
   MOST_STAGES = 16,
-  BYTES_IN_FLIGHT = 98304, /* of a block: more hide nothing */
-  OTHER_REGISTERS = 60,    /* besides accumulators and sums of the input */
-  MOST_REGISTERS = 224,    /* of nine warps */
+  BYTES_IN_FLIGHT = 131072, /* of a block: more hide nothing */
+  OTHER_REGISTERS = 56,     /* besides accumulators and sums of the input */
   MOST_GRID_Y = 65535
 };
 
 /* In cycles of an SM, measured on an H200 or derived from what was. */
 static const double cycles_a_second = 1.755e9;
-static const double start_seconds = 1.2e-6;
+static const double start_seconds = 0.6e-6;              /* the kernel begins and ends */
 static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
 static const double sm_bytes_a_cycle = 48;               /* the most that one SM gets */
 static const double copy_cycles = 1300;                  /* from the request of a stage to its bytes */
+static const double issue_cycles = 110;                  /* of a copy, in the thread that loads */
 static const double chunk_cycles = 80;                   /* barriers of a chunk, in its group */
-static const double exchange_cycles = 400, cluster_cycles = 700;
+static const double plane_cycles = 120;                  /* of a group: the last products of a plane, then twice all */
+static const double exchange_cycles = 300, cluster_cycles = 900;
+static const double tile_cycles = 250;                    /* of a tile's ends: parts sent, constants loaded */
 static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
+
+/* Registers of a thread: a part of the SM that has the loading warp runs one warp more than the others. */
+static uint32_t most_registers(const Tile *tile) {
+  return tile->warps_m == 4 ? 255 : 168;
+}
 
 /* Clusters of more than two blocks find room in an even number of SMs of each part of the chip. */
 uint32_t skinny_clusters(const Skinny *s, const Tile *tile, const Target *target) {
@@ -52,32 +60,40 @@ static double product_cycles(const Skinny *s, const Target *target, Engine engin
 static double bytes_a_cycle(const Skinny *s, const Tile *tile, const Target *target, double blocks) {
   double weights = (double)s->row_tiles * tile->split_k * s->weight_planes * s->chunks * s->chunk_bytes;
   double all = (weights < l2_bytes ? l2_gb_per_s : target->copy_gb_per_s * 0.93) * 1e9 / cycles_a_second;
-  double in_flight = (double)tile->stages * s->chunk_bytes / copy_cycles;
-  return lesser(lesser(all / blocks, sm_bytes_a_cycle), in_flight);
+  double in_flight = (double)tile->stages * s->chunk_bytes / copy_cycles, started = s->chunk_bytes / issue_cycles;
+  return lesser(lesser(all / blocks, sm_bytes_a_cycle), lesser(in_flight, started));
 }
 
 /* Of a tile: positions of the largest batch that a block finishes, 32 channels a warp. */
 static double epilogue_cycles(const Graph *g, const Node *node, const Skinny *s, const Tile *tile) {
   double taken = lesser(s->own, graph_type(g, node->inputs[0])->layout.positions);
   double words = divide_up(taken * 2, tile->warps_m);
-  return words * (result_cycles + step_cycles * node->step_count) + exchange_cycles +
-         (tile->split_k > 1 ? cluster_cycles : 0);
+  return tile_cycles + words * (result_cycles + step_cycles * node->step_count);
 }
 
+/* The input's sums are products too. */
+static double input_cycles(const Graph *g, const Node *node, const Skinny *s, double product) {
+  bool as_level, summed = weight_storage(graph_type(g, node->inputs[1]), true, &as_level).offset != 0;
+  return s->input_bytes / sm_bytes_a_cycle + (summed ? divide_up(s->chunks, s->groups) * product : 0);
+}
+
+/* A tile's products and the epilogue of the one before overlap with the stream, as the input's copy does with as much
+ * of it as stages hold. */
 double skinny_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Skinny s = skinny_of(g, node, tile);
   double clusters = skinny_clusters(&s, tile, target), blocks = clusters * tile->split_k * s.column_tiles;
   double at_once = lesser(blocks, target->sm_count), rounds = divide_up(blocks, at_once);
-  double chunks = divide_up(s.chunks, s.groups) * s.weight_planes;
-  double product = product_cycles(&s, target, node->engine) * s.chunk_blocks / 2;
-  double products = greater(chunks * (product + chunk_cycles), s.chunks * s.weight_planes * product);
-  double stream = (double)s.weight_planes * s.chunks * s.chunk_bytes / bytes_a_cycle(&s, tile, target, at_once);
+  double tiles = divide_up(s.row_tiles, clusters), bytes = (double)s.weight_planes * s.chunks * s.chunk_bytes;
+  double product = product_cycles(&s, target, node->engine) * s.chunk_blocks / 2; /* of a chunk */
+  double of_group = divide_up(s.chunks, s.groups) * (product + chunk_cycles) + plane_cycles;
+  double products = s.weight_planes * greater(of_group, s.chunks * product);
+  double rate = bytes_a_cycle(&s, tile, target, at_once), stream = bytes / rate;
   double epilogue = epilogue_cycles(g, node, &s, tile);
-  double of_tile = greater(stream, products + epilogue);
-  double input = copy_cycles + s.input_bytes / sm_bytes_a_cycle + s.chunks * product / s.groups;
-  double tiles = divide_up(s.row_tiles, clusters);
-  double cycles = greater(input - stream, 0) + copy_cycles + tiles * of_tile + lesser(products, stream) + epilogue;
+  double held = lesser((double)tile->stages * s.chunk_bytes, tiles * bytes) / rate;
+  double before = copy_cycles + greater(0, input_cycles(g, node, &s, product) - held);
+  double last = product + exchange_cycles + (tile->split_k > 1 ? cluster_cycles : 0) + epilogue;
+  double cycles = before + tiles * greater(stream, products + epilogue) + last;
   return (start_seconds + rounds * cycles / cycles_a_second) * 1e6;
 }
 
@@ -96,7 +112,8 @@ bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const 
   if (!whole || !warps || !stages || !chunk || !split || !owners_are_whole(tile)) return false;
   if (node->op != OP_LINEAR) return false;
   Skinny s = skinny_of(g, node, tile);
-  if (s.columns > SKINNY_MOST_COLUMNS || s.columns / 2 + tile->n / 4u + OTHER_REGISTERS > MOST_REGISTERS) return false;
+  if (s.columns > SKINNY_MOST_COLUMNS || s.columns / 2 + tile->n / 4u + OTHER_REGISTERS > most_registers(tile))
+    return false;
   return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_GRID_Y;
 }
 

@@ -13,9 +13,10 @@ typedef struct Estimate {
   double (*microseconds)(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 } Estimate;
 
-static const Estimate estimates[] = {
-    {sync_tile, sync_microseconds}, {wgmma_tile, wgmma_microseconds}, {patch_tile, patch_microseconds},
-    {skinny_tile, skinny_microseconds}};
+static const Estimate estimates[] = {{sync_tile, sync_microseconds},
+                                     {wgmma_tile, wgmma_microseconds},
+                                     {patch_tile, patch_microseconds},
+                                     {skinny_tile, skinny_microseconds}};
 
 static const Estimate *estimate_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &estimates[3];

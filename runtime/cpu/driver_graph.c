@@ -122,8 +122,9 @@ static CUresult check_launch(const Work *work) {
                        work->shared_bytes, (long long)allowed);
   }
   if (k->function->cluster && grid[0] % k->function->cluster) {
-    return driver_fail(CUDA_ERROR_INVALID_VALUE, "kernel %s: a grid of %u blocks along x is no whole number of clusters of %u",
-                       k->name, grid[0], k->function->cluster);
+    return driver_fail(CUDA_ERROR_INVALID_VALUE,
+                       "kernel %s: a grid of %u blocks along x is no whole number of clusters of %u", k->name, grid[0],
+                       k->function->cluster);
   }
   return check_block(k->function, block, threads);
 }
@@ -191,7 +192,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     const unsigned int *cluster = a->value.cluster;
     bool single = cluster[0] <= 1 && cluster[1] <= 1 && cluster[2] <= 1;
     if ((a->id == ATTRIBUTE_CLUSTER && !single) || (a->id == ATTRIBUTE_COOPERATIVE && a->value.integer)) {
-      return driver_fail(CUDA_ERROR_NOT_SUPPORTED, "the CPU device has clusters where a kernel states them, and no cooperative launches");
+      return driver_fail(CUDA_ERROR_NOT_SUPPORTED,
+                         "the CPU device has clusters where a kernel states them, and no cooperative launches");
     }
   }
   Work work = {.kind = WORK_LAUNCH,

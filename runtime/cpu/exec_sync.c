@@ -247,7 +247,8 @@ EXEC(cluster_wait) {
 EXEC(mapa) {
   const uint32_t *rank = lanes32(w, in, 2), *address = lanes32(w, in, 1);
   uint32_t t[LANES], size = w->block->cluster->size;
-  EACH_LANE t[lane] = (address[lane] & CLUSTER_OFFSET) | (rank[lane] == w->block->rank ? 0 : (rank[lane] + 1) << CLUSTER_SHIFT);
+  EACH_LANE t[lane] =
+      (address[lane] & CLUSTER_OFFSET) | (rank[lane] == w->block->rank ? 0 : (rank[lane] + 1) << CLUSTER_SHIFT);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = first_lane(rest);
     if (rank[lane] < size) continue;

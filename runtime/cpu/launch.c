@@ -1,5 +1,5 @@
-/* A grid over the pool: every worker takes the next cluster until none is left. Blocks keep their storage from launch to
- * launch. */
+/* A grid over the pool: every worker takes the next cluster until none is left. Blocks keep their storage from launch
+ * to launch. */
 #include "machine.h"
 
 #include <stdlib.h>

@@ -108,10 +108,11 @@ static void report_write(Warp *w, const Inst *in, uint32_t lane, const Touch *t,
   RaceWrite write = t->race->writes[f->byte];
   unsigned long long byte = f->byte;
   if (write.entry >= ENTRY_BLOCK) {
-    fault_raise(w, in, lane, FAULT_FAILED,
-                "race on shared byte %llu: warp %u has not waited for block %u of the cluster, which wrote it at PTX line "
-                "%u, before this %s",
-                byte, w->index, write.entry - ENTRY_BLOCK, write.line, use_in_words(t));
+    fault_raise(
+        w, in, lane, FAULT_FAILED,
+        "race on shared byte %llu: warp %u has not waited for block %u of the cluster, which wrote it at PTX line "
+        "%u, before this %s",
+        byte, w->index, write.entry - ENTRY_BLOCK, write.line, use_in_words(t));
   } else if (write.entry >= ENTRY_PHASE) {
     fault_raise(w, in, lane, FAULT_FAILED,
                 "race on shared byte %llu: warp %u has not waited for the copy of PTX line %u, which completes on the "

@@ -10,11 +10,11 @@
 
 enum {
   MAX_MBARRIERS = 128,
-  ENTRY_WARP = 0,                          /* what a warp's instructions did */
-  ENTRY_PRODUCT = ENTRY_WARP + MAX_WARPS,  /* its groups of wgmma; time counts the groups */
-  ENTRY_STORE = ENTRY_PRODUCT + MAX_WARPS, /* its groups of bulk stores */
-  ENTRY_FENCED = ENTRY_STORE + MAX_WARPS,  /* its writes as the async proxy sees them: up to a fence.proxy.async */
-  ENTRY_PHASE = ENTRY_FENCED + MAX_WARPS,  /* what copies brought; time counts the phases of the mbarrier */
+  ENTRY_WARP = 0,                            /* what a warp's instructions did */
+  ENTRY_PRODUCT = ENTRY_WARP + MAX_WARPS,    /* its groups of wgmma; time counts the groups */
+  ENTRY_STORE = ENTRY_PRODUCT + MAX_WARPS,   /* its groups of bulk stores */
+  ENTRY_FENCED = ENTRY_STORE + MAX_WARPS,    /* its writes as the async proxy sees them: up to a fence.proxy.async */
+  ENTRY_PHASE = ENTRY_FENCED + MAX_WARPS,    /* what copies brought; time counts the phases of the mbarrier */
   ENTRY_BLOCK = ENTRY_PHASE + MAX_MBARRIERS, /* what other blocks of the cluster wrote; time counts their arrivals */
   ENTRY_COUNT = ENTRY_BLOCK + MAX_CLUSTER
 };
