@@ -156,6 +156,8 @@ static uint32_t rounded_threads(const Block *block) {
 }
 
 static void release_block(Block *block, uint32_t number) {
+  bool of_cluster = number == CLUSTER_BARRIER;
+  if (block->race && of_cluster) race_barrier_end(block, number);
   for (uint32_t i = 0; i < block->warp_count; i++) {
     Warp *other = &block->warps[i];
     uint32_t before = other->blocked;
@@ -163,10 +165,11 @@ static void release_block(Block *block, uint32_t number) {
       uint32_t lane = first_lane(rest);
       if (other->barrier[lane] == number) other->blocked &= ~(1u << lane);
     }
-    if (block->race && other->blocked != before) race_barrier_leave(other, number);
+    if (block->race && other->blocked != before)
+      (of_cluster ? race_cluster_leave(other) : race_barrier_leave(other, number));
   }
-  if (block->race) race_barrier_end(block, number);
-  block->cluster_phase += number == CLUSTER_BARRIER;
+  if (block->race && !of_cluster) race_barrier_end(block, number);
+  block->cluster_phase += of_cluster;
   block->progress++;
 }
 
