@@ -99,7 +99,8 @@ static bool tile_fits(const SkinnyKernel *s) {
   bool positions = t->n % 8 == 0 && t->n <= 8 * MOST_POSITION_GROUPS && s->s.columns <= SKINNY_MOST_COLUMNS;
   bool split = is_power_of_two(t->split_k) && t->split_k <= SKINNY_MOST_SPLIT && t->n % t->split_k == 0;
   bool owners = split && (s->s.own % 8 == 0 || (s->s.own < 8 && is_power_of_two(s->s.own)));
-  if (groups && positions && owners && t->k % 8 == 0 && is_power_of_two(t->stages) && t->stages >= 2) return true;
+  bool stages = is_power_of_two(t->stages) && t->stages >= skinny_least_stages(t);
+  if (groups && positions && owners && stages && t->k && t->k % 8 == 0) return true;
   return bad_plan(s->k->graph, s->node, "no skinny kernel has a tile of %u x %u x %u in %u warps, %u stages, split %u",
                   t->m, t->n, t->k, t->warps_m, t->stages, t->split_k);
 }

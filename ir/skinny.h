@@ -43,6 +43,10 @@ typedef struct Skinny {
 /* node: linear whose first operand lies in pieces of planes; its result has a layout. */
 Skinny skinny_of(const Graph *g, const Node *node, const Tile *tile);
 uint32_t skinny_threads(const Tile *tile); /* of a block: the groups, and a warp that loads */
-uint32_t skinny_rows(const Type *result);  /* channels of the result as it holds them, with those that pad it */
+/* A group has a stage whose products are under way and one that it waits for. */
+static inline uint32_t skinny_least_stages(const Tile *tile) {
+  return 2u * (tile->warps_m / 4u);
+}
+uint32_t skinny_rows(const Type *result); /* channels of the result as it holds them, with those that pad it */
 
 #endif

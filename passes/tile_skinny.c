@@ -106,7 +106,8 @@ static bool owners_are_whole(const Tile *tile) {
 bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   bool whole = tile->m == SKINNY_ROWS && tile->n && tile->n % 8 == 0 && tile->n <= MOST_POSITIONS && !tile->resident;
   bool warps = tile->warps_n == 1 && (tile->warps_m == 4 || tile->warps_m == 8);
-  bool stages = tile->stages >= 2 && tile->stages <= MOST_STAGES && !(tile->stages & (tile->stages - 1));
+  bool stages = tile->stages <= MOST_STAGES && !(tile->stages & (tile->stages - 1));
+  stages = stages && tile->stages >= skinny_least_stages(tile);
   bool chunk = tile->k && tile->k % 8 == 0 && tile->k <= MOST_CHUNK_WORDS;
   bool split = tile->split_k && tile->split_k <= SKINNY_MOST_SPLIT && !(tile->split_k & (tile->split_k - 1));
   if (!whole || !warps || !stages || !chunk || !split || !owners_are_whole(tile)) return false;
@@ -128,8 +129,8 @@ typedef struct Search {
 static void consider(const Search *s, Tile tile) {
   tile.stages = MOST_STAGES;
   while (tile.stages > 2 && tile.stages * SKINNY_ROWS * 4u * tile.k > BYTES_IN_FLIGHT) tile.stages /= 2;
-  while (tile.stages >= 2 && !skinny_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages /= 2;
-  if (tile.stages < 2) return;
+  while (tile.stages && !skinny_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages /= 2;
+  if (!tile.stages) return;
   tile_list_add(s->list, tile, skinny_microseconds(s->g, s->node, &tile, s->options));
 }
 
