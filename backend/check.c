@@ -6,6 +6,7 @@
  */
 #include "../ir/patch.h"
 #include "../ir/pooling.h"
+#include "../ir/skinny.h"
 #include "../ir/staging.h"
 #include "emit.h"
 
@@ -181,6 +182,12 @@ static bool check_wgmma(const Check *c) {
   return gaps || bad_plan(c->g, node, "its input has too few positions between rows or images for the padding");
 }
 
+static bool check_skinny(const Check *c) {
+  if (c->node->op != OP_LINEAR) return bad_plan(c->g, c->node, "skinny kernels compute linear");
+  if (c->node->tile.warps_m < 4 || c->node->tile.k % 8) return bad_plan(c->g, c->node, "it has no tile of four warps");
+  return check_wgmma(c);
+}
+
 static bool check_steps(const Check *c) {
   for (uint32_t s = 0; s < c->node->step_count; s++)
     if (!epilogue_has(c->node->steps[s].op))
@@ -281,6 +288,22 @@ static bool launch_wgmma(const Check *c, Launch *wanted) {
          check_block(c, shared_bytes, wanted);
 }
 
+/* Clusters walk over tiles, so that any number of them along x serves. */
+static bool launch_skinny(const Check *c, Launch *wanted) {
+  const Tile *t = &c->node->tile;
+  const Launch *l = &c->node->launch;
+  Skinny s = skinny_of(c->g, c->node, t);
+  uint64_t chunks = (uint64_t)s.row_tiles * t->split_k * s.weight_planes * s.chunks;
+  *wanted = (Launch){.x_mul = l->x_most,
+                     .x_div = 1,
+                     .y = s.column_tiles,
+                     .threads = skinny_threads(t),
+                     .shared_bytes = (uint32_t)s.shared_bytes,
+                     .x_most = l->x_most};
+  if (!l->x_most || l->x_most % t->split_k) return bad_plan(c->g, c->node, "its launch has no whole clusters");
+  return within(c, "chunks of weights", chunks, INT32_MAX) && check_block(c, s.shared_bytes, wanted);
+}
+
 /* The launch must be the one that the kernel is written for. */
 static bool same_launch(const Check *c, const Launch *w) {
   const Launch *l = &c->node->launch;
@@ -301,11 +324,17 @@ typedef struct EngineRules {
 } EngineRules;
 
 static const EngineRules rules[ENGINE_COUNT] = {
-    [ENGINE_NONE] = {check_no_engine, NULL},         [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma},       [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
-    [ENGINE_PATCH_S8] = {check_patch, launch_patch}, [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
-    [ENGINE_DIRECT] = {check_direct, launch_direct}, [ENGINE_POOL] = {check_pool, launch_pool},
-    [ENGINE_ROW] = {check_row, launch_row},          [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_NONE] = {check_no_engine, NULL},
+    [ENGINE_MMA_B1] = {check_mma, launch_mma},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},
+    [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_PATCH_S8] = {check_patch, launch_patch},
+    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
+    [ENGINE_DIRECT] = {check_direct, launch_direct},
+    [ENGINE_POOL] = {check_pool, launch_pool},
+    [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
+    [ENGINE_ROW] = {check_row, launch_row},
+    [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

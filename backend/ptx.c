@@ -25,6 +25,7 @@ bool ptx_finish(Ptx *p, Text *module, const char *name, uint32_t threads) {
   text_add(module, "\n.visible .entry %s(%s)\n.maxntid %" PRIu32 ", 1, 1\n", name, p->params.data ? p->params.data : "",
            threads);
   if (p->blocks_of_sm) text_add(module, ".minnctapersm %" PRIu32 "\n", p->blocks_of_sm);
+  if (p->cluster) text_add(module, ".explicitcluster\n.reqnctapercluster %" PRIu32 ", 1, 1\n", p->cluster);
   text_add(module, "{\n");
   for (int class = 0; class < CLASS_COUNT; class ++)
     if (p->reg_count[class])

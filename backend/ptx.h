@@ -41,6 +41,7 @@ typedef struct Ptx {
   uint32_t blocks_of_sm; /* .minnctapersm, which setmaxnreg needs; 0: unsaid */
   bool overlaps;         /* the kernel may begin before the one before it ends */
   bool waited;           /* ptx_wait_for_launch has been emitted */
+  uint32_t cluster;      /* blocks of a cluster, along x (.reqnctapercluster); 0: unsaid */
   const char *error;     /* first misuse, or NULL */
 } Ptx;
 

@@ -4,6 +4,7 @@
 #include "weights.h"
 
 #include "../ir/patch.h"
+#include "../ir/skinny.h"
 #include "../ir/staging.h"
 
 #include <string.h>
@@ -23,6 +24,7 @@ typedef struct Packing {
   uint32_t *place_of_channel; /* bit of the input's planes, or byte */
   Staging staging;            /* of pieces */
   uint32_t *place_of_tap;     /* in pieces: in the reduction */
+  Skinny skinny;              /* of streams */
   Patch patch;                /* of fragments */
   LevelMap map;               /* of stored weights */
   uint8_t stored[256];        /* by the byte of q */
@@ -96,6 +98,27 @@ static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
   for (uint32_t block = 0; block < s->staging.blocks; block++)
     memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
+}
+
+/* --- streams (../ir/skinny.h): rows are channels in the order of the result --- */
+
+static uint32_t *stream_row(const Packing *s, PackedWeights *w, int plane, uint32_t block, uint32_t row) {
+  const Skinny *k = &s->skinny;
+  uint32_t split = s->node->tile.split_k, rank = block / k->share_blocks, in_share = block % k->share_blocks;
+  uint64_t share = (uint64_t)(row / SKINNY_ROWS) * split + rank;
+  uint64_t chunk = (share * k->weight_planes + k->weight_planes - 1 - (uint32_t)plane) * k->chunks;
+  chunk += in_share / k->chunk_blocks;
+  uint64_t line = (uint64_t)(in_share % k->chunk_blocks) * SKINNY_ROWS + row % SKINNY_ROWS;
+  return w->data + (chunk * k->chunk_bytes + line * PIECE_BYTES) / 4;
+}
+
+static void put_in_stream(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
+                          const uint32_t *words) {
+  (void)tap;
+  Layout l = graph_type(s->graph, s->node->result)->layout;
+  uint32_t row = layout_orders_channels(l) ? layout_bit_of_channel(l, (uint32_t)o) : (uint32_t)o;
+  for (uint32_t block = 0; block < s->skinny.blocks; block++)
+    memcpy(stream_row(s, w, plane, block, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
 }
 
 /* --- fragments (../ir/patch.h): words in the order in which lanes read them, 16 bytes each --- */
@@ -259,6 +282,18 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.packed_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_pieces);
+  correct(&s, &w);
+  return w;
+}
+
+PackedWeights weights_pack_stream(const Graph *g, const Node *node) {
+  Packing s;
+  PackedWeights w = begin(&s, g, node);
+  const Skinny *k = &s.skinny;
+  s.skinny = skinny_of(g, node, &node->tile);
+  w.bytes = (size_t)k->row_tiles * node->tile.split_k * k->weight_planes * k->chunks * k->chunk_bytes;
+  w.data = arena_alloc(g->context, w.bytes);
+  pack(&s, &w, put_in_stream);
   correct(&s, &w);
   return w;
 }

@@ -3,7 +3,8 @@
  * A layer takes the longer of its arithmetic and its traffic with device memory, and a launch; and what it takes to
  * bring a network input into the order that the engine reads. The estimate does not look at layouts chosen so far:
  * every engine is given the layouts that suit it, so estimates of different engines compare. Arithmetic of tensor cores
- * is that of the best tile (trial.c), that of CUDA cores counts operations at the target's rate.
+ * is that of the best tile (trial.c), that of CUDA cores counts operations at the target's rate, and no less than what
+ * one thread does.
  */
 #include "plan.h"
 
@@ -78,14 +79,28 @@ double engine_tera_ops(const Target *target, Engine engine) {
   return best;
 }
 
+/* Multiply-adds that a thread of DIRECT does one after the other: those of all channels of its word of the result
+ * (launch.c). */
+static double multiply_adds_of_thread(const Graph *g, const Node *node) {
+  if (node->op != OP_CONV2D && node->op != OP_LINEAR) return 0;
+  const Type *t = graph_type(g, node->result), *w = graph_type(g, node->inputs[1]);
+  Layout l = graph_is_output(g, node->result) ? layout_dense(t) : preferred_layout(t, ENGINE_DIRECT);
+  int channels = l.kind == LAYOUT_PLANES ? 32 : l.kind == LAYOUT_BYTES && l.pitch % 4 == 0 ? 4 : 1;
+  return (double)channels * (double)(type_elements(w) / w->dim[0]);
+}
+
 /* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time.
- */
+ * More threads would not help one that has much to do: each of its multiply-adds waits for its loads, 110
+ * cycles of an H200 (64 x 128 x 128 with 2-bit inputs took 258 us). */
 static double cuda_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
                                      uint32_t batch) {
+  static const double multiply_add_us = 110 / 1755.0;
   double width = engine == ENGINE_POOL ? graph_type(g, node->inputs[0])->bits : 32;
   double operations = 2.0 * (double)multiply_adds(g, node) * batch * width;
   operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch * 32;
-  return operations / (target->cuda_core_tera_ops * 1e6);
+  double all = operations / (target->cuda_core_tera_ops * 1e6);
+  double thread = multiply_adds_of_thread(g, node) * multiply_add_us;
+  return all > thread ? all : thread;
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {

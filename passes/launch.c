@@ -4,6 +4,8 @@
  *              warp
  *   patches    as many blocks as run at once, no more than there are tiles; y the channels in tiles of n
  *   wgmma      as many blocks as run at once, no more than there are tiles; y the channels where weights are resident
+ *   skinny     clusters of split_k blocks, as many as run at once, no more than there are tiles of channels; y the
+ *              positions of the largest batch in tiles of n
  *   DIRECT     one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in bytes 4
  *              channels (1 where the pitch is not a multiple of 4), in words 1
  *   POOL       one thread a unit of channels (ir/pooling.h), or several where the window is large
@@ -11,6 +13,7 @@
  */
 #include "../ir/patch.h"
 #include "../ir/pooling.h"
+#include "../ir/skinny.h"
 #include "../ir/staging.h"
 #include "plan.h"
 
@@ -65,6 +68,17 @@ static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *
                    .x_most = blocks};
   if (tile->resident) launch.x_most = blocks > columns ? blocks / columns : 1;
   return launch;
+}
+
+static Launch launch_skinny(const Graph *g, const Node *node, const PassOptions *options) {
+  Skinny s = skinny_of(g, node, &node->tile);
+  uint32_t blocks = skinny_clusters(&s, &node->tile, options->target) * node->tile.split_k;
+  return (Launch){.x_mul = blocks,
+                  .x_div = 1,
+                  .y = s.column_tiles,
+                  .threads = skinny_threads(&node->tile),
+                  .shared_bytes = (uint32_t)s.shared_bytes,
+                  .x_most = blocks};
 }
 
 static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *options) {
@@ -122,10 +136,10 @@ static Launch launch_nothing(const Graph *g, const Node *node, const PassOptions
 
 typedef Launch LaunchOf(const Graph *g, const Node *node, const PassOptions *options);
 static LaunchOf *const launch_of[ENGINE_COUNT] = {
-    [ENGINE_NONE] = launch_nothing,   [ENGINE_MMA_B1] = launch_tensor_cores, [ENGINE_MMA_S8] = launch_tensor_cores,
-    [ENGINE_PATCH_S8] = launch_patch, [ENGINE_WGMMA_B1] = launch_wgmma,      [ENGINE_WGMMA_S8] = launch_wgmma,
-    [ENGINE_DIRECT] = launch_direct,  [ENGINE_POOL] = launch_pool,           [ENGINE_ROW] = launch_row,
-    [ENGINE_VIEW] = launch_nothing,
+    [ENGINE_NONE] = launch_nothing,     [ENGINE_MMA_B1] = launch_tensor_cores, [ENGINE_MMA_S8] = launch_tensor_cores,
+    [ENGINE_PATCH_S8] = launch_patch,   [ENGINE_WGMMA_B1] = launch_wgmma,      [ENGINE_WGMMA_S8] = launch_wgmma,
+    [ENGINE_SKINNY_B1] = launch_skinny, [ENGINE_DIRECT] = launch_direct,       [ENGINE_POOL] = launch_pool,
+    [ENGINE_ROW] = launch_row,          [ENGINE_VIEW] = launch_nothing,
 };
 
 static bool grid_is_possible(Graph *g, const Node *node) {

@@ -147,9 +147,9 @@ static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options
 /* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones.
  */
 static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates) {
-  static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8};
+  static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1};
   uint32_t count = 0;
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 5; i++)
     if (!engine_uses_wgmma(engines[i]) || has_reader(&c->readers, engines[i]))
       candidates[count++] = suited(c, v, engines[i]);
   if (!has_reader(&c->readers, ENGINE_MMA_S8)) candidates[count++] = layout_dense(graph_type(c->g, v));
@@ -162,7 +162,7 @@ static Layout choose_layout(Chooser *c, ValueId v) {
   if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
   c->readers.count = 0;
   find_readers(c, v);
-  Layout candidates[5];
+  Layout candidates[6];
   uint32_t count = list_candidates(c, v, candidates);
   Layout best = candidates[0];
   double least = bytes_moved(c, v, best);

@@ -44,6 +44,8 @@ int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
 bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Blocks of a layer on wgmma that an SM runs side by side. */
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
-double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options); /* with its tile */
+struct Skinny;
+uint32_t skinny_clusters(const struct Skinny *s, const Tile *tile, const Target *target); /* that work side by side */
+double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options);   /* with its tile */
 
 #endif

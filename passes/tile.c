@@ -2,7 +2,8 @@
  *
  * Guarantees: a tile that the kernel of the layer's engine computes: the one that the tuning file names where it fits
  * (tuning.c), else the one with the least estimated time at the largest batch (tile_sync.c, tile_patch.c,
- * tile_wgmma.c). A layer for which no tile of wgmma fits shared memory goes to mma.sync, which reads the same layouts.
+ * tile_wgmma.c, tile_skinny.c). A layer for which no tile of wgmma fits shared memory goes to mma.sync, which reads the
+ * same layouts.
  */
 #include "tile.h"
 #include "tuning.h"
@@ -17,8 +18,10 @@ typedef struct Kind {
 static const Kind sync_kind = {sync_tiles, sync_tile_fits, sync_microseconds};
 static const Kind wgmma_kind = {wgmma_tiles, wgmma_tile_fits, wgmma_microseconds};
 static const Kind patch_kind = {patch_tiles, patch_tile_fits, patch_microseconds};
+static const Kind skinny_kind = {skinny_tiles, skinny_tile_fits, skinny_microseconds};
 
 static const Kind *kind_of(Engine engine) {
+  if (engine == ENGINE_SKINNY_B1) return &skinny_kind;
   return engine_uses_wgmma(engine) ? &wgmma_kind : engine == ENGINE_PATCH_S8 ? &patch_kind : &sync_kind;
 }
 
@@ -45,7 +48,7 @@ void list_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
 }
 
 static Engine without_wgmma(Engine engine) {
-  return engine == ENGINE_WGMMA_B1 ? ENGINE_MMA_B1 : ENGINE_MMA_S8;
+  return engine_uses_planes(engine) ? ENGINE_MMA_B1 : ENGINE_MMA_S8;
 }
 
 double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options) {
@@ -73,7 +76,7 @@ bool pass_tile(Graph *g, const PassOptions *options) {
       continue;
     }
     if (engine_uses_wgmma(node->engine) && !node->tile.m) {
-      node->tile = wgmma_tile(g, node, options);
+      node->tile = (node->engine == ENGINE_SKINNY_B1 ? skinny_tile : wgmma_tile)(g, node, options);
       if (!node->tile.m) node->engine = without_wgmma(node->engine);
     }
     if (engine_uses_tensor_cores(node->engine) && !node->tile.m) node->tile = sync_tile(g, node, options);

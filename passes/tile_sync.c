@@ -22,8 +22,9 @@ static const uint8_t step_words[] = {8, 16, 32};
 
 enum {
   STAGES = 2,
-  MOST_ACCUMULATORS = 64, /* registers a thread */
-  OTHER_REGISTERS = 64,   /* addresses, fragments, constants of the epilogue */
+  CHANNELS_TOGETHER = 128, /* tiles end where constants and weights, padded to this, do */
+  MOST_ACCUMULATORS = 64,  /* registers a thread */
+  OTHER_REGISTERS = 64,    /* addresses, fragments, constants of the epilogue */
   SM_REGISTERS = 65536,
   MOST_WARPS = 32,        /* of a block */
   MOST_THREADS = 2048,    /* of an SM */
@@ -46,6 +47,7 @@ bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Ta
   const Type *result = graph_type(g, node->result);
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
   if (!tile->m || !tile->n || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
+  if (CHANNELS_TOGETHER % tile->n) return false;
   if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
   if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS ||
       tile_shared_bytes(tile) > target->shared_bytes)

@@ -13,8 +13,15 @@ typedef struct Estimate {
   double (*microseconds)(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 } Estimate;
 
-static const Estimate estimates[] = {
-    {sync_tile, sync_microseconds}, {wgmma_tile, wgmma_microseconds}, {patch_tile, patch_microseconds}};
+static const Estimate estimates[] = {{sync_tile, sync_microseconds},
+                                     {wgmma_tile, wgmma_microseconds},
+                                     {patch_tile, patch_microseconds},
+                                     {skinny_tile, skinny_microseconds}};
+
+static const Estimate *estimate_of(Engine engine) {
+  if (engine == ENGINE_SKINNY_B1) return &estimates[3];
+  return &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
+}
 
 static Layout operand_layout(const Node *node, const Type *t, Engine engine, uint32_t batch) {
   if (!engine_uses_wgmma(engine)) return preferred_layout(t, engine);
@@ -35,7 +42,7 @@ double trial_microseconds(const Graph *g, const Node *node, Engine engine, const
   layer.input_count = 2;
   layer.result = RESULT;
   layer.engine = engine;
-  const Estimate *e = &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
+  const Estimate *e = estimate_of(engine);
   layer.tile = e->tile(&trial, &layer, options);
   return layer.tile.m ? e->microseconds(&trial, &layer, &layer.tile, options) : -1;
 }

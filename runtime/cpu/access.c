@@ -36,7 +36,8 @@ static void fault_bounds(Warp *w, const Inst *in, uint32_t lane, uint64_t addres
 Region *access_region(Warp *w, const Inst *in, const AccessPlan *plan, uint32_t lane, uint64_t address) {
   Region *r;
   if ((address & SHARED_WINDOW) && (plan->space == SPACE_SHARED || plan->space == SPACE_GENERIC)) {
-    r = &w->block->shared;
+    uint64_t tag = (address & ~SHARED_WINDOW) >> CLUSTER_SHIFT;
+    r = tag && tag <= w->block->cluster->size ? &w->block->cluster->windows[tag - 1] : &w->block->shared;
     if (contains(r, address, plan->bytes)) return r;
     fault_shared_bounds(w, in, lane, address, plan->bytes, plan->use);
     return NULL;

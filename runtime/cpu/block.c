@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t WARP_QUANTUM = 1 << 20;
-
-/* Rounds in which every warp only waited, until it counts as a deadlock. */
-static const uint32_t IDLE_ROUNDS = 1000;
-
 /* ---- storage ---- */
 
 typedef struct Layout {
@@ -105,7 +100,7 @@ void block_release(Block *block) {
 
 /* ---- running ---- */
 
-static void start_block(Block *block, uint64_t number) {
+void block_start(Block *block, uint64_t number) {
   const uint32_t *grid = block->launch->grid;
   block->index[0] = (uint32_t)(number % grid[0]);
   block->index[1] = (uint32_t)(number / grid[0] % grid[1]);
@@ -155,11 +150,12 @@ static const Inst *waiting_at(const Block *block, uint32_t *barrier) {
   return NULL;
 }
 
-static void report_stuck(Block *block) {
+void block_report_stuck(Block *block) {
   uint32_t barrier = 0;
   const Inst *in = waiting_at(block, &barrier);
   Census c = count_threads(block, barrier);
-  uint32_t expected = block->barriers[barrier].expected;
+  const Block *counting = barrier == CLUSTER_BARRIER ? block->cluster->blocks[0] : block;
+  uint32_t expected = counting->barriers[barrier].expected;
   if (c.elsewhere) {
     fault_raise_block(block, in, FAULT_FAILED,
                       "deadlock: %u threads wait at barrier %u for %u; %u wait at others (barrier %u, PTX line %u), "
@@ -172,7 +168,7 @@ static void report_stuck(Block *block) {
   }
 }
 
-static void report_spinning(Block *block) {
+void block_report_spinning(Block *block) {
   for (uint32_t i = 0; i < block->warp_count; i++) {
     const Warp *w = &block->warps[i];
     if (!(w->live & ~w->blocked)) continue;
@@ -182,7 +178,7 @@ static void report_spinning(Block *block) {
   }
 }
 
-static bool over_limit(Block *block) {
+bool block_over_limit(Block *block) {
   uint64_t executed = 0, limit = block->launch->limit;
   if (!limit) return false;
   for (uint32_t i = 0; i < block->warp_count; i++) executed += block->warps[i].executed;
@@ -191,12 +187,7 @@ static bool over_limit(Block *block) {
   return true;
 }
 
-typedef struct Round {
-  uint32_t done, ran, yielded;
-} Round;
-
-static bool run_round(Block *block, uint64_t quantum, Round *round) {
-  *round = (Round){0};
+bool block_run_round(Block *block, uint64_t quantum, Round *round) {
   for (uint32_t i = 0; i < block->warp_count; i++) {
     Warp *w = &block->warps[i];
     if (w->live & ~w->blocked) {
@@ -207,24 +198,4 @@ static bool run_round(Block *block, uint64_t quantum, Round *round) {
     round->done += !w->live;
   }
   return !__atomic_load_n(&block->launch->stop, __ATOMIC_RELAXED);
-}
-
-void block_run(Block *block, uint64_t number) {
-  uint64_t limit = block->launch->limit, quantum = limit && limit < WARP_QUANTUM ? limit : WARP_QUANTUM;
-  Round round;
-  uint32_t idle = 0;
-  start_block(block, number);
-  for (uint64_t progress = block->progress;; progress = block->progress) {
-    if (!run_round(block, quantum, &round) || round.done == block->warp_count) return;
-    if (over_limit(block)) return;
-    if (!round.ran) {
-      report_stuck(block);
-      return;
-    }
-    idle = round.yielded == round.ran && progress == block->progress ? idle + 1 : 0;
-    if (idle > IDLE_ROUNDS) {
-      report_spinning(block);
-      return;
-    }
-  }
 }

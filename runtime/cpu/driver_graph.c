@@ -121,6 +121,11 @@ static CUresult check_launch(const Work *work) {
                        "kernel %s: %u bytes of dynamic shared memory; cuFuncSetAttribute allows %lld", k->name,
                        work->shared_bytes, (long long)allowed);
   }
+  if (k->function->cluster && grid[0] % k->function->cluster) {
+    return driver_fail(CUDA_ERROR_INVALID_VALUE,
+                       "kernel %s: a grid of %u blocks along x is no whole number of clusters of %u", k->name, grid[0],
+                       k->function->cluster);
+  }
   return check_block(k->function, block, threads);
 }
 
@@ -178,8 +183,8 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
   return submit_launch(&work, stream, params, extra);
 }
 
-/* Attributes: a cluster may be of one block; a launch that may overlap the one before is checked for it; the rest
- * change nothing here. */
+/* Attributes: clusters are those that the kernel states; a launch that may overlap the one before is checked for it; the
+ * rest change nothing here. */
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params, void **extra) {
   enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4, ATTRIBUTE_PROGRAMMATIC_SERIALIZATION = 6 };
   bool overlaps = false;
@@ -189,7 +194,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     const unsigned int *cluster = a->value.cluster;
     bool single = cluster[0] <= 1 && cluster[1] <= 1 && cluster[2] <= 1;
     if ((a->id == ATTRIBUTE_CLUSTER && !single) || (a->id == ATTRIBUTE_COOPERATIVE && a->value.integer)) {
-      return driver_fail(CUDA_ERROR_NOT_SUPPORTED, "the CPU device has no clusters and no cooperative launches");
+      return driver_fail(CUDA_ERROR_NOT_SUPPORTED,
+                         "the CPU device has clusters where a kernel states them, and no cooperative launches");
     }
     if (a->id == ATTRIBUTE_PROGRAMMATIC_SERIALIZATION) overlaps = a->value.integer;
   }

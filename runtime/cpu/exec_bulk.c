@@ -37,6 +37,10 @@ static bool remember_bulk(Warp *w, const Inst *in, uint32_t lane, BulkCopy copy)
 
 /* The copy has arrived: its bytes count on the barrier. */
 static bool deliver(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, uint32_t address, uint32_t bytes) {
+  if ((barrier | address) >> CLUSTER_SHIFT) {
+    fault_raise(w, in, lane, FAULT_ADDRESS, "a bulk copy to another block of the cluster, which this device has not");
+    return false;
+  }
   if (w->block->race) race_copy_brings(w->block, (uint32_t)barrier, in->line, address, bytes);
   BulkCopy copy = {.barrier = (uint32_t)barrier, .address = address, .bytes = bytes};
   return EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase) && remember_bulk(w, in, lane, copy);

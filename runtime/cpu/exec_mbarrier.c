@@ -42,12 +42,20 @@ static uint64_t address_of(const Warp *w, const Inst *in, uint32_t lane) {
   return address[lane];
 }
 
-static void keep_object(Warp *w, uint64_t address, uint64_t *object, Mbarrier m) {
+/* The block of the cluster in whose shared memory an address lies; the address becomes the offset there. */
+static Block *owner_of(const Warp *w, uint64_t *address) {
+  uint64_t tag = (*address & ~SHARED_WINDOW) >> CLUSTER_SHIFT;
+  *address &= CLUSTER_OFFSET;
+  return tag ? w->block->cluster->blocks[tag - 1] : w->block;
+}
+
+static void keep_object(const Warp *w, uint64_t address, uint64_t *object, Mbarrier m) {
+  Block *owner = owner_of(w, &address);
   if (!m.missing && !m.bytes) {
     m.phase ^= 1;
     m.missing = m.expected;
-    w->block->progress++;
-    if (w->block->race) race_mbarrier_end(w->block, (uint32_t)address);
+    owner->progress++;
+    if (owner->race) race_mbarrier_end(owner, (uint32_t)address);
   }
   *object = pack(m);
 }
@@ -82,6 +90,14 @@ typedef struct Arrival {
   bool releases; /* what the warp did before it comes before the phase's end */
 } Arrival;
 
+static void note_arrival(Warp *w, uint64_t address) {
+  Block *owner = owner_of(w, &address);
+  if (owner == w->block)
+    race_mbarrier_arrive(w, (uint32_t)address);
+  else
+    race_mbarrier_arrive_from(owner, w->block->rank, (uint32_t)address);
+}
+
 static bool apply(Warp *w, const Inst *in, uint32_t lane, uint64_t address, Arrival change, uint64_t *before) {
   uint64_t *object = object_at(w, in, lane, address, false);
   if (!object) return false;
@@ -99,7 +115,7 @@ static bool apply(Warp *w, const Inst *in, uint32_t lane, uint64_t address, Arri
   m.missing -= change.arrivals;
   m.expected -= change.drops;
   m.bytes = (int32_t)bytes;
-  if (change.releases && w->block->race) race_mbarrier_arrive(w, (uint32_t)address);
+  if (change.releases && w->block->race) note_arrival(w, address);
   keep_object(w, address, object, m);
   return true;
 }
@@ -182,6 +198,10 @@ static void wait_lanes(Warp *w, const Inst *in, uint32_t mask, const uint32_t ph
     uint32_t lane = first_lane(rest);
     uint64_t address = address_of(w, in, lane), *object = object_at(w, in, lane, address, false);
     if (!object) return;
+    if ((address & ~SHARED_WINDOW) >> CLUSTER_SHIFT) {
+      fault_raise(w, in, lane, FAULT_ADDRESS, "a wait for an mbarrier of another block");
+      return;
+    }
     bool ended = unpack(*object).phase != (phase[lane] & 1);
     if (ended) receive(w->block, address & ~SHARED_WINDOW, phase[lane] & 1);
     if (ended && w->block->race) race_mbarrier_leave(w, (uint32_t)address);

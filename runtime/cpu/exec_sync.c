@@ -155,7 +155,9 @@ static uint32_t rounded_threads(const Block *block) {
   return (block->thread_count + LANES - 1) / LANES * LANES;
 }
 
-static void release_barrier(Block *block, uint32_t number) {
+static void release_block(Block *block, uint32_t number) {
+  bool of_cluster = number == CLUSTER_BARRIER;
+  if (block->race && of_cluster) race_barrier_end(block, number);
   for (uint32_t i = 0; i < block->warp_count; i++) {
     Warp *other = &block->warps[i];
     uint32_t before = other->blocked;
@@ -163,20 +165,28 @@ static void release_barrier(Block *block, uint32_t number) {
       uint32_t lane = first_lane(rest);
       if (other->barrier[lane] == number) other->blocked &= ~(1u << lane);
     }
-    if (block->race && other->blocked != before) race_barrier_leave(other, number);
+    if (block->race && other->blocked != before)
+      (of_cluster ? race_cluster_leave(other) : race_barrier_leave(other, number));
   }
-  if (block->race) race_barrier_end(block, number);
-  block->barriers[number] = (Barrier){0};
-  block->cluster_phase += number == CLUSTER_BARRIER;
+  if (block->race && !of_cluster) race_barrier_end(block, number);
+  block->cluster_phase += of_cluster;
   block->progress++;
+}
+
+static void release_barrier(Block *block, uint32_t number) {
+  bool all = number == CLUSTER_BARRIER;
+  for (uint32_t i = 0; all && i < block->cluster->size; i++) release_block(block->cluster->blocks[i], number);
+  if (!all) release_block(block, number);
+  (all ? block->cluster->blocks[0] : block)->barriers[number] = (Barrier){0};
 }
 
 /* Arrival of a group of lanes; `waits` blocks them until all have come. A warp that is only partly there (the last one
  * of a block) counts as a whole one, as barrier counts are given in warps. */
 static void arrive(Warp *w, const Inst *in, uint32_t mask, uint32_t number, uint32_t expected, bool waits) {
   Block *block = w->block;
-  Barrier *barrier = &block->barriers[number];
-  if (!expected || expected % LANES || expected > 1024) {
+  Barrier *barrier = &(number == CLUSTER_BARRIER ? block->cluster->blocks[0] : block)->barriers[number];
+  bool whole = number == CLUSTER_BARRIER || expected <= 1024;
+  if (!expected || expected % LANES || !whole) {
     fault_raise(w, in, first_lane(mask), FAULT_INSTRUCTION, "a barrier for %u threads", expected);
     return;
   }
@@ -218,11 +228,11 @@ EXEC(bar_arrive) {
   arrive_at_numbered(w, in, mask, false);
 }
 
-/* ---- the cluster, which is one block ---- */
+/* ---- the cluster: its barrier counts in the first of its blocks ---- */
 
 EXEC(cluster_arrive) {
   EACH_LANE if (mask >> lane & 1) w->cluster_phase[lane] = w->block->cluster_phase;
-  arrive(w, in, mask, CLUSTER_BARRIER, rounded_threads(w->block), false);
+  arrive(w, in, mask, CLUSTER_BARRIER, rounded_threads(w->block) * w->block->cluster->size, false);
 }
 
 /* Lanes whose phase has not ended wait for it. */
@@ -236,16 +246,18 @@ EXEC(cluster_wait) {
   }
 }
 
+/* A block's own addresses stay as they are. */
 EXEC(mapa) {
-  const uint32_t *rank = lanes32(w, in, 2);
+  const uint32_t *rank = lanes32(w, in, 2), *address = lanes32(w, in, 1);
+  uint32_t t[LANES], size = w->block->cluster->size;
+  EACH_LANE t[lane] =
+      (address[lane] & CLUSTER_OFFSET) | (rank[lane] == w->block->rank ? 0 : (rank[lane] + 1) << CLUSTER_SHIFT);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = first_lane(rest);
-    if (!rank[lane]) continue;
-    fault_raise(w, in, lane, FAULT_ADDRESS, "block %u of a cluster that has one", rank[lane]);
+    if (rank[lane] < size) continue;
+    fault_raise(w, in, lane, FAULT_ADDRESS, "block %u of a cluster that has %u", rank[lane], size);
     return;
   }
-  uint32_t t[LANES];
-  memcpy(t, lanes32(w, in, 1), sizeof t);
   keep32(w, in, 0, t, mask);
 }
 

@@ -1,5 +1,5 @@
-/* A grid over the pool: every worker takes the next block until none is left. Blocks keep their storage from launch to
- * launch. */
+/* A grid over the pool: every worker takes the next cluster until none is left. Blocks keep their storage from launch
+ * to launch. */
 #include "machine.h"
 
 #include <stdlib.h>
@@ -43,29 +43,40 @@ static void fail_without_memory(Launch *launch) {
   pthread_mutex_unlock(&launch->lock);
 }
 
+static bool prepare(Cluster *cluster, Launch *launch) {
+  for (uint32_t i = 0; i < cluster->size; i++)
+    if (!cluster->blocks[i] || !block_prepare(cluster->blocks[i], launch)) return false;
+  cluster_prepare(cluster);
+  return true;
+}
+
 static void work(void *data) {
   Launch *launch = data;
-  Block *block = take_block();
-  if (!block || !block_prepare(block, launch)) {
+  Cluster cluster = {.size = launch->cluster_size};
+  for (uint32_t i = 0; i < cluster.size; i++) cluster.blocks[i] = take_block();
+  if (!prepare(&cluster, launch)) {
     fail_without_memory(launch);
   } else {
     while (!__atomic_load_n(&launch->stop, __ATOMIC_RELAXED)) {
-      uint64_t number = __atomic_fetch_add(&launch->next_block, 1, __ATOMIC_RELAXED);
-      if (number >= launch->block_count) break;
-      block_run(block, number);
+      uint64_t number = __atomic_fetch_add(&launch->next_cluster, 1, __ATOMIC_RELAXED);
+      if (number >= launch->cluster_count) break;
+      cluster_run(&cluster, number);
     }
   }
-  if (block) return_block(block);
+  for (uint32_t i = 0; i < cluster.size; i++)
+    if (cluster.blocks[i]) return_block(cluster.blocks[i]);
 }
 
 void launch_run(Launch *launch) {
   Options options = options_now();
-  launch->block_count = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
+  uint32_t stated = launch->kernel->function->cluster;
+  launch->cluster_size = stated ? stated : 1;
+  launch->cluster_count = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2] / launch->cluster_size;
   launch->overlaps = launch->overlaps && options.check;
   launch->check = options.check;
   launch->check_race = options.check_race;
   launch->limit = options.limit;
   uint64_t helpers = options.threads - 1;
-  if (helpers > launch->block_count - 1) helpers = launch->block_count - 1;
+  if (helpers > launch->cluster_count - 1) helpers = launch->cluster_count - 1;
   pool_run(work, launch, (uint32_t)helpers);
 }

@@ -5,7 +5,7 @@
  *   assignment.c  which registers are surely written before they are read; only the others are checked while running
  *   exec_*.c      the handlers, compiled twice: for any machine and, on x86-64, for AVX2
  *   warp.c        32 lanes with a program counter each
- *   block.c       warps of a block, barriers, deadlocks
+ *   block.c       warps of a block, barriers, deadlocks;  cluster.c: blocks that run side by side
  *   launch.c      a grid over the pool of threads (pool.c);  fault.c: what went wrong, in words
  *
  * A register is 32 lanes side by side in the warp's register file (uint32_t for 16 and 32 bits, uint64_t for 64), a
@@ -37,6 +37,7 @@ typedef struct Kernel Kernel;
 typedef struct Launch Launch;
 typedef struct Inst Inst;
 typedef struct Race Race;
+typedef struct Cluster Cluster;
 
 typedef void ExecFn(Warp *w, const Inst *in, uint32_t mask);
 
@@ -251,6 +252,17 @@ struct Block {
   uint8_t *storage;
   size_t storage_bytes;
   Race *race; /* state of the race check (race.h), or NULL */
+  Cluster *cluster;
+  uint32_t rank; /* in it */
+};
+
+/* Blocks that one worker runs side by side. An address in the shared memory of another block of the cluster is that
+ * block's rank plus one in the bits from CLUSTER_SHIFT on, and the offset there. */
+enum { CLUSTER_SHIFT = 24, CLUSTER_OFFSET = (1 << CLUSTER_SHIFT) - 1 };
+struct Cluster {
+  Block *blocks[MAX_CLUSTER];
+  uint32_t size;
+  Region windows[MAX_CLUSTER]; /* the shared memory of each, at the addresses that the others have for it */
 };
 
 typedef enum FaultCode {
@@ -273,7 +285,8 @@ struct Launch {
   bool check;    /* reads of memory never written, async copies */
   bool check_race;
   uint64_t limit; /* warp instructions of a block, 0: none */
-  uint64_t next_block, block_count;
+  uint64_t next_cluster, cluster_count;
+  uint32_t cluster_size; /* blocks */
   bool stop;
   pthread_mutex_t lock; /* of the fault; the caller initialises it */
   FaultCode fault;
@@ -285,10 +298,21 @@ typedef enum WarpState { WARP_READY, WARP_BLOCKED, WARP_DONE, WARP_STOPPED } War
 WarpState warp_run(Warp *w, uint64_t quantum);
 void warp_start(Warp *w, Block *block, uint32_t index);
 
-/* Runs block number `number` of the launch; the storage is kept from block to block. */
-void block_run(Block *block, uint64_t number);
+/* Runs the cluster's blocks, from number * size on in the launch; their storage is kept from cluster to cluster. */
+void cluster_run(Cluster *cluster, uint64_t number);
+void block_start(Block *block, uint64_t number);
+/* What became of a round in which every warp that could ran for a while. */
+typedef struct Round {
+  uint32_t done, ran, yielded;
+} Round;
+bool block_run_round(Block *block, uint64_t quantum, Round *round); /* adds to it; false after a fault */
+void block_report_stuck(Block *block);
+void block_report_spinning(Block *block);
+bool block_over_limit(Block *block);
 bool block_prepare(Block *block, Launch *launch); /* false without memory */
 void block_release(Block *block);
+/* cluster.c: its blocks are prepared for a launch. */
+void cluster_prepare(Cluster *cluster);
 
 /* Runs the grid and returns when it has ended. The caller holds the memory lock for reading. */
 void launch_run(Launch *launch);

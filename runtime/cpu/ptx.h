@@ -129,6 +129,8 @@ typedef struct Statement {
   const char *layer; /* or NULL */
 } Statement;
 
+enum { MAX_CLUSTER = 8 }; /* blocks, as any GPU with clusters has them */
+
 typedef struct Function {
   const char *name;
   uint32_t line;
@@ -141,6 +143,7 @@ typedef struct Function {
   size_t statement_count, statement_capacity;
   Variable *variables;                          /* .shared variables of this function */
   uint32_t max_threads[3], required_threads[3]; /* 0: not stated */
+  uint32_t cluster;                             /* blocks of one, along x; 0: not stated */
   struct Function *next;
 } Function;
 

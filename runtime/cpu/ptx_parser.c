@@ -274,20 +274,25 @@ static void read_triple(Parser *p, uint32_t triple[3]) {
   }
 }
 
+static void read_cluster(Parser *p, Function *f) {
+  uint32_t line = p->token.line, size[3];
+  read_triple(p, size);
+  if (size[0] > MAX_CLUSTER || size[1] * size[2] != 1)
+    parser_fail(p, line, "clusters of 1 to %d blocks along x are supported", MAX_CLUSTER);
+  f->cluster = size[0];
+}
+
 static void read_entry_directive(Parser *p, Function *f) {
   Token token = p->token;
-  uint32_t ignored[3];
   if (accept_dotted(p, "maxntid"))
     read_triple(p, f->max_threads);
   else if (accept_dotted(p, "reqntid"))
     read_triple(p, f->required_threads);
-  else if (accept_dotted(p, "reqnctapercluster")) {
-    read_triple(p, ignored);
-    if (ignored[0] * ignored[1] * ignored[2] != 1)
-      parser_fail(p, token.line, "clusters of one block alone are supported");
-  } else if (accept_dotted(p, "minnctapersm") || accept_dotted(p, "maxnreg") || accept_dotted(p, "maxclusterrank")) {
+  else if (accept_dotted(p, "reqnctapercluster"))
+    read_cluster(p, f);
+  else if (accept_dotted(p, "minnctapersm") || accept_dotted(p, "maxnreg") || accept_dotted(p, "maxclusterrank"))
     parser_constant(p);
-  } else if (accept_dotted(p, "pragma"))
+  else if (accept_dotted(p, "pragma"))
     skip_to_mark(p, ';');
   else if (!accept_dotted(p, "noreturn") && !accept_dotted(p, "explicitcluster")) {
     parser_fail(p, token.line, "directive \".%.*s\" is not supported here", (int)token.length, token.text);

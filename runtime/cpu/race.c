@@ -107,7 +107,13 @@ static const char *use_in_words(const Touch *t) {
 static void report_write(Warp *w, const Inst *in, uint32_t lane, const Touch *t, const Finding *f) {
   RaceWrite write = t->race->writes[f->byte];
   unsigned long long byte = f->byte;
-  if (write.entry >= ENTRY_PHASE) {
+  if (write.entry >= ENTRY_BLOCK) {
+    fault_raise(
+        w, in, lane, FAULT_FAILED,
+        "race on shared byte %llu: warp %u has not waited for block %u of the cluster, which wrote it at PTX line "
+        "%u, before this %s",
+        byte, w->index, write.entry - ENTRY_BLOCK, write.line, use_in_words(t));
+  } else if (write.entry >= ENTRY_PHASE) {
     fault_raise(w, in, lane, FAULT_FAILED,
                 "race on shared byte %llu: warp %u has not waited for the copy of PTX line %u, which completes on the "
                 "mbarrier at %u, before this %s",
@@ -149,9 +155,19 @@ static bool note(Warp *w, const Inst *in, const Touch *t, uint32_t lane, uint32_
   return false;
 }
 
+/* Writes to another block's memory. */
+static void note_beyond(const Warp *w, const Inst *in, const Access *a, const AccessPlan *plan) {
+  const Cluster *cluster = w->block->cluster;
+  if (a->region->kind != REGION_SHARED || plan->use != ACCESS_WRITE) return;
+  Block *owner = cluster->blocks[a->region - cluster->windows];
+  for (uint32_t rest = a->mask; rest; rest &= rest - 1)
+    race_write_from(owner, w->block->rank, in->line, a->offset[first_lane(rest)], plan->bytes);
+}
+
 bool race_note(Warp *w, const Inst *in, const Access *a, const AccessPlan *plan) {
   Race *race = w->block->race;
   Touch t = {.w = w, .race = race, .seen = race->warps[w->index].seen, .use = plan->use, .agent = plan->agent};
+  if (a->region != &w->block->shared) note_beyond(w, in, a, plan);
   if (a->region != &w->block->shared) return true;
   if (a->contiguous) {
     t.at = a->offset[0];

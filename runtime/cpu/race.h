@@ -24,6 +24,12 @@ void race_mbarrier_arrive(Warp *w, uint32_t barrier);
 void race_mbarrier_end(Block *block, uint32_t barrier); /* the phase is complete */
 void race_mbarrier_leave(Warp *w, uint32_t barrier);    /* a wait for the last complete phase succeeds */
 
+/* ---- other blocks of the cluster: writes count by the rank of the block that wrote, and are seen by those who wait
+ * for what that block arrived at afterwards. Their reads are not followed. ---- */
+
+void race_write_from(Block *owner, uint32_t rank, uint32_t line, uint64_t at, uint64_t bytes);
+void race_mbarrier_arrive_from(Block *owner, uint32_t rank, uint32_t barrier);
+
 /* ---- operations that run beside the warp ---- */
 
 void race_fence_async(Warp *w);

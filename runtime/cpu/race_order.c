@@ -15,6 +15,11 @@ static void pass_time(Race *race, uint32_t warp) {
   race->warps[warp].seen[ENTRY_WARP + warp]++;
 }
 
+/* All that a block of the cluster wrote here until now. */
+static void release_block(Race *race, uint32_t rank, RaceClock *clock) {
+  clock->seen[ENTRY_BLOCK + rank] = ++race->arrivals[rank];
+}
+
 static void release_into(Warp *w, RaceClock *clock) {
   Race *race = w->block->race;
   join(clock, &race->warps[w->index]);
@@ -65,6 +70,7 @@ void race_start(Block *block) {
     m->ended = false;
     m->open = m->last = (RaceClock){{0}};
   }
+  for (uint32_t i = 0; i < MAX_CLUSTER; i++) release_block(race, i, &all);
   memset(race->barriers, 0, sizeof race->barriers);
   race->cluster = (RaceClock){{0}};
   for (uint32_t i = 0; i < race->warp_count; i++) {
@@ -86,7 +92,10 @@ void race_barrier_leave(Warp *w, uint32_t number) {
 
 void race_barrier_end(Block *block, uint32_t number) {
   Race *race = block->race;
-  if (number == CLUSTER_BARRIER) race->cluster = race->barriers[number];
+  if (number == CLUSTER_BARRIER) {
+    race->cluster = race->barriers[number];
+    for (uint32_t i = 0; i < MAX_CLUSTER; i++) release_block(race, i, &race->cluster);
+  }
   race->barriers[number] = (RaceClock){{0}};
 }
 
@@ -113,6 +122,16 @@ bool race_mbarrier_init(Warp *w, const Inst *in, uint32_t lane, uint32_t barrier
 void race_mbarrier_arrive(Warp *w, uint32_t barrier) {
   RaceMbarrier *m = race_mbarrier(w->block->race, barrier);
   if (m) release_into(w, &m->open);
+}
+
+void race_write_from(Block *owner, uint32_t rank, uint32_t line, uint64_t at, uint64_t bytes) {
+  RaceWrite write = {.entry = ENTRY_BLOCK + rank, .time = owner->race->arrivals[rank] + 1, .line = line};
+  for (uint64_t i = 0; i < bytes; i++) owner->race->writes[at + i] = write;
+}
+
+void race_mbarrier_arrive_from(Block *owner, uint32_t rank, uint32_t barrier) {
+  RaceMbarrier *m = race_mbarrier(owner->race, barrier);
+  if (m) release_block(owner->race, rank, &m->open);
 }
 
 void race_mbarrier_end(Block *block, uint32_t barrier) {

@@ -10,12 +10,13 @@
 
 enum {
   MAX_MBARRIERS = 128,
-  ENTRY_WARP = 0,                          /* what a warp's instructions did */
-  ENTRY_PRODUCT = ENTRY_WARP + MAX_WARPS,  /* its groups of wgmma; time counts the groups */
-  ENTRY_STORE = ENTRY_PRODUCT + MAX_WARPS, /* its groups of bulk stores */
-  ENTRY_FENCED = ENTRY_STORE + MAX_WARPS,  /* its writes as the async proxy sees them: up to a fence.proxy.async */
-  ENTRY_PHASE = ENTRY_FENCED + MAX_WARPS,  /* what copies brought; time counts the phases of the mbarrier */
-  ENTRY_COUNT = ENTRY_PHASE + MAX_MBARRIERS
+  ENTRY_WARP = 0,                            /* what a warp's instructions did */
+  ENTRY_PRODUCT = ENTRY_WARP + MAX_WARPS,    /* its groups of wgmma; time counts the groups */
+  ENTRY_STORE = ENTRY_PRODUCT + MAX_WARPS,   /* its groups of bulk stores */
+  ENTRY_FENCED = ENTRY_STORE + MAX_WARPS,    /* its writes as the async proxy sees them: up to a fence.proxy.async */
+  ENTRY_PHASE = ENTRY_FENCED + MAX_WARPS,    /* what copies brought; time counts the phases of the mbarrier */
+  ENTRY_BLOCK = ENTRY_PHASE + MAX_MBARRIERS, /* what other blocks of the cluster wrote; time counts their arrivals */
+  ENTRY_COUNT = ENTRY_BLOCK + MAX_CLUSTER
 };
 
 typedef struct RaceClock {
@@ -42,6 +43,7 @@ struct Race {
   uint32_t warp_count;
   RaceClock warps[MAX_WARPS];
   uint32_t products[MAX_WARPS], stores[MAX_WARPS]; /* groups committed */
+  uint32_t arrivals[MAX_CLUSTER];                  /* of other blocks of the cluster */
   RaceClock barriers[BARRIER_COUNT + 1], cluster;
   RaceMbarrier mbarriers[MAX_MBARRIERS];
   uint32_t mbarrier_count;

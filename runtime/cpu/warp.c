@@ -48,16 +48,18 @@ static void fill_lane_registers(const Warp *w) {
 static void fill_block_registers(const Warp *w) {
   const Block *block = w->block;
   const Launch *launch = block->launch;
-  static const uint32_t zeros[3] = {0, 0, 0}, ones[3] = {1, 1, 1};
+  uint32_t size = launch->cluster_size, rank[3] = {block->rank, 0, 0}, sizes[3] = {size, 1, 1};
+  uint32_t cluster[3] = {block->index[0] / size, block->index[1], block->index[2]};
+  uint32_t clusters[3] = {launch->grid[0] / size, launch->grid[1], launch->grid[2]};
   fill_triple(w, SPECIAL_NTID_X, launch->block);
   fill_triple(w, SPECIAL_CTAID_X, block->index);
   fill_triple(w, SPECIAL_NCTAID_X, launch->grid);
-  fill_triple(w, SPECIAL_CLUSTERID_X, block->index);
-  fill_triple(w, SPECIAL_NCLUSTERID_X, launch->grid);
-  fill_triple(w, SPECIAL_CLUSTER_CTAID_X, zeros);
-  fill_triple(w, SPECIAL_CLUSTER_NCTAID_X, ones);
-  fill_same(w, SPECIAL_CLUSTER_CTARANK, 0);
-  fill_same(w, SPECIAL_CLUSTER_NCTARANK, 1);
+  fill_triple(w, SPECIAL_CLUSTERID_X, cluster);
+  fill_triple(w, SPECIAL_NCLUSTERID_X, clusters);
+  fill_triple(w, SPECIAL_CLUSTER_CTAID_X, rank);
+  fill_triple(w, SPECIAL_CLUSTER_NCTAID_X, sizes);
+  fill_same(w, SPECIAL_CLUSTER_CTARANK, block->rank);
+  fill_same(w, SPECIAL_CLUSTER_NCTARANK, size);
   fill_same(w, SPECIAL_WARPID, w->index);
   fill_same(w, SPECIAL_NWARPID, block->warp_count);
   fill_same(w, SPECIAL_SMID, 0);

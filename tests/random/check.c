@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BATCH = 5 };
+enum { MOST_BATCH = 5, MOST_IMAGES = 33 }; /* the second where few images are what an engine is for */
 
 typedef struct Check {
   Context *context;
@@ -38,9 +38,21 @@ static Tile random_tile(RandomSource *r) {
                 .resident = (uint8_t)random_in(r, 0, 1)};
 }
 
+/* One that skinny layers can have if it fits shared memory. */
+static Tile random_skinny_tile(RandomSource *r) {
+  static const uint16_t positions[] = {8, 16, 24, 32, 64};
+  return (Tile){.m = 64,
+                .n = RANDOM_OF(r, positions),
+                .k = (uint16_t)(8 * random_in(r, 1, 4)),
+                .warps_m = (uint8_t)(4 * random_in(r, 1, 2)),
+                .warps_n = 1,
+                .stages = (uint8_t)(1 << random_in(r, 1, 4)),
+                .split_k = (uint8_t)(1 << random_in(r, 0, 3))};
+}
+
 CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
-  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8,
-                                   ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_DIRECT};
+  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1,    ENGINE_MMA_S8, ENGINE_WGMMA_B1,
+                                   ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_SKINNY_B1, ENGINE_DIRECT};
   RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
   uint32_t target_count = 0;
   while (target_at(target_count)) target_count++;
@@ -52,6 +64,8 @@ CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
                     .every_pass = true};
   if (random_in(&r, 0, 1)) o.sm_count = random_in(&r, 1, 3);
   if (random_in(&r, 0, 2) == 0) o.tile = random_tile(&r);
+  if (o.engine == ENGINE_SKINNY_B1 && random_in(&r, 0, 1)) o.tile = random_skinny_tile(&r);
+  if (o.engine == ENGINE_SKINNY_B1 && random_in(&r, 0, 3) == 0) o.batch = (uint32_t)random_in(&r, 1, MOST_IMAGES);
   return o;
 }
 

@@ -26,6 +26,24 @@ static void few_planes_take_bits_and_many_take_bytes(void **state) {
   assert_int_equal(engine_of(8, 8, 128, 32, ENGINE_NONE), ENGINE_MMA_S8);
 }
 
+/* A fully connected layer of bipolar weights on 2-bit numbers. */
+static void long_sums_are_not_for_one_thread(void **state) {
+  (void)state;
+  for (int32_t depth = 32; depth <= 8192; depth *= 4) {
+    Build b = build_new(7);
+    ValueId x = quantize(&b, graph_add_input(b.g, "x", type_make(ELEM_F32, 32, true, 1, &depth)), ELEM_UINT, 2, 1);
+    ValueId inputs[] = {x, weights(&b, bipolar(false, 2, (int32_t[]){128, depth}))};
+    ValueId y = op_with(&b, OP_LINEAR, NULL, (Type){0}, inputs, 2);
+    graph_add_output(b.g, activation(&b, y));
+    PassOptions options = {.target = &test_target, .max_batch = 1, .pipeline = planned};
+    assert_true(passes_run(b.g, &options, NULL));
+    const Node *node = node_of(&b, OP_LINEAR);
+    assert_true(engine_uses_tensor_cores(node->engine));
+    assert_true(cost_of_node(b.g, node, ENGINE_DIRECT, &test_target, 1, NULL) > depth * 0.05);
+    build_free(&b);
+  }
+}
+
 static void options_force_an_engine(void **state) {
   (void)state;
   static const Engine forced[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_DIRECT};
@@ -138,6 +156,7 @@ static void groups_have_no_tensor_core_engine(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(few_planes_take_bits_and_many_take_bytes),
+      cmocka_unit_test(long_sums_are_not_for_one_thread),
       cmocka_unit_test(options_force_an_engine),
       cmocka_unit_test(few_channels_take_patches),
       cmocka_unit_test(every_operation_finds_its_engine),

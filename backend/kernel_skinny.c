@@ -1,0 +1,200 @@
+/* The engine skinny_b1: fully connected layers of few images, bound by the stream of packed weights.
+ *
+ * Blocks of threads, or clusters of them, walk over tiles of 64 channels. One thread starts bulk copies of the weights,
+ * which lie in memory in the order in which they are read (skinny_load.c); groups of four warps multiply them with the
+ * input, which stays in shared memory (skinny_multiply.c). Each group sums up a part of the reduction; the parts meet
+ * in shared memory, across the cluster too, where all warps finish the tile (skinny_finish.c) while copies for the next
+ * are under way.
+ */
+#include "skinny_kernel.h"
+
+#include "mma_kernel.h"
+
+#include <string.h>
+
+/* --- shared memory --- */
+
+PtxValue skinny_stage(SkinnyKernel *s, PtxValue chunk) {
+  return ptx_and(&s->k->ptx, chunk, ptx_int(s->tile.stages - 1));
+}
+
+PtxValue skinny_round(SkinnyKernel *s, PtxValue chunk) {
+  Ptx *p = &s->k->ptx;
+  return ptx_and(p, ptx_shr(p, chunk, __builtin_ctz(s->tile.stages)), ptx_int(1));
+}
+
+PtxValue skinny_stage_address(SkinnyKernel *s, PtxValue stage) {
+  return ptx_mad(&s->k->ptx, stage, ptx_int(s->s.chunk_bytes), s->shared);
+}
+
+static PtxValue barrier(SkinnyKernel *s, PtxValue number, uint32_t first) {
+  Ptx *p = &s->k->ptx;
+  PtxValue base = ptx_add(p, s->shared, ptx_int(s->s.barriers_at + 8 * first));
+  return ptx_mad(p, number, ptx_int(8), base);
+}
+
+PtxValue skinny_full(SkinnyKernel *s, PtxValue stage) {
+  return barrier(s, stage, 0);
+}
+
+PtxValue skinny_empty(SkinnyKernel *s, PtxValue stage) {
+  return barrier(s, stage, s->tile.stages);
+}
+
+static PtxValue parts_barrier(SkinnyKernel *s, PtxValue number) {
+  return barrier(s, number, 2 * s->tile.stages);
+}
+
+PtxValue skinny_parts_barrier(SkinnyKernel *s, PtxValue turn) {
+  return parts_barrier(s, ptx_and(&s->k->ptx, turn, ptx_int(1)));
+}
+
+PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn) {
+  Ptx *p = &s->k->ptx;
+  PtxValue first = ptx_add(p, s->shared, ptx_int(s->s.parts_at));
+  return ptx_mad(p, ptx_and(p, turn, ptx_int(1)), ptx_int(s->s.parts_bytes), first);
+}
+
+/* A stage is given back by the four warps of the group that took it. Parts come from every warp of the cluster. */
+static void init_barriers(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  ptx_if(p, ptx_setp(p, "eq.s32", s->thread, ptx_int(32 * s->tile.warps_m)));
+  for (int stage = 0; stage < s->tile.stages; stage++) {
+    ptx_barrier_init(p, skinny_full(s, ptx_int(stage)), 1);
+    ptx_barrier_init(p, skinny_empty(s, ptx_int(stage)), 4);
+  }
+  for (int i = 0; i < 2; i++) ptx_barrier_init(p, parts_barrier(s, ptx_int(i)), 4 * s->s.parts);
+  ptx_barrier_init_fence(p);
+  ptx_end_if(p);
+  ptx_raw(p, "bar.sync 0;");
+}
+
+/* --- the cluster: its blocks may write to each other once all have their barriers --- */
+
+static void arrive_at_cluster(SkinnyKernel *s) {
+  if (s->tile.split_k > 1) ptx_raw(&s->k->ptx, "barrier.cluster.arrive.release;");
+}
+
+static void wait_for_cluster(SkinnyKernel *s) {
+  if (s->tile.split_k > 1) ptx_raw(&s->k->ptx, "barrier.cluster.wait.acquire;");
+}
+
+/* --- the kernel --- */
+
+/* Positions of a result in pieces are those of the input. */
+static bool grids_agree(const SkinnyKernel *s) {
+  Grid in = grid_of(&s->in.type), out = grid_of(&s->out.type);
+  if (!layout_is_pieces(s->out.type.layout)) return true;
+  if (in.row_pitch == out.row_pitch && in.image_pitch == out.image_pitch) return true;
+  return bad_plan(s->k->graph, s->node, "its result has another pitch of rows or images than its input");
+}
+
+static bool is_power_of_two(uint32_t x) {
+  return x && !(x & (x - 1));
+}
+
+static bool tile_fits(const SkinnyKernel *s) {
+  const Tile *t = &s->tile;
+  bool groups = t->m == SKINNY_ROWS && t->warps_n == 1 && (t->warps_m == 4 || t->warps_m == 8) && !t->resident;
+  bool positions = t->n % 8 == 0 && t->n <= 8 * MOST_POSITION_GROUPS && s->s.columns <= SKINNY_MOST_COLUMNS;
+  bool split = is_power_of_two(t->split_k) && t->split_k <= SKINNY_MOST_SPLIT && t->n % t->split_k == 0;
+  bool owners = split && (s->s.own % 8 == 0 || (s->s.own < 8 && is_power_of_two(s->s.own)));
+  bool stages = is_power_of_two(t->stages) && t->stages >= skinny_least_stages(t);
+  if (groups && positions && owners && stages && t->k && t->k % 8 == 0) return true;
+  return bad_plan(s->k->graph, s->node, "no skinny kernel has a tile of %u x %u x %u in %u warps, %u stages, split %u",
+                  t->m, t->n, t->k, t->warps_m, t->stages, t->split_k);
+}
+
+static bool find_instruction(SkinnyKernel *s) {
+  Mma m = {.k = s->k, .node = s->node, .in = s->in, .w = s->w};
+  if (!mma_find_instruction(&m)) return false;
+  Emitter *e = s->k->emitter;
+  s->instruction = m.instruction;
+  if (strcmp(s->instruction->ptx_version, e->ptx_version) > 0) e->ptx_version = s->instruction->ptx_version;
+  return true;
+}
+
+static void place(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  int split = __builtin_ctz(s->tile.split_k);
+  s->grid = grid_of(&s->in.type);
+  s->grid.image = s->out.image;
+  s->thread = ptx_special(p, "%tid.x");
+  s->warp = ptx_shr(p, s->thread, 5);
+  s->lane = ptx_and(p, s->thread, ptx_int(31));
+  s->group = s->s.groups > 1 ? ptx_shr(p, s->warp, 2) : ptx_int(0);
+  s->shared = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, s->shared));
+  s->rank = split ? ptx_special(p, "%cluster_ctarank") : ptx_int(0);
+  s->first_tile = ptx_shr(p, ptx_special(p, "%ctaid.x"), split);
+  s->tiles_apart = ptx_shr(p, ptx_special(p, "%nctaid.x"), split);
+  s->positions = ptx_mul(p, s->k->batch, ptx_int(s->grid.image_pitch));
+  s->first_position = ptx_int(0);
+  if (s->s.column_tiles == 1) return;
+  s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
+  ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
+}
+
+/* A tile is finished when the next one has been multiplied: meanwhile its parts come. It is finished before the parts
+ * of the next are sent, so that who has all parts of a tile knows that those of the tile before have been read, and may
+ * send the next to their place.
+ */
+static void walk_over_tiles(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue bound = ptx_add(p, s->tiles_apart, ptx_int(s->s.row_tiles));
+  s->row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
+  PtxValue exists = ptx_setp(p, "lt.s32", s->row_tile, ptx_int(s->s.row_tiles));
+  ptx_if(p, exists);
+  skinny_multiply_tile(s);
+  ptx_end_if(p);
+  ptx_if(p, ptx_setp(p, "gt.s32", s->turn, ptx_int(0)));
+  skinny_finish_tile(s);
+  ptx_end_if(p);
+  ptx_if(p, exists);
+  skinny_send_parts(s);
+  ptx_end_if(p);
+  ptx_assign(p, s->turn, ptx_add(p, s->turn, ptx_int(1)));
+  ptx_end_for(p);
+}
+
+static void multiply_and_finish(SkinnyKernel *s) {
+  skinny_copy_input(s);
+  skinny_make_accumulators(s);
+  if (s->w.sum_scale) skinny_sum_input(s);
+  wait_for_cluster(s);
+  s->turn = ptx_variable(&s->k->ptx, ptx_int(0));
+  s->over = ptx_variable(&s->k->ptx, ptx_int(0));
+  walk_over_tiles(s);
+}
+
+/* The last warp loads. */
+static void emit(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  init_barriers(s);
+  arrive_at_cluster(s);
+  ptx_if(p, ptx_setp(p, "lt.u32", s->warp, ptx_int(s->tile.warps_m)));
+  multiply_and_finish(s);
+  ptx_else(p);
+  ptx_if(p, ptx_setp(p, "eq.s32", s->lane, ptx_int(0)));
+  skinny_load_all(s);
+  ptx_end_if(p);
+  wait_for_cluster(s);
+  ptx_end_if(p);
+}
+
+bool kernel_skinny(Kernel *k) {
+  SkinnyKernel s = {.k = k, .node = k->node, .tile = k->node->tile};
+  s.in = tensor_of(k, k->node->inputs[0]);
+  s.out = tensor_of(k, k->node->result);
+  s.s = skinny_of(k->graph, k->node, &s.tile);
+  if (!tile_fits(&s) || !grids_agree(&s)) return false;
+  s.w = weights_pack_stream(k->graph, k->node);
+  if (!find_instruction(&s)) return false;
+  s.weights = kernel_constant(k, s.w.data, s.w.bytes);
+  if (s.w.border) s.border = kernel_constant(k, s.w.border, (size_t)s.w.rows * 4);
+  epilogue_begin(&s.epilogue, k);
+  if (s.tile.split_k > 1) k->ptx.cluster = s.tile.split_k;
+  place(&s);
+  emit(&s);
+  return true;
+}
