@@ -99,8 +99,11 @@ static void explain_tile(const Graph *g, const Node *node, const PassOptions *op
   if (!t->m) return;
   const TuningEntry *entry = tuning_of_node(g, node, options);
   bool tuned = entry && entry->engine == node->engine && tile_equal(&entry->tile, t);
-  fprintf(out, "  tile      %u pixels x %u channels x %u words, %u x %u warps, %u stages%s\n", t->m, t->n, t->k,
-          t->warps_m, t->warps_n, t->stages, tuned ? ", as the tuning file says" : "");
+  bool skinny = node->engine == ENGINE_SKINNY_B1; /* has its channels on the other side */
+  fprintf(out, "  tile      %u %s x %u %s x %u words, %u x %u warps, %u stages", t->m, skinny ? "channels" : "pixels",
+          t->n, skinny ? "pixels" : "channels", t->k, t->warps_m, t->warps_n, t->stages);
+  if (t->split_k > 1) fprintf(out, ", %u blocks share a sum", t->split_k);
+  fprintf(out, "%s\n", tuned ? ", as the tuning file says" : "");
 }
 
 static void explain_node(const Graph *g, const Node *node, const PassOptions *options, Totals *totals, FILE *out) {

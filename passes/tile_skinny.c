@@ -28,7 +28,7 @@ static const double start_seconds = 0.6e-6;              /* the kernel begins an
 static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
 static const double sm_bytes_a_cycle = 48;               /* the most that one SM gets */
 static const double copy_cycles = 1300;                  /* from the request of a stage to its bytes */
-static const double issue_cycles = 110;                  /* of a copy, in the thread that loads */
+static const double issue_cycles = 180;                  /* of a copy, in the thread that loads */
 static const double chunk_cycles = 80;                   /* barriers of a chunk, in its group */
 static const double plane_cycles = 120;                  /* of a group: the last products of a plane, then twice all */
 static const double exchange_cycles = 300, cluster_cycles = 900;
