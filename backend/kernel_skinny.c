@@ -130,9 +130,7 @@ static void place(SkinnyKernel *s) {
   s->tiles_apart = ptx_shr(p, ptx_special(p, "%nctaid.x"), split);
   s->positions = ptx_mul(p, s->k->batch, ptx_int(s->grid.image_pitch));
   s->first_position = ptx_int(0);
-  if (s->s.column_tiles == 1) return;
-  s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
-  ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
+  if (s->s.column_tiles > 1) s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
 }
 
 /* A tile is finished when the next one has been multiplied: meanwhile its parts come. It is finished before the parts
@@ -172,6 +170,9 @@ static void emit(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   init_barriers(s);
   arrive_at_cluster(s);
+  skinny_load_ahead(s);
+  ptx_wait_for_launch(p);
+  if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
   ptx_if(p, ptx_setp(p, "lt.u32", s->warp, ptx_int(s->tile.warps_m)));
   multiply_and_finish(s);
   ptx_else(p);

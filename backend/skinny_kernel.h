@@ -46,6 +46,7 @@ PtxValue skinny_parts_barrier(SkinnyKernel *s, PtxValue turn); /* they have come
 
 /* skinny_load.c */
 void skinny_copy_input(SkinnyKernel *s); /* by all threads that multiply, which wait for it */
+void skinny_load_ahead(SkinnyKernel *s); /* weights of the first chunks, before the input is there */
 void skinny_load_all(SkinnyKernel *s);   /* the stream of weights, by one thread */
 
 /* skinny_multiply.c */

@@ -61,21 +61,56 @@ void skinny_copy_input(SkinnyKernel *s) {
   ptx_raw(p, "bar.sync 1, %u;", threads);
 }
 
-void skinny_load_all(SkinnyKernel *s) {
+/* Chunk `i` of the block's share of a tile, to the stage of the chunk `number`. `first`: of the share. */
+static void load_chunk(SkinnyKernel *s, PtxValue first, PtxValue i, PtxValue number) {
   Ptx *p = &s->k->ptx;
-  uint32_t chunks = s->s.weight_planes * s->s.chunks;
-  PtxValue next = ptx_variable(p, ptx_int(0));
-  PtxValue row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
-  PtxValue share = ptx_mad(p, row_tile, ptx_int(s->tile.split_k), s->rank);
-  PtxValue first = ptx_mul(p, share, ptx_int(chunks));
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks), ptx_int(1));
-  PtxValue stage = skinny_stage(s, next);
-  PtxValue before = ptx_2(p, "xor.b32", skinny_round(s, next), ptx_int(1)); /* the first round waits for none */
-  ptx_barrier_wait(p, skinny_empty(s, stage), before);
-  PtxValue full = skinny_full(s, stage), to = skinny_stage_address(s, stage);
+  PtxValue stage = skinny_stage(s, number), full = skinny_full(s, stage), to = skinny_stage_address(s, stage);
   PtxValue from = ptx_address(p, s->weights, ptx_add(p, first, i), s->s.chunk_bytes);
   ptx_barrier_expect(p, full, ptx_int(s->s.chunk_bytes));
   ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(s->s.chunk_bytes), full);
+}
+
+static uint32_t chunks_of_share(const SkinnyKernel *s) {
+  return s->s.weight_planes * s->s.chunks;
+}
+
+static PtxValue first_chunk(SkinnyKernel *s, PtxValue row_tile) {
+  Ptx *p = &s->k->ptx;
+  PtxValue share = ptx_mad(p, row_tile, ptx_int(s->tile.split_k), s->rank);
+  return ptx_mul(p, share, ptx_int(chunks_of_share(s)));
+}
+
+/* Chunks of the block's first tile for which there are stages. */
+static uint32_t chunks_ahead(const SkinnyKernel *s) {
+  return chunks_of_share(s) < s->tile.stages ? chunks_of_share(s) : s->tile.stages;
+}
+
+/* Weights are there before the kernel before this one ends. */
+void skinny_load_ahead(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue works = ptx_setp(p, "lt.s32", s->first_tile, ptx_int(s->s.row_tiles));
+  if (s->s.column_tiles > 1)
+    works = ptx_pred_and(p, works, ptx_setp(p, "lt.u32", s->first_position, s->positions));
+  PtxValue loader = ptx_setp(p, "eq.s32", s->thread, ptx_int(32 * s->tile.warps_m));
+  ptx_if(p, ptx_pred_and(p, works, loader));
+  PtxValue first = first_chunk(s, s->first_tile);
+  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks_ahead(s)), ptx_int(1));
+  load_chunk(s, first, i, i);
+  ptx_end_for(p);
+  ptx_end_if(p);
+}
+
+void skinny_load_all(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue next = ptx_variable(p, ptx_int(0));
+  PtxValue row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
+  PtxValue first = first_chunk(s, row_tile);
+  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks_of_share(s)), ptx_int(1));
+  ptx_if(p, ptx_setp(p, "ge.s32", next, ptx_int(chunks_ahead(s))));
+  PtxValue before = ptx_2(p, "xor.b32", skinny_round(s, next), ptx_int(1)); /* the first round waits for none */
+  ptx_barrier_wait(p, skinny_empty(s, skinny_stage(s, next)), before);
+  load_chunk(s, first, i, next);
+  ptx_end_if(p);
   ptx_assign(p, next, ptx_add(p, next, ptx_int(1)));
   ptx_end_for(p);
   ptx_end_for(p);
