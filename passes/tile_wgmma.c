@@ -38,7 +38,8 @@ static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes
 static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
 static const double first_bytes = 600;       /* cycles until they come */
 static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
-static const double apart = 0.35;            /* of the shorter of products and epilogue, what does not overlap */
+static const double apart = 0.35;            /* of what is not the longest, the part that does not overlap */
+static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
 static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle */
 static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
 static const double product_instructions = 4;
@@ -68,12 +69,12 @@ int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
 }
 
 /* Cycles of one instruction of 64 rows: what its operations need at the target's rate (at the clock that this is
- * measured at), or its rows of shared memory. */
-static double product_cycles(const Node *node, uint32_t columns, const Target *target) {
-  static const double clock = 1.755e9;
+ * measured at), or its rows of shared memory; and what a group of four warps by itself loses between two of them. */
+static double product_cycles(const Node *node, uint32_t columns, double groups, const Target *target) {
+  static const double clock = 1.755e9, between = 16;
   double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (engine_uses_planes(node->engine) ? 8 : 1);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / clock;
-  return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle);
+  return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle) + (groups > 1 ? 0 : between);
 }
 
 /* Instructions a result: thresholds alone are signs of differences, packed (backend/mma_signs.c), of few bits two at a
@@ -89,15 +90,18 @@ static double epilogue_instructions(const Graph *g, const Node *node) {
 /* Cycles of a tile. */
 typedef struct Work {
   double products, epilogue, copies;
+  double chunks; /* how many it streams */
 } Work;
 
-static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, const Staging *s, const Target *target) {
+static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, double at_once, const Target *target) {
+  const Staging staging = staging_of(g, node, tile), *s = &staging;
   double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
   double results = (double)tile->m * tile->n / (32.0 * tile->warps_m), of_warp = products / (tile->warps_m / 4.0);
   double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
-  return (Work){.products = products * product_cycles(node, s->weight_rows, target),
+  return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * tile->warps_m / 4, target),
                 .epilogue = issued * tile->warps_m / schedulers,
-                .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle};
+                .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle,
+                .chunks = pairs * s->chunks};
 }
 
 /* Tiles that the block with most of them has. With resident weights each block keeps to one tile of channels. */
@@ -115,10 +119,11 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double blocks_of_sm = wgmma_blocks_at_once(g, node, tile, target);
   double at_once = lesser(blocks_of_sm, divide_up(row_tiles * columns, target->sm_count));
   double rounds = tiles_of_block(tile, row_tiles, columns, blocks_of_sm * target->sm_count);
-  Work w = work_of_tile(g, node, tile, &s, target);
-  double busy = greater(w.products, w.epilogue) + apart * lesser(w.products, w.epilogue);
-  double together = at_once * greater(busy, w.copies);
-  double alone = greater(w.products, tile->resident ? 0 : w.copies) + w.epilogue + waiting;
+  Work w = work_of_tile(g, node, tile, at_once, target);
+  double longest = greater(w.products, greater(w.epilogue, w.copies));
+  double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
+  double alone = w.products + w.epilogue + waiting;
+  if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue + waiting + chunk_waiting * w.chunks;
   double first = at_once * (s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
   return (start_seconds + (first + (rounds - 1) * together + greater(together, alone)) / cycles_a_second) * 1e6;
 }
