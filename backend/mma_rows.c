@@ -126,6 +126,13 @@ PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel) {
   return ptx_add(p, run, ptx_shl(p, ptx_shr(p, ptx_rem(p, channel, ptx_int(l.block)), 3), 1));
 }
 
+/* The same of bytes in pieces, in the row of all channels. */
+PtxValue mma_run_byte(Mma *m, Layout l, PtxValue channel) {
+  Ptx *p = &m->k->ptx;
+  PtxValue start = mma_run_start(m, l, channel), block = ptx_div(p, channel, ptx_int(l.block));
+  return ptx_mad(p, block, ptx_int(l.block), start);
+}
+
 /* Stores the lane's run of a block of channels, whose last instruction tile is column_tile. */
 void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile) {
   Ptx *p = &m->k->ptx;
@@ -158,8 +165,7 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
   Layout l = m->out.type.layout;
   int tiles = mma_run_tiles(m, l), count = tiles / 2, at_once = count < PIECE_WORDS ? count : PIECE_WORDS;
   PtxValue first = mma_tile_channel(m, column_tile / tiles * tiles);
-  PtxValue start = mma_run_start(m, l, first);
-  PtxValue byte = ptx_mad(p, ptx_div(p, first, ptx_int(l.block)), ptx_int(l.block), start);
+  PtxValue byte = mma_run_byte(m, l, first);
   PtxValue piece = ptx_shr(p, byte, 4), in_piece = ptx_and(p, byte, ptx_int(PIECE_BYTES - 1));
   PtxValue kept = l.pitch % m->tile.n ? ptx_setp(p, "lt.u32", first, ptx_int(l.pitch)) : ptx_int(1);
   for (int i = 0; i < m->row_tiles; i++)
