@@ -11,7 +11,7 @@ typedef struct Results {
   Mma *m;
   MmaRow rows[MAX_ROW_TILES][2];
   Slots slots[MAX_ROW_TILES][2];       /* results in planes: the numbers of the run under way */
-  PtxValue words[MAX_ROW_TILES][2][8]; /* a plane each, or four bytes each */
+  PtxValue words[MAX_ROW_TILES][2][8]; /* a plane each, or four bytes each, or both columns of a tile */
   PtxValue lane_channel;               /* of the lane's first column */
   Other *others;                       /* of each step that reads an activation */
   LaneElement at;                      /* the element under way */
@@ -54,60 +54,51 @@ static void pack_byte(Mma *m, Results *r, int i, int h, int position, PtxValue s
   *word = next;
 }
 
-static void store_element(Mma *m, Results *r, int i, int h, PtxValue channel, PtxValue stored, PtxValue valid) {
+/* The bits to be stored; zeros of a quantized channel that there is not. Of bytes only the lower 8 bits count. */
+static PtxValue stored_bits(Mma *m, Flow f, PtxValue valid) {
   Ptx *p = &m->k->ptx;
   const Type *t = &m->out.type;
-  if (type_is_quantized(t)) stored = ptx_select(p, valid, stored, ptx_int(0));
-  PtxValue kept = r->rows[i][h].exists;
-  int32_t limit = (int32_t)t->layout.pitch;
-  if (limit % m->tile.n) kept = ptx_pred_and(p, kept, ptx_setp(p, "lt.u32", channel, ptx_int(limit)));
-  bool bytes = t->layout.kind == LAYOUT_BYTES;
-  PtxValue at = unit_address(p, &m->out, r->rows[i][h].position, channel, bytes ? 1 : 4);
-  stored = ptx_select(p, r->rows[i][h].is_pixel, stored, ptx_int(0));
-  ptx_store_if(p, kept, bytes ? "global.u8" : stored.class == CLASS_F32 ? "global.f32" : "global.b32", at, 0, stored);
+  bool as_it_is = t->layout.kind == LAYOUT_BYTES && f.bias % 256 == 0 && f.low == 0;
+  PtxValue stored = as_it_is ? f.reg : flow_stored(p, f, t);
+  return type_is_quantized(t) ? ptx_select(p, valid, stored, ptx_int(0)) : stored;
 }
 
-/* A result among its run's; of one that there is not, zeros. */
-static void pack(Mma *m, Results *r, Flow f, PtxValue valid) {
+/* Puts a result among its run's, or keeps it until its neighbour is there. */
+static void put(Mma *m, Results *r, Flow f, PtxValue valid) {
   Ptx *p = &m->k->ptx;
   const Type *t = &m->out.type;
-  int tiles = mma_run_tiles(m, t->layout), position = r->at.j % tiles * 2 + r->at.e;
-  if (t->layout.kind == LAYOUT_PLANES) {
-    Slots *s = &r->slots[r->at.i][r->at.h];
-    int32_t bias = f.bias + stored_bias(t);
-    if (position == 0) *s = slots_new(t->bits, 2 * tiles);
-    slots_put(p, s, position, ptx_select(p, valid, f.reg, ptx_int(-bias)), bias);
+  LaneElement at = r->at;
+  if (!layout_orders_channels(t->layout)) {
+    r->words[at.i][at.h][at.e] = stored_bits(m, f, valid);
     return;
   }
-  bool whole = f.bias % 256; /* otherwise the register's lower byte is the result's */
-  PtxValue stored = whole ? flow_stored(p, f, t) : f.reg;
-  pack_byte(m, r, r->at.i, r->at.h, position, ptx_select(p, valid, stored, ptx_int(0)));
+  int tiles = mma_run_tiles(m, t->layout), position = at.j % tiles * 2 + at.e;
+  if (t->layout.kind == LAYOUT_BYTES) {
+    pack_byte(m, r, at.i, at.h, position, stored_bits(m, f, valid));
+    return;
+  }
+  Slots *s = &r->slots[at.i][at.h];
+  int32_t bias = f.bias + stored_bias(t);
+  if (position == 0) *s = slots_new(t->bits, 2 * tiles);
+  slots_put(p, s, position, ptx_select(p, valid, f.reg, ptx_int(-bias)), bias);
 }
 
-/* Results of both columns of an instruction tile in all rows of the lane. */
-static void finish_columns(Mma *m, Results *r, int j) {
+/* Results of a column in all rows of the lane. */
+static void finish_column(Mma *m, Results *r, int j, int e) {
   Ptx *p = &m->k->ptx;
-  const Type *t = &m->out.type;
-  epilogue_load_pair(&m->epilogue, 8 * j);
-  for (int e = 0; e < 2; e++) {
-    int offset = 8 * j + e;
-    PtxValue channel = ptx_add(p, r->lane_channel, ptx_int(offset)), valid = ptx_int(1);
-    if (mma_has_more_columns(m)) valid = ptx_setp(p, "lt.u32", channel, ptx_int(m->out.image.channels));
-    PtxValue read_channel = ptx_select(p, valid, channel, ptx_int(0)), border = one_border(m, r, offset);
-    epilogue_take(&m->epilogue, e);
-    for (int row = 0; row < 2 * m->row_tiles; row++) {
-      int i = row / 2, h = row % 2;
+  int offset = 8 * j + e;
+  PtxValue channel = ptx_add(p, r->lane_channel, ptx_int(offset)), valid = ptx_int(1);
+  if (mma_has_more_columns(m)) valid = ptx_setp(p, "lt.u32", channel, ptx_int(m->out.image.channels));
+  PtxValue read_channel = ptx_select(p, valid, channel, ptx_int(0)), border = one_border(m, r, offset);
+  epilogue_take(&m->epilogue, e);
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      const MmaRow *row = &r->rows[i][h];
       r->at = (LaneElement){i, h, j, e};
-      PtxValue accumulator = m->accumulators[i][j][2 * h + e];
-      PtxValue exact = corrected(m, accumulator, m->sums[i][h], border, &r->rows[i][h], offset);
+      PtxValue exact = corrected(m, m->accumulators[i][j][2 * h + e], m->sums[i][h], border, row, offset);
       Flow f = {.type = m->node->main_type, .reg = exact};
-      f = epilogue_apply(&m->epilogue, f, r->rows[i][h].pixel, read_channel);
-      if (layout_orders_channels(t->layout))
-        pack(m, r, f, valid);
-      else
-        store_element(m, r, i, h, channel, flow_stored(p, f, t), valid);
+      put(m, r, epilogue_apply(&m->epilogue, f, row->pixel, read_channel), valid);
     }
-  }
 }
 
 /* The run of planes or bytes whose last instruction tile is j. */
@@ -146,7 +137,11 @@ void mma_finish(Mma *m) {
   bool runs = layout_orders_channels(m->out.type.layout);
   int tiles = runs ? mma_run_tiles(m, m->out.type.layout) : 1;
   for (int j = 0; j < m->column_tiles; j++) {
-    finish_columns(m, &r, j);
-    if (runs && j % tiles == tiles - 1) store_run(m, &r, j);
+    epilogue_load_pair(&m->epilogue, 8 * j);
+    for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
+    if (!runs)
+      mma_store_pairs(m, r.rows, r.words, r.lane_channel, j);
+    else if (j % tiles == tiles - 1)
+      store_run(m, &r, j);
   }
 }

@@ -143,6 +143,9 @@ void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_
 /* The same of bytes in pieces: words[row tile][half][word]. */
 void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
 
+/* Elements of a layout that keeps channels in their order: words[row tile][half][column of the instruction tile]. */
+void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile);
+
 /* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
 bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */
 void mma_signs_finish(Mma *m);

@@ -3,14 +3,17 @@
  */
 #include "mma_others.h"
 
-/* Whether every channel of the tiles is kept a pixel, so that none needs to be left out. */
-static bool keeps_all_columns(const Mma *m, Layout l) {
-  return tile_count_of_channels(&m->tile, &m->out.type) * m->tile.n <= l.pitch;
+/* Whether a number is kept for every column of the tiles, so that none needs to be left out: past the last channel
+ * zeros, which in the planes of ternary ones are none. */
+static bool has_all_columns(const Mma *m, const Type *t) {
+  uint32_t columns = tile_count_of_channels(&m->tile, &m->out.type) * m->tile.n;
+  return columns <= (t->kind == ELEM_TERNARY ? (uint32_t)type_channels(t) : t->layout.pitch);
 }
 
-static void choose_kind(const Mma *m, Other *o, Layout l) {
+static void choose_kind(const Mma *m, Other *o, const Type *t) {
+  Layout l = t->layout;
   int warp_n = m->tile.n / m->tile.warps_n;
-  if (!keeps_all_columns(m, l)) return;
+  if (!has_all_columns(m, t)) return;
   if (layout_orders_channels(l)) {
     bool whole = warp_n % l.block == 0 || (warp_n % 32 == 0 && l.block % warp_n == 0);
     if (whole) o->kind = l.kind == LAYOUT_PLANES ? OTHER_PLANES : OTHER_BYTES;
@@ -26,7 +29,7 @@ Other *mma_place_others(Mma *m, MmaRow rows[][2], PtxValue lane_channel) {
     if (step_operand(&m->node->steps[s]) == NO_VALUE) continue;
     const Tensor *t = &m->epilogue.steps[s].other;
     Other *o = &others[s];
-    choose_kind(m, o, t->type.layout);
+    choose_kind(m, o, &t->type);
     o->first_tile = -1;
     Grid grid = grid_of(&t->type);
     for (int i = 0; i < m->row_tiles && o->kind != OTHER_ELEMENTS; i++)

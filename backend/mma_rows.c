@@ -185,3 +185,34 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
       }
     }
 }
+
+/* Two neighbours at once where both exist and lie at an even address. */
+void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile) {
+  Ptx *p = &m->k->ptx;
+  const Type *t = &m->out.type;
+  bool bytes = t->layout.kind == LAYOUT_BYTES, real = t->kind == ELEM_F32;
+  int32_t limit = (int32_t)t->layout.pitch, size = bytes ? 1 : 4;
+  PtxValue channel = ptx_add(p, lane_channel, ptx_int(8 * column_tile)), kept[] = {ptx_int(1), ptx_int(1)};
+  for (int e = 0; e < 2 && limit % m->tile.n; e++)
+    kept[e] = ptx_setp(p, "lt.u32", ptx_add(p, channel, ptx_int(e)), ptx_int(limit));
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      const PtxValue *pair = words[i][h];
+      PtxValue at = unit_address(p, &m->out, rows[i][h].position, lane_channel, size), exists = rows[i][h].exists;
+      int offset = 8 * column_tile * size;
+      for (int e = 0; e < 2 && limit % 2; e++)
+        ptx_store_if(p, ptx_pred_and(p, exists, kept[e]), bytes ? "global.u8" : real ? "global.f32" : "global.b32", at,
+                     offset + e * size, pair[e]);
+      if (limit % 2) continue;
+      PtxValue both = ptx_pred_and(p, exists, kept[0]);
+      if (bytes) {
+        PtxValue half = ptx_new(p, CLASS_B32);
+        ptx_raw(p, "prmt.b32 %s, %s, %s, 0x3340;", ptx_text(p, half), ptx_text(p, pair[0]), ptx_text(p, pair[1]));
+        ptx_store_if(p, both, "global.u16", at, offset, half);
+        continue;
+      }
+      const char *guard = ptx_is_int(both, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, both));
+      ptx_raw(p, "%sst.global.v2.%s %s, {%s, %s};", guard, real ? "f32" : "b32", ptx_at(p, at, offset),
+              ptx_text(p, pair[0]), ptx_text(p, pair[1]));
+    }
+}
