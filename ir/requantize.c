@@ -15,8 +15,7 @@
 
 enum {
   MOST_CUTS = 100,
-  SLOPES_TRIED = 9, /* the rounded slope and its nearest neighbours, in turn on either side */
-  OFFSETS_TRIED = 5
+  SLOPES_TRIED = 9 /* the rounded slope and its nearest neighbours, in turn on either side */
 };
 
 /* Smaller steps per r are none, so that kernels may take a step's 2^32nd part exactly. */
@@ -154,23 +153,18 @@ static int alternating(int i) {
   return i % 2 ? (i + 1) / 2 : -i / 2;
 }
 
-/* With this slope, the best line and some whose offsets are the next numbers. */
+/* The best line with this slope. */
 static bool try_slope(Fit *f, float slope, Requantizer *out) {
   const ThresholdRows *rows = f->rows;
   double levels = rows->levels, offset;
   if (slope < 0) return false;
   margin_of_slope(f, slope * levels);
-  Requantizer q = {.slope = rows->flip ? -slope : slope, .of_other = (float)(f->step / levels)};
-  if (fabsf(q.of_other) < LEAST_OF_OTHER) q.of_other = 0;
-  room(f, q.of_other * levels, &offset);
+  *out = (Requantizer){.slope = rows->flip ? -slope : slope, .of_other = (float)(f->step / levels)};
+  if (fabsf(out->of_other) < LEAST_OF_OTHER) out->of_other = 0;
+  room(f, out->of_other * levels, &offset);
   if (rows->flip) offset -= slope * levels; /* slope * ~x = -slope * x - slope */
-  for (int i = 0; i < OFFSETS_TRIED; i++) {
-    q.offset = neighbour((float)(offset / levels), alternating(i));
-    if (!is_right(f, &q)) continue;
-    *out = q;
-    return true;
-  }
-  return false;
+  out->offset = (float)(offset / levels);
+  return is_right(f, out);
 }
 
 static bool fit_line(Fit *f, Requantizer *out) {

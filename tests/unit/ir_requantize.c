@@ -124,7 +124,7 @@ static void wide_chains(void **state) {
       check_around(&rows, &q);
     }
   assert_int_equal(found[0], 200);
-  assert_in_range(found[1], 196, 200); /* some only beside the rounded slope or offset */
+  assert_in_range(found[1], 175, 199); /* some only with a slope beside the rounded one */
   assert_true(found[2] < 200);
 }
 
