@@ -186,33 +186,41 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
     }
 }
 
-/* Two neighbours at once where both exist and lie at an even address. */
+/* One of a pair of neighbours. */
+static void store_single(Ptx *p, const Type *t, PtxValue kept, PtxValue at, int64_t offset, PtxValue x) {
+  const char *store = t->layout.kind == LAYOUT_BYTES ? "global.u8" : t->kind == ELEM_F32 ? "global.f32" : "global.b32";
+  ptx_store_if(p, kept, store, at, offset, x);
+}
+
+/* Both at once. */
+static void store_pair(Ptx *p, const Type *t, PtxValue kept, PtxValue at, int64_t offset, const PtxValue *pair) {
+  if (t->layout.kind == LAYOUT_BYTES) {
+    PtxValue half = ptx_new(p, CLASS_B32);
+    ptx_raw(p, "prmt.b32 %s, %s, %s, 0x3340;", ptx_text(p, half), ptx_text(p, pair[0]), ptx_text(p, pair[1]));
+    ptx_store_if(p, kept, "global.u16", at, offset, half);
+    return;
+  }
+  const char *guard = ptx_is_int(kept, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, kept));
+  ptx_raw(p, "%sst.global.v2.%s %s, {%s, %s};", guard, t->kind == ELEM_F32 ? "f32" : "b32", ptx_at(p, at, offset),
+          ptx_text(p, pair[0]), ptx_text(p, pair[1]));
+}
+
+/* A pixel that keeps an odd number of channels may have one of a pair alone, and begins at an odd address. */
 void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile) {
   Ptx *p = &m->k->ptx;
   const Type *t = &m->out.type;
-  bool bytes = t->layout.kind == LAYOUT_BYTES, real = t->kind == ELEM_F32;
-  int32_t limit = (int32_t)t->layout.pitch, size = bytes ? 1 : 4;
-  PtxValue channel = ptx_add(p, lane_channel, ptx_int(8 * column_tile)), kept[] = {ptx_int(1), ptx_int(1)};
-  for (int e = 0; e < 2 && limit % m->tile.n; e++)
-    kept[e] = ptx_setp(p, "lt.u32", ptx_add(p, channel, ptx_int(e)), ptx_int(limit));
-  for (int i = 0; i < m->row_tiles; i++)
-    for (int h = 0; h < 2; h++) {
-      const PtxValue *pair = words[i][h];
-      PtxValue at = unit_address(p, &m->out, rows[i][h].position, lane_channel, size), exists = rows[i][h].exists;
-      int offset = 8 * column_tile * size;
-      for (int e = 0; e < 2 && limit % 2; e++)
-        ptx_store_if(p, ptx_pred_and(p, exists, kept[e]), bytes ? "global.u8" : real ? "global.f32" : "global.b32", at,
-                     offset + e * size, pair[e]);
-      if (limit % 2) continue;
-      PtxValue both = ptx_pred_and(p, exists, kept[0]);
-      if (bytes) {
-        PtxValue half = ptx_new(p, CLASS_B32);
-        ptx_raw(p, "prmt.b32 %s, %s, %s, 0x3340;", ptx_text(p, half), ptx_text(p, pair[0]), ptx_text(p, pair[1]));
-        ptx_store_if(p, both, "global.u16", at, offset, half);
-        continue;
-      }
-      const char *guard = ptx_is_int(both, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, both));
-      ptx_raw(p, "%sst.global.v2.%s %s, {%s, %s};", guard, real ? "f32" : "b32", ptx_at(p, at, offset),
-              ptx_text(p, pair[0]), ptx_text(p, pair[1]));
-    }
+  int32_t limit = (int32_t)t->layout.pitch, size = t->layout.kind == LAYOUT_BYTES ? 1 : 4;
+  bool singly = limit % 2, some = limit % m->tile.n;
+  PtxValue kept[2] = {ptx_int(1), ptx_int(1)};
+  for (int e = 0; e < (singly ? 2 : 1) && some; e++)
+    kept[e] = ptx_setp(p, "lt.u32", ptx_add(p, lane_channel, ptx_int(8 * column_tile + e)), ptx_int(limit));
+  for (int row = 0; row < 2 * m->row_tiles; row++) {
+    const MmaRow *r = &rows[row / 2][row % 2];
+    const PtxValue *pair = words[row / 2][row % 2];
+    PtxValue at = unit_address(p, &m->out, r->position, lane_channel, size);
+    int64_t offset = 8LL * column_tile * size;
+    if (!singly) store_pair(p, t, ptx_pred_and(p, r->exists, kept[0]), at, offset, pair);
+    for (int e = 0; e < 2 && singly; e++)
+      store_single(p, t, ptx_pred_and(p, r->exists, kept[e]), at, offset + e * size, pair[e]);
+  }
 }
