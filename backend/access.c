@@ -6,15 +6,20 @@ int32_t stored_bias(const Type *t) {
   return t->layout.kind == LAYOUT_PLANES && is_signed ? 1 << (t->bits - 1) : 0;
 }
 
+PtxValue flow_q(Ptx *p, Flow f) {
+  return ptx_add(p, ptx_shr(p, f.reg, f.low), ptx_int(f.bias));
+}
+
 PtxValue flow_level(Ptx *p, Flow f) {
   if (!type_is_quantized(&f.type)) return f.reg;
   LevelMap map = type_level_map(&f.type);
-  return ptx_mad(p, f.reg, ptx_int(map.mult), ptx_int(map.mult * f.bias - map.offset));
+  int64_t bias = (int64_t)map.mult * f.bias - map.offset;
+  return ptx_mad(p, ptx_shr(p, f.reg, f.low), ptx_int(map.mult), ptx_int((int32_t)(uint32_t)bias));
 }
 
 PtxValue flow_stored(Ptx *p, Flow f, const Type *as) {
   if (!type_is_quantized(&f.type)) return f.reg;
-  return ptx_add(p, f.reg, ptx_int(f.bias + stored_bias(as)));
+  return ptx_add(p, ptx_shr(p, f.reg, f.low), ptx_int((int64_t)f.bias + stored_bias(as)));
 }
 
 Tensor tensor_of(Kernel *k, ValueId value) {
@@ -124,7 +129,7 @@ static Flow load_planes(Ptx *p, const Tensor *t, PtxValue position, PtxValue cha
     PtxValue one = ptx_and(p, ptx_2(p, "shr.b32", bits, shift), ptx_int(1));
     q = ptx_or(p, q, ptx_shl(p, one, plane));
   }
-  return (Flow){t->type, q, -stored_bias(&t->type)};
+  return (Flow){t->type, q, -stored_bias(&t->type), 0};
 }
 
 Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
@@ -135,10 +140,10 @@ Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel) {
     if (layout_orders_channels(t->type.layout)) channel = bit_of_channel(p, t->type.layout, channel);
     PtxValue at = unit_address(p, t, position, channel, 1);
     const char *load = ptx_written(p, t->type.kind == ELEM_UINT ? "u8" : "s8");
-    return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, 0), 0};
+    return (Flow){t->type, ptx_load(p, load, CLASS_B32, at, 0), 0, 0};
   }
   PtxValue at = unit_address(p, t, position, channel, 4);
   bool is_float = t->type.kind == ELEM_F32;
   PtxValue reg = ptx_load(p, ptx_written(p, is_float ? "f32" : "b32"), is_float ? CLASS_F32 : CLASS_B32, at, 0);
-  return (Flow){t->type, reg, 0};
+  return (Flow){t->type, reg, 0, 0};
 }

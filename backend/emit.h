@@ -2,6 +2,7 @@
 #ifndef BACKEND_EMIT_H
 #define BACKEND_EMIT_H
 
+#include "../ir/requantize.h"
 #include "backend.h"
 #include "ptx.h"
 
@@ -22,6 +23,13 @@ typedef struct KernelParam {
   PtxValue value;
 } KernelParam;
 
+/* requantization.c: a thresholds step as a product (../ir/requantize.h). */
+typedef struct Requantization {
+  int levels, numbers;       /* of the result but one; of the second activation, 1 without */
+  int32_t rows;              /* of thresholds: channels, or 1 for all */
+  const Requantizer *of_row; /* [rows] */
+} Requantization;
+
 /* The kernel of one node under construction. */
 typedef struct Kernel {
   Emitter *emitter;
@@ -31,7 +39,12 @@ typedef struct Kernel {
   PtxValue batch; /* images in this run */
   KernelParam *params;
   uint32_t param_count, param_capacity;
+  struct SearchedStep *searched; /* requantization.c: of each step; NULL before the first was looked at */
 } Kernel;
+
+/* Of a step of the kernel's node: NULL where it is no thresholds, or no requantizer of some channel is exact, or one
+ * comparison does. */
+const Requantization *requantization_of(Kernel *k, uint32_t step);
 
 /* check.c: what kernels take for granted of a planned graph. False after reporting, for every layer, what does not
  * hold. */
@@ -77,15 +90,17 @@ PtxValue block_address(Ptx *p, const Tensor *t, PtxValue position, PtxValue bloc
 /* Address of the unit of `bytes` bytes, counted within the position over its blocks. */
 PtxValue unit_address(Ptx *p, const Tensor *t, PtxValue position, PtxValue unit, int bytes);
 
-/* A number on its way through a kernel. Quantized types: q = reg + bias; I32 and F32: reg. */
+/* A number on its way through a kernel. Quantized types: q = (reg >> low) + bias; I32 and F32: reg. */
 typedef struct Flow {
   Type type;
   PtxValue reg;
   int32_t bias;
+  int low; /* zeros below the number in `reg`, which is then unsigned */
 } Flow;
 
 /* access.c: any element of any layout. */
 Flow load_element(Ptx *p, const Tensor *t, PtxValue pixel, PtxValue channel);
+PtxValue flow_q(Ptx *p, Flow f);                      /* of a quantized type */
 PtxValue flow_level(Ptx *p, Flow f);                  /* the level (quantized) or the integer (I32) */
 PtxValue flow_stored(Ptx *p, Flow f, const Type *as); /* bits to be stored under as->layout */
 /* What is added to q when a type is stored: 2^(bits-1) for signed types in planes, otherwise 0. */
@@ -102,21 +117,23 @@ typedef struct StepConstant {
   bool is_table;        /* not loaded: rows of a channel are looked up, a number at a time */
   PtxValue immediate;   /* one number for all channels */
   PtxValue pointer, at; /* array of rows [channel]; row of the channel that epilogue_at named */
-  int64_t offset;       /* is_table: bytes from `at` to the row of the channel that epilogue_load named */
+  int64_t offset;       /* bytes from `at` to the row of the channel that was loaded or taken */
   int width;            /* numbers a row; 0: the step has no such constant */
   RegClass class;
-  PtxValue *loaded;
+  PtxValue *loaded, *row; /* the rows of one channel or two; the one in use */
 } StepConstant;
 
 typedef struct EpilogueStep {
   const Step *step;
   StepConstant constants[MAX_STEP_CONSTANTS];
-  Tensor other; /* the activation among its operands (step_operand) */
+  Tensor other;                         /* the activation among its operands (step_operand) */
+  const Requantization *requantization; /* of thresholds: requantizers are its constants; or NULL */
 } EpilogueStep;
 
 typedef struct Epilogue {
   Kernel *kernel;
   EpilogueStep *steps; /* of kernel->node */
+  int offset;          /* of the channel that was loaded */
   /* How a kernel reads steps[step].other at (pixel, channel) where it knows a shorter way than load_element; NULL. */
   Flow (*read_other)(void *user, uint32_t step, PtxValue pixel, PtxValue channel);
   void *user;
@@ -130,6 +147,14 @@ bool epilogue_has(Op op);                        /* whether an operation can be 
 void epilogue_begin(Epilogue *e, Kernel *k);     /* outside of control flow */
 void epilogue_at(Epilogue *e, PtxValue channel); /* rows of constants from this channel on */
 void epilogue_load(Epilogue *e, int offset);     /* constants of channel + offset into registers */
+/* Where the only constants are requantizers of channels: their rows, and the bytes of one; 0 bytes otherwise. They may be
+ * read from a copy in shared memory instead: `pair` is the number of pairs from its first channel to that of
+ * epilogue_at. */
+PtxValue epilogue_rows(const Epilogue *e, uint32_t *row_bytes);
+void epilogue_set_rows(Epilogue *e, PtxValue shared, PtxValue pair);
+/* The same of this channel and the next, where channel + offset is even; then those of one of the two. */
+void epilogue_load_pair(Epilogue *e, int offset);
+void epilogue_take(Epilogue *e, int which);
 Flow epilogue_apply(Epilogue *e, Flow f, PtxValue pixel, PtxValue channel);
 
 /* Constant arrays indexed by channel are padded to a multiple of this, so that whole tiles can read them. */

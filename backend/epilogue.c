@@ -29,7 +29,7 @@ static int32_t float_bits(float x) {
 static StepConstant bind(Kernel *k, const int32_t *data, int64_t rows, int width, RegClass class) {
   Context *c = k->graph->context;
   int stride = row_width(width);
-  StepConstant s = {.class = class, .width = width, .loaded = ARENA_NEW(c, PtxValue, stride)};
+  StepConstant s = {.class = class, .width = width, .loaded = ARENA_NEW(c, PtxValue, 2 * stride)};
   if (rows == 1 && width == 1) {
     s.is_immediate = true;
     s.immediate = (PtxValue){OPERAND_IMMEDIATE, class, 0, class == CLASS_F32 ? (int64_t)(uint32_t)data[0] : data[0]};
@@ -104,15 +104,29 @@ static StepConstant bind_table(Kernel *k, ValueId value, int numbers) {
   return s;
 }
 
+/* Rows of slope, offset and, with a second activation, what a number more of it adds to the offset. */
+static StepConstant bind_requantizers(Kernel *k, const Requantization *r) {
+  int width = r->numbers > 1 ? 3 : 2;
+  int32_t *rows = ARENA_NEW(k->graph->context, int32_t, r->rows * width);
+  for (int32_t i = 0; i < r->rows; i++) {
+    const Requantizer *q = &r->of_row[i];
+    int32_t bits[] = {float_bits(q->slope), float_bits(q->offset), float_bits(q->of_other)};
+    memcpy(rows + i * width, bits, (size_t)width * sizeof *rows);
+  }
+  return bind(k, rows, r->rows, width, CLASS_F32);
+}
+
 static void bind_thresholds(EpilogueStep *s, Kernel *k, const Type *in) {
   (void)in;
   ValueId flip = s->step->args[1], other = step_operand(s->step);
-  if (other == NO_VALUE) {
-    s->constants[0] = bind_value(k, s->step->args[0]);
-  } else {
-    s->other = tensor_of(k, other);
-    s->constants[0] = bind_table(k, s->step->args[0], numbers_of(&s->other.type));
+  if (other != NO_VALUE) s->other = tensor_of(k, other);
+  s->requantization = requantization_of(k, (uint32_t)(s->step - k->node->steps));
+  if (s->requantization) {
+    s->constants[0] = bind_requantizers(k, s->requantization);
+    return;
   }
+  ValueId table = s->step->args[0];
+  s->constants[0] = other == NO_VALUE ? bind_value(k, table) : bind_table(k, table, numbers_of(&s->other.type));
   s->constants[1] = all_zero(graph_value(k->graph, flip)) ? bind_one(k, 0, CLASS_B32) : bind_value(k, flip);
 }
 
@@ -121,21 +135,22 @@ static void bind_arguments(EpilogueStep *s, Kernel *k, const Type *in) {
   for (uint32_t a = 0; a < s->step->arg_count; a++) s->constants[a] = bind_value(k, s->step->args[a]);
 }
 
-/* Loads a row of numbers, and what pads it. */
-static void load_row(Ptx *p, StepConstant *c, int64_t offset) {
-  int stride = row_width(c->width), vector = stride < 4 ? stride : 4;
-  const char *type = c->class == CLASS_F32 ? "f32" : "b32";
-  for (int w = 0; w < stride; w += vector) {
-    PtxValue *r = &c->loaded[w];
-    for (int i = 0; i < vector; i++) r[i] = ptx_new(p, c->class);
-    const char *at = ptx_at(p, c->at, offset + 4 * w);
+/* Loads numbers that lie side by side, whole vectors of them. Global memory has 64-bit addresses, shared memory 32-bit
+ * ones. */
+static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, PtxValue *out) {
+  int vector = count < 4 ? count : 4;
+  const char *type = class == CLASS_F32 ? "f32" : "b32", *space = at.class == CLASS_B64 ? "global.nc" : "shared";
+  for (int w = 0; w < count; w += vector) {
+    PtxValue *r = &out[w];
+    for (int i = 0; i < vector; i++) r[i] = ptx_new(p, class);
+    const char *address = ptx_at(p, at, offset + 4 * w);
     if (vector == 1)
-      ptx_raw(p, "ld.global.nc.%s %s, %s;", type, ptx_text(p, r[0]), at);
+      ptx_raw(p, "ld.%s.%s %s, %s;", space, type, ptx_text(p, r[0]), address);
     else if (vector == 2)
-      ptx_raw(p, "ld.global.nc.v2.%s {%s, %s}, %s;", type, ptx_text(p, r[0]), ptx_text(p, r[1]), at);
+      ptx_raw(p, "ld.%s.v2.%s {%s, %s}, %s;", space, type, ptx_text(p, r[0]), ptx_text(p, r[1]), address);
     else
-      ptx_raw(p, "ld.global.nc.v4.%s {%s, %s, %s, %s}, %s;", type, ptx_text(p, r[0]), ptx_text(p, r[1]),
-              ptx_text(p, r[2]), ptx_text(p, r[3]), at);
+      ptx_raw(p, "ld.%s.v4.%s {%s, %s, %s, %s}, %s;", space, type, ptx_text(p, r[0]), ptx_text(p, r[1]),
+              ptx_text(p, r[2]), ptx_text(p, r[3]), address);
   }
 }
 
@@ -153,11 +168,11 @@ static const EpilogueStep *step_of(const Application *a) {
 }
 
 static PtxValue constant(const Application *a, int number) {
-  return step_of(a)->constants[number].loaded[0];
+  return step_of(a)->constants[number].row[0];
 }
 
 static Flow real(const Application *a, PtxValue x) {
-  return (Flow){step_of(a)->step->type, x, 0};
+  return (Flow){step_of(a)->step->type, x, 0, 0};
 }
 
 static PtxValue dequantized(Ptx *p, Flow f, PtxValue step_size) {
@@ -205,7 +220,7 @@ static Flow apply_quantize(Ptx *p, const Application *a, Flow f) {
   float low = (float)(type_q_min(to) - zero), high = (float)(type_q_max(to) - zero);
   PtxValue v = clamped_quotient(p, f.reg, constant(a, 0), low, high, !half);
   PtxValue q = ptx_convert(p, half ? "cvt.rmi.s32.f32" : "cvt.rni.s32.f32", CLASS_B32, v);
-  return (Flow){*to, q, zero};
+  return (Flow){*to, q, zero, 0};
 }
 
 /* The element of the step's second activation. */
@@ -219,28 +234,51 @@ static Flow other_element(Ptx *p, const Application *a) {
 static StepConstant looked_up(Ptx *p, const Application *a) {
   const StepConstant *table = &step_of(a)->constants[0];
   const Type *type = &step_of(a)->other.type;
-  Flow other = other_element(p, a);
-  PtxValue r = ptx_add(p, other.reg, ptx_int(other.bias - type_q_min(type)));
+  PtxValue r = ptx_sub(p, flow_q(p, other_element(p, a)), ptx_int(type_q_min(type)));
   const Type *thresholds = graph_type(a->epilogue->kernel->graph, step_of(a)->step->args[0]);
   int width = thresholds->dim[1] / numbers_of(type), stride = row_width(width);
-  StepConstant row = {.class = CLASS_B32, .width = width, .loaded = ARENA_NEW(p->context, PtxValue, stride)};
-  row.at = ptx_address(p, table->at, r, 4 * stride);
-  load_row(p, &row, table->offset);
+  StepConstant row = {.class = CLASS_B32, .width = width, .row = ARENA_NEW(p->context, PtxValue, stride)};
+  load_numbers(p, CLASS_B32, ptx_address(p, table->at, r, 4 * stride), table->offset, stride, row.row);
   return row;
 }
 
-static Flow apply_thresholds(Ptx *p, const Application *a, Flow f) {
+static Flow count_thresholds(Ptx *p, const Application *a, PtxValue x) {
   StepConstant thresholds = step_of(a)->constants[0];
   if (thresholds.is_table) thresholds = looked_up(p, a);
   const Type *to = &step_of(a)->step->type;
-  PtxValue x = flow_level(p, f), flip = constant(a, 1), count = ptx_int(0);
+  PtxValue flip = constant(a, 1), count = ptx_int(0);
   if (!ptx_is_int(flip, 0)) x = ptx_2(p, "xor.b32", x, flip);
   for (int i = 0; i < thresholds.width; i++) {
     PtxValue reached = ptx_new(p, CLASS_B32); /* -1 or 0 */
-    ptx_raw(p, "set.ge.u32.s32 %s, %s, %s;", ptx_text(p, reached), ptx_text(p, x), ptx_text(p, thresholds.loaded[i]));
+    ptx_raw(p, "set.ge.u32.s32 %s, %s, %s;", ptx_text(p, reached), ptx_text(p, x), ptx_text(p, thresholds.row[i]));
     count = i ? ptx_sub(p, count, reached) : ptx_1(p, "neg.s32", reached);
   }
-  return (Flow){*to, count, type_q_min(to)};
+  return (Flow){*to, count, type_q_min(to), 0};
+}
+
+/* What the second activation's number adds to the offset. Zeros below it in its register make it a multiple. */
+static PtxValue offset_by_other(Ptx *p, const Application *a, PtxValue offset, PtxValue of_other) {
+  Flow other = other_element(p, a);
+  PtxValue r = ptx_add(p, other.reg, ptx_shl(p, ptx_int(other.bias - type_q_min(&other.type)), other.low));
+  if (other.low) of_other = ptx_2(p, "mul.rn.f32", of_other, ptx_float(ldexpf(1, -other.low)));
+  return ptx_3(p, "fma.rn.f32", ptx_convert(p, "cvt.rn.f32.u32", CLASS_F32, r), of_other, offset);
+}
+
+/* ../ir/requantize.h. The result stays in the bits of a real number, less which it counts. */
+static Flow apply_requantization(Ptx *p, const Application *a, PtxValue x) {
+  const Requantization *r = step_of(a)->requantization;
+  const PtxValue *row = step_of(a)->constants[0].row;
+  const Type *to = &step_of(a)->step->type;
+  PtxValue offset = r->numbers > 1 ? offset_by_other(p, a, row[1], row[2]) : row[1];
+  x = ptx_convert(p, "cvt.rn.f32.s32", CLASS_F32, x);
+  PtxValue share = ptx_3(p, "fma.rn.sat.f32", x, row[0], offset);
+  PtxValue magic = ptx_float(REQUANTIZE_MAGIC + (float)type_q_min(to));
+  PtxValue q = ptx_3(p, "fma.rn.f32", share, ptx_float((float)r->levels), magic);
+  return (Flow){*to, ptx_convert(p, "mov.b32", CLASS_B32, q), -REQUANTIZE_MAGIC_BITS, 0};
+}
+
+static Flow apply_thresholds(Ptx *p, const Application *a, Flow f) {
+  return (step_of(a)->requantization ? apply_requantization : count_thresholds)(p, a, flow_level(p, f));
 }
 
 static Flow apply_affine(Ptx *p, const Application *a, Flow f) {
@@ -339,22 +377,53 @@ void epilogue_at(Epilogue *e, PtxValue channel) {
     }
 }
 
+PtxValue epilogue_rows(const Epilogue *e, uint32_t *row_bytes) {
+  const StepConstant *c = &e->steps[0].constants[0];
+  *row_bytes = 0;
+  if (e->kernel->node->step_count != 1 || !e->steps[0].requantization || !c->per_channel) return ptx_int(0);
+  *row_bytes = 4u * (uint32_t)row_width(c->width);
+  return c->pointer;
+}
+
+void epilogue_set_rows(Epilogue *e, PtxValue shared, PtxValue pair) {
+  StepConstant *c = &e->steps[0].constants[0];
+  c->at = ptx_mad(&e->kernel->ptx, pair, ptx_int(8 * row_width(c->width)), shared);
+}
+
 /* Bytes from `at` to the row of the channel `offset` behind. */
 static int64_t row_offset(const StepConstant *c, int offset) {
   return c->per_channel ? (int64_t)offset * 4 * row_width(c->width) : 0;
 }
 
-void epilogue_load(Epilogue *e, int offset) {
+static void load(Epilogue *e, int offset, int channels) {
   Ptx *p = &e->kernel->ptx;
+  e->offset = offset;
   for (uint32_t i = 0; i < e->kernel->node->step_count; i++)
     for (int j = 0; j < MAX_STEP_CONSTANTS; j++) {
       StepConstant *c = &e->steps[i].constants[j];
+      int count = row_width(c->width) * (c->per_channel ? channels : 1);
       if (c->is_immediate)
         c->loaded[0] = c->immediate;
-      else if (c->is_table)
-        c->offset = row_offset(c, offset);
-      else if (c->width)
-        load_row(p, c, row_offset(c, offset));
+      else if (c->width && !c->is_table)
+        load_numbers(p, c->class, c->at, row_offset(c, offset), count, c->loaded);
+    }
+  epilogue_take(e, 0);
+}
+
+void epilogue_load(Epilogue *e, int offset) {
+  load(e, offset, 1);
+}
+
+void epilogue_load_pair(Epilogue *e, int offset) {
+  load(e, offset, 2);
+}
+
+void epilogue_take(Epilogue *e, int which) {
+  for (uint32_t i = 0; i < e->kernel->node->step_count; i++)
+    for (int j = 0; j < MAX_STEP_CONSTANTS; j++) {
+      StepConstant *c = &e->steps[i].constants[j];
+      c->offset = row_offset(c, e->offset + which);
+      c->row = c->loaded + (c->per_channel ? which * row_width(c->width) : 0);
     }
 }
 

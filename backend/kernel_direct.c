@@ -67,7 +67,7 @@ static Flow element_conv(Direct *d, PtxValue channel) {
   ptx_assign(p, sum, ptx_mad(p, weight, level, sum));
   ptx_end_for(p);
   window_end(d);
-  return (Flow){d->node.main_type, sum, 0};
+  return (Flow){d->node.main_type, sum, 0, 0};
 }
 
 static Flow element_maxpool(Direct *d, PtxValue channel) {
@@ -82,7 +82,7 @@ static Flow element_maxpool(Direct *d, PtxValue channel) {
   ptx_assign(p, best, ptx_2(p, real ? "max.f32" : "max.s32", best, x.reg));
   ptx_end_if(p);
   window_end(d);
-  return (Flow){d->node.main_type, best, bias};
+  return (Flow){d->node.main_type, best, bias, 0};
 }
 
 static Flow element_avgpool(Direct *d, PtxValue channel) {
@@ -95,9 +95,9 @@ static Flow element_avgpool(Direct *d, PtxValue channel) {
   ptx_assign(p, sum, real ? ptx_2(p, "add.rn.f32", sum, x.reg) : ptx_add(p, sum, flow_level(p, x)));
   ptx_end_if(p);
   window_end(d);
-  if (!real) return (Flow){d->node.main_type, sum, 0};
+  if (!real) return (Flow){d->node.main_type, sum, 0, 0};
   float count = (float)((int64_t)d->node.attrs.kernel[0] * d->node.attrs.kernel[1]);
-  return (Flow){d->node.main_type, ptx_2(p, "div.rn.f32", sum, ptx_float(count)), 0};
+  return (Flow){d->node.main_type, ptx_2(p, "div.rn.f32", sum, ptx_float(count)), 0, 0};
 }
 
 static Flow element_copy(Direct *d, PtxValue channel) {
@@ -155,7 +155,7 @@ static Flow element_concat(Direct *d, PtxValue channel) {
     ptx_end_if(p);
     start += size;
   }
-  return (Flow){*type, result, 0};
+  return (Flow){*type, result, 0, 0};
 }
 
 typedef Flow (*ElementOf)(Direct *d, PtxValue channel);

@@ -55,7 +55,10 @@ void mma_bind(Mma *m) {
     }
   }
   m->signs = mma_signs_bind(m);
-  if (!m->signs) epilogue_begin(&m->epilogue, k);
+  if (m->signs) return;
+  epilogue_begin(&m->epilogue, k);
+  m->table.global = epilogue_rows(&m->epilogue, &m->table.tile_bytes);
+  m->table.tile_bytes *= m->tile.n;
 }
 
 void mma_place_lane(Mma *m) {

@@ -137,10 +137,14 @@ void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels
 PtxValue mma_tile_channel(Mma *m, int column_tile);         /* first channel of an instruction tile */
 int mma_run_tiles(const Mma *m, Layout l);                  /* that share a run of bits of a lane */
 PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel); /* bit, or byte, in the block of channels */
+PtxValue mma_run_byte(Mma *m, Layout l, PtxValue channel);  /* byte, in the row of all channels of a position */
 /* Stores the lane's runs whose last instruction tile is column_tile: words[row tile][half][plane]. */
 void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
 /* The same of bytes in pieces: words[row tile][half][word]. */
 void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
+
+/* Elements of a layout that keeps channels in their order: words[row tile][half][column of the instruction tile]. */
+void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile);
 
 /* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
 bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */

@@ -126,6 +126,13 @@ PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel) {
   return ptx_add(p, run, ptx_shl(p, ptx_shr(p, ptx_rem(p, channel, ptx_int(l.block)), 3), 1));
 }
 
+/* The same of bytes in pieces, in the row of all channels. */
+PtxValue mma_run_byte(Mma *m, Layout l, PtxValue channel) {
+  Ptx *p = &m->k->ptx;
+  PtxValue start = mma_run_start(m, l, channel), block = ptx_div(p, channel, ptx_int(l.block));
+  return ptx_mad(p, block, ptx_int(l.block), start);
+}
+
 /* Stores the lane's run of a block of channels, whose last instruction tile is column_tile. */
 void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile) {
   Ptx *p = &m->k->ptx;
@@ -158,8 +165,7 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
   Layout l = m->out.type.layout;
   int tiles = mma_run_tiles(m, l), count = tiles / 2, at_once = count < PIECE_WORDS ? count : PIECE_WORDS;
   PtxValue first = mma_tile_channel(m, column_tile / tiles * tiles);
-  PtxValue start = mma_run_start(m, l, first);
-  PtxValue byte = ptx_mad(p, ptx_div(p, first, ptx_int(l.block)), ptx_int(l.block), start);
+  PtxValue byte = mma_run_byte(m, l, first);
   PtxValue piece = ptx_shr(p, byte, 4), in_piece = ptx_and(p, byte, ptx_int(PIECE_BYTES - 1));
   PtxValue kept = l.pitch % m->tile.n ? ptx_setp(p, "lt.u32", first, ptx_int(l.pitch)) : ptx_int(1);
   for (int i = 0; i < m->row_tiles; i++)
@@ -178,4 +184,43 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
         ptx_raw(p, at_once > 1 ? "%s%s %s, {%s};" : "%s%s %s, %s;", guard, store[at_once], to, list.data);
       }
     }
+}
+
+/* One of a pair of neighbours. */
+static void store_single(Ptx *p, const Type *t, PtxValue kept, PtxValue at, int64_t offset, PtxValue x) {
+  const char *store = t->layout.kind == LAYOUT_BYTES ? "global.u8" : t->kind == ELEM_F32 ? "global.f32" : "global.b32";
+  ptx_store_if(p, kept, store, at, offset, x);
+}
+
+/* Both at once. */
+static void store_pair(Ptx *p, const Type *t, PtxValue kept, PtxValue at, int64_t offset, const PtxValue *pair) {
+  if (t->layout.kind == LAYOUT_BYTES) {
+    PtxValue half = ptx_new(p, CLASS_B32);
+    ptx_raw(p, "prmt.b32 %s, %s, %s, 0x3340;", ptx_text(p, half), ptx_text(p, pair[0]), ptx_text(p, pair[1]));
+    ptx_store_if(p, kept, "global.u16", at, offset, half);
+    return;
+  }
+  const char *guard = ptx_is_int(kept, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, kept));
+  ptx_raw(p, "%sst.global.v2.%s %s, {%s, %s};", guard, t->kind == ELEM_F32 ? "f32" : "b32", ptx_at(p, at, offset),
+          ptx_text(p, pair[0]), ptx_text(p, pair[1]));
+}
+
+/* A pixel that keeps an odd number of channels may have one of a pair alone, and begins at an odd address. */
+void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile) {
+  Ptx *p = &m->k->ptx;
+  const Type *t = &m->out.type;
+  int32_t limit = (int32_t)t->layout.pitch, size = t->layout.kind == LAYOUT_BYTES ? 1 : 4;
+  bool singly = limit % 2, some = limit % m->tile.n;
+  PtxValue kept[2] = {ptx_int(1), ptx_int(1)};
+  for (int e = 0; e < (singly ? 2 : 1) && some; e++)
+    kept[e] = ptx_setp(p, "lt.u32", ptx_add(p, lane_channel, ptx_int(8 * column_tile + e)), ptx_int(limit));
+  for (int row = 0; row < 2 * m->row_tiles; row++) {
+    const MmaRow *r = &rows[row / 2][row % 2];
+    const PtxValue *pair = words[row / 2][row % 2];
+    PtxValue at = unit_address(p, &m->out, r->position, lane_channel, size);
+    int64_t offset = 8LL * column_tile * size;
+    if (!singly) store_pair(p, t, ptx_pred_and(p, r->exists, kept[0]), at, offset, pair);
+    for (int e = 0; e < 2 && singly; e++)
+      store_single(p, t, ptx_pred_and(p, r->exists, kept[e]), at, offset + e * size, pair[e]);
+  }
 }

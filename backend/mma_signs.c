@@ -12,6 +12,9 @@
  */
 #include "mma_signs.h"
 
+/* From so many bits on a product counts in fewer instructions than signs, where it is exact (mma_finish.c). */
+enum { LEAST_REQUANTIZED_BITS = 3 };
+
 static int64_t sum_bound(const Mma *m) {
   return accumulator_bound(m->k->graph, (NodeId)(m->node - m->k->graph->nodes));
 }
@@ -45,8 +48,9 @@ static bool is_signs(const Mma *m) {
   int width = table->dim[1];
   bool one_border = !m->w.border || m->w.class_count == 1;
   bool whole = m->tile.n / m->tile.warps_n % 32 == 0;
-  return counts && width == (1 << t->bits) - 1 && one_border && whole && table_rises(m) &&
-         sum_bound(m) < INT64_C(1) << 30;
+  bool serves = counts && width == (1 << t->bits) - 1 && one_border && whole && table_rises(m) &&
+                sum_bound(m) < INT64_C(1) << 30;
+  return serves && (t->bits < LEAST_REQUANTIZED_BITS || !requantization_of(m->k, 0));
 }
 
 int64_t mma_sign_threshold(const Mma *m, int32_t channel, int i) {

@@ -81,7 +81,7 @@ static PtxValue joined_word(Pool *pool, int w) {
 static Flow greatest(Pool *pool, int i, void *user) {
   const PtxValue *word = user;
   PtxValue q = ptx_3(&pool->k->ptx, is_signed(pool) ? "bfe.s32" : "bfe.u32", *word, ptx_int(8 * i), ptx_int(8));
-  return (Flow){pool->k->node->main_type, q, 0};
+  return (Flow){pool->k->node->main_type, q, 0, 0};
 }
 
 /* --- sums --- */
@@ -109,7 +109,7 @@ static void join_sum(Pool *pool, const PtxValue *other) {
 static Flow level_sum(Pool *pool, int i, void *user) {
   PtxValue sum = ((const PtxValue *)user)[i];
   if (sum.kind == OPERAND_IMMEDIATE) sum = ptx_variable(&pool->k->ptx, sum);
-  return (Flow){pool->k->node->main_type, pool_level_sum(pool, sum), 0};
+  return (Flow){pool->k->node->main_type, pool_level_sum(pool, sum), 0, 0};
 }
 
 /* --- results --- */

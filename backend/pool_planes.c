@@ -218,11 +218,11 @@ static PtxValue number_of(Pool *pool, int i, const Numbers *n) {
 }
 
 static Flow stored_number(Pool *pool, int i, void *user) {
-  return (Flow){pool->k->node->main_type, number_of(pool, i, user), -stored_bias(&pool->in.type)};
+  return (Flow){pool->k->node->main_type, number_of(pool, i, user), -stored_bias(&pool->in.type), 0};
 }
 
 static Flow level_sum(Pool *pool, int i, void *user) {
-  return (Flow){pool->k->node->main_type, pool_level_sum(pool, number_of(pool, i, user)), 0};
+  return (Flow){pool->k->node->main_type, pool_level_sum(pool, number_of(pool, i, user)), 0, 0};
 }
 
 static Numbers numbers_at(Pool *pool, PtxValue bit) {

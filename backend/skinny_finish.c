@@ -119,7 +119,7 @@ static void finish_position(const Finish *f, PtxValue index) {
   const Type *t = &s->out.type;
   Spot spot = place_spot(s, index);
   if (f->constants_inside) epilogue_load(&s->epilogue, 0);
-  Flow sum = {s->node->main_type, sum_of_parts(f, index), 0};
+  Flow sum = {s->node->main_type, sum_of_parts(f, index), 0, 0};
   PtxValue stored = flow_stored(p, epilogue_apply(&s->epilogue, sum, spot.pixel, f->channel), t);
   if (type_is_quantized(t)) {
     stored = ptx_select(p, f->has_channel, stored, ptx_int(0));

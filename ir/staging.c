@@ -47,8 +47,9 @@ static void size_stages(Staging *s, const Tile *tile) {
 
 /* A row of a word or of four for each channel, where the epilogue is thresholds alone. */
 static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) {
-  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS || node->steps[0].arg_count != 2) return 0;
-  return tile->n * (graph_type(g, node->result)->bits == 1 ? 4u : 16u);
+  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS) return 0;
+  bool is_word = node->steps[0].arg_count == 2 && graph_type(g, node->result)->bits == 1;
+  return tile->n * (is_word ? 4u : 16u);
 }
 
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {

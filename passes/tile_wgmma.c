@@ -77,14 +77,15 @@ static double product_cycles(const Node *node, uint32_t columns, double groups, 
   return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle) + (groups > 1 ? 0 : between);
 }
 
-/* Instructions a result: thresholds alone are signs of differences, packed (backend/mma_signs.c), of few bits two at a
- * time. */
+/* Instructions a result. Thresholds alone are signs of differences (backend/mma_signs.c) or, of more bits, in bytes or
+ * with a second activation, a product (../ir/requantize.h). */
 static double epilogue_instructions(const Graph *g, const Node *node) {
-  static const double of_bits[] = {0, 3, 5.2, 9, 12};
+  static const double of_signs[] = {0, 3, 5.2};
   const Type *result = graph_type(g, node->result);
-  bool thresholds = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && node->steps[0].arg_count == 2;
-  if (thresholds && result->layout.kind == LAYOUT_PLANES) return result->bits <= 4 ? of_bits[result->bits] : 12;
-  return 8 + 8.0 * node->step_count;
+  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS) return 8 + 8.0 * node->step_count;
+  if (step_operand(&node->steps[0]) != NO_VALUE) return 11;
+  if (result->layout.kind != LAYOUT_PLANES) return 6;
+  return result->bits <= 2 ? of_signs[result->bits] : 7;
 }
 
 /* Cycles of a tile. */

@@ -5,9 +5,7 @@
  * The layer's result lies in bit planes, which a second layer of bipolar weights reads: bits of channels past the last
  * would show in its sums, and so would what its padding finds between pixels. A copy makes the result itself an output.
  */
-#include "backend/backend.h"
-#include "passes_graphs.h"
-#include "runtime/apnn.h"
+#include "backend_device.h"
 
 /* How the emitted kernel takes its thresholds. */
 typedef enum Way { WAY_STEPS, WAY_SINGLE, WAY_PAIRS } Way;
@@ -82,20 +80,13 @@ static void add_network(Build *b, const Case *k) {
   graph_add_output(b->g, conv(b, sums, bipolar(false, 4, (int32_t[]){8, 3, 3, channels}), 1, 1, pad_level));
 }
 
-static void run_passes(Build *b, const char *pipeline) {
-  PassOptions options = {.target = target_find("sm_90a"), .max_batch = IMAGES, .pipeline = pipeline};
-  bool ran = passes_run(b->g, &options, NULL);
-  if (!ran) diag_flush(b->context, stderr);
-  assert_true(ran);
-}
-
 /* The engines, layout and tile of the case, where the passes would choose others. */
 static Node *plan(Build *b, const Case *k) {
-  run_passes(b, "fold,fuse,engine");
+  run_passes(b, IMAGES, "fold,fuse,engine", ENGINE_NONE);
   NodeId layer = 0;
   for (NodeId n = 0; n < b->g->node_count; n++)
     if (b->g->nodes[n].op == OP_CONV2D) b->g->nodes[n].engine = b->g->nodes[n].step_count ? k->engine : k->reader;
-  run_passes(b, "layout,tile");
+  run_passes(b, IMAGES, "layout,tile", ENGINE_NONE);
   while (b->g->nodes[layer].op != OP_CONV2D || !b->g->nodes[layer].step_count) layer++;
   Node *node = &b->g->nodes[layer];
   Type *y = graph_type(b->g, node->result);
@@ -115,7 +106,7 @@ static Node *plan(Build *b, const Case *k) {
                         resident};
   } else
     node->tile = (Tile){32, (uint16_t)k->n, 8, 1, (uint8_t)k->warps, 2, 1, 0};
-  run_passes(b, "memory,launch");
+  run_passes(b, IMAGES, "memory,launch", ENGINE_NONE);
   return node;
 }
 
@@ -130,26 +121,10 @@ static void fill_input(Build *b, const Case *k, uint8_t *data, size_t count) {
   }
 }
 
-static void run_on_device(const Text *file, const void *x, void *const *outputs) {
-  char error[1000];
-  ApnnNetwork *network;
-  ApnnSession *session;
-  if (apnn_load_memory(file->data, file->length, "cpu", &network, error, sizeof error) != APNN_OK)
-    fail_msg("%s", error);
-  assert_int_equal(apnn_session_new(network, NULL, &session, error, sizeof error), APNN_OK);
-  if (apnn_run(session, IMAGES, (const void *[]){x}, outputs) != APNN_OK) fail_msg("%s", apnn_session_error(session));
-  apnn_session_free(session);
-  apnn_network_free(network);
-}
-
 /* By the instructions that only they have. */
-static Way way_of(const char *ptx, const char *layer) {
-  const char *from = strstr(ptx, layer);
-  assert_non_null(from);
-  const char *end = strstr(from + 1, "// layer: ");
-  const char *single = strstr(from, "shf.l.wrap.b32"), *pairs = strstr(from, "0xfdb9");
-  if (pairs && (!end || pairs < end)) return WAY_PAIRS;
-  return single && (!end || single < end) ? WAY_SINGLE : WAY_STEPS;
+static Way way_of(const char *kernel) {
+  if (strstr(kernel, "0xfdb9")) return WAY_PAIRS;
+  return strstr(kernel, "shf.l.wrap.b32") ? WAY_SINGLE : WAY_STEPS;
 }
 
 static Way check(const Case *k, uint64_t seed) {
@@ -167,21 +142,13 @@ static Way check(const Case *k, uint64_t seed) {
   if (!graph_eval(b.g, IMAGES, (const void *[]){x}, want)) diag_flush(b.context, stderr);
   assert_int_equal(diag_error_count(b.context), 0);
   Node *node = plan(&b, k);
-  const char *layer = arena_printf(b.context, "// layer: %s\n", graph_value(b.g, node->result)->name);
-  Module module;
-  Text file;
-  if (!backend_emit(b.g, target_find("sm_90a"), &module)) {
-    diag_flush(b.context, stderr);
-    fail_msg("case of seed %llu is not emitted", (unsigned long long)seed);
-  }
-  backend_ptx_bytes(b.context, &module, &file);
-  run_on_device(&file, x, got);
+  const char *ptx = run_on_device(&b, IMAGES, (const void *[]){x}, got);
   for (int i = 0; i < 2; i++)
     if (memcmp(got[i], want[i], bytes[i]))
       fail_msg("seed %llu, output %d: %s on %s, %d bits, input %s, weights %s, n %d", (unsigned long long)seed, i,
                k->kind == ELEM_INT ? "signed" : "unsigned", engine_name[k->engine], k->bits,
                type_string(b.context, b.g, &k->x), type_string(b.context, b.g, &k->w), k->n);
-  Way way = way_of(module.ptx.data, layer);
+  Way way = way_of(kernel_of_layer(&b, ptx, node->result));
   build_free(&b);
   return way;
 }
