@@ -138,15 +138,25 @@ static void place(SkinnyKernel *s) {
  * send the next to their place.
  */
 static void walk_over_tiles(SkinnyKernel *s) {
+  enum { MOST_COLUMNS_BESIDE_CONSTANTS = 64 }; /* registers for both */
   Ptx *p = &s->k->ptx;
+  bool loads_early = s->s.columns <= MOST_COLUMNS_BESIDE_CONSTANTS;
+  SkinnyFinish finish;
   PtxValue bound = ptx_add(p, s->tiles_apart, ptx_int(s->s.row_tiles));
   s->row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
   PtxValue exists = ptx_setp(p, "lt.s32", s->row_tile, ptx_int(s->s.row_tiles));
+  PtxValue has_last = ptx_setp(p, "gt.s32", s->turn, ptx_int(0));
+  if (loads_early) {
+    ptx_if(p, has_last);
+    finish = skinny_place_finish(s);
+    ptx_end_if(p);
+  }
   ptx_if(p, exists);
   skinny_multiply_tile(s);
   ptx_end_if(p);
-  ptx_if(p, ptx_setp(p, "gt.s32", s->turn, ptx_int(0)));
-  skinny_finish_tile(s);
+  ptx_if(p, has_last);
+  if (!loads_early) finish = skinny_place_finish(s);
+  skinny_finish_tile(&finish);
   ptx_end_if(p);
   ptx_if(p, exists);
   skinny_send_parts(s);

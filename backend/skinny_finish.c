@@ -6,17 +6,6 @@
 
 enum { KEPT_CONSTANTS = 32 }; /* numbers of a channel that stay in registers from position to position */
 
-typedef struct Finish {
-  SkinnyKernel *s;
-  PtxValue turn;        /* of the tile */
-  PtxValue bit;         /* of the result: the lane's channel in its order */
-  PtxValue channel;     /* channel 0 where there is none */
-  PtxValue has_channel; /* predicate, or the immediate 1 */
-  PtxValue border;
-  PtxValue parts;        /* address of the first part at position 0 */
-  bool constants_inside; /* too many to be kept */
-} Finish;
-
 /* A position of the result: where it is stored, if at all, and whether it is a pixel. */
 typedef struct Spot {
   PtxValue position, pixel, is_pixel, stores;
@@ -32,7 +21,7 @@ static int constants_of(const Epilogue *e, const Node *node) {
   return count;
 }
 
-static void place_channel(Finish *f) {
+static void place_channel(SkinnyFinish *f) {
   SkinnyKernel *s = f->s;
   Ptx *p = &s->k->ptx;
   Layout l = s->out.type.layout;
@@ -52,7 +41,7 @@ static void place_channel(Finish *f) {
 }
 
 /* Positions that the block finishes and the batch has; none where the warp's channels lie behind the last. */
-static PtxValue count_positions(const Finish *f) {
+static PtxValue count_positions(const SkinnyFinish *f) {
   SkinnyKernel *s = f->s;
   Ptx *p = &s->k->ptx;
   PtxValue first = ptx_mad(p, s->rank, ptx_int(s->s.own), s->first_position);
@@ -73,7 +62,7 @@ static Spot place_spot(SkinnyKernel *s, PtxValue index) {
   return (Spot){pieces ? position : pixel, pixel, at.is_pixel, pieces ? ptx_int(1) : at.is_pixel};
 }
 
-static PtxValue sum_of_parts(const Finish *f, PtxValue index) {
+static PtxValue sum_of_parts(const SkinnyFinish *f, PtxValue index) {
   SkinnyKernel *s = f->s;
   Ptx *p = &s->k->ptx;
   PtxValue at = ptx_mad(p, index, ptx_int(SKINNY_ROW_PITCH * 4), f->parts);
@@ -86,7 +75,7 @@ static PtxValue sum_of_parts(const Finish *f, PtxValue index) {
 }
 
 /* A lane a plane stores the word. */
-static void store_planes(const Finish *f, const Spot *spot, PtxValue stored) {
+static void store_planes(const SkinnyFinish *f, const Spot *spot, PtxValue stored) {
   SkinnyKernel *s = f->s;
   Ptx *p = &s->k->ptx;
   PtxValue mine = ptx_int(0);
@@ -102,7 +91,7 @@ static void store_planes(const Finish *f, const Spot *spot, PtxValue stored) {
   ptx_store_if(p, ptx_pred_and(p, stores, spot->stores), "global.b32", at, 0, mine);
 }
 
-static void store_element(const Finish *f, const Spot *spot, PtxValue stored) {
+static void store_element(const SkinnyFinish *f, const Spot *spot, PtxValue stored) {
   SkinnyKernel *s = f->s;
   Ptx *p = &s->k->ptx;
   bool bytes = s->out.type.layout.kind == LAYOUT_BYTES;
@@ -113,7 +102,7 @@ static void store_element(const Finish *f, const Spot *spot, PtxValue stored) {
   ptx_store_if(p, stores, bytes ? "global.u8" : stored.class == CLASS_F32 ? "global.f32" : "global.b32", at, 0, stored);
 }
 
-static void finish_position(const Finish *f, PtxValue index) {
+static void finish_position(const SkinnyFinish *f, PtxValue index) {
   SkinnyKernel *s = f->s;
   Ptx *p = &s->k->ptx;
   const Type *t = &s->out.type;
@@ -134,13 +123,18 @@ static void wait_for_parts(SkinnyKernel *s, PtxValue turn) {
   (s->tile.split_k > 1 ? ptx_barrier_wait_cluster : ptx_barrier_wait)(p, done, parity);
 }
 
-void skinny_finish_tile(SkinnyKernel *s) {
-  Ptx *p = &s->k->ptx;
-  Finish f = {.s = s, .turn = ptx_sub(p, s->turn, ptx_int(1))};
+SkinnyFinish skinny_place_finish(SkinnyKernel *s) {
+  SkinnyFinish f = {.s = s, .turn = ptx_sub(&s->k->ptx, s->turn, ptx_int(1))};
   place_channel(&f);
-  PtxValue count = count_positions(&f);
-  wait_for_parts(s, f.turn);
+  return f;
+}
+
+void skinny_finish_tile(const SkinnyFinish *f) {
+  SkinnyKernel *s = f->s;
+  Ptx *p = &s->k->ptx;
+  PtxValue count = count_positions(f);
+  wait_for_parts(s, f->turn);
   PtxValue index = ptx_for(p, ptx_shr(p, s->warp, 1), count, ptx_int(s->tile.warps_m / 2));
-  finish_position(&f, index);
+  finish_position(f, index);
   ptx_end_for(p);
 }

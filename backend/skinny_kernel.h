@@ -55,7 +55,21 @@ void skinny_sum_input(SkinnyKernel *s);
 void skinny_multiply_tile(SkinnyKernel *s);
 void skinny_send_parts(SkinnyKernel *s);
 
-/* skinny_finish.c: parts of the tile before to stored results. */
-void skinny_finish_tile(SkinnyKernel *s);
+/* The end of a tile in a lane. */
+typedef struct SkinnyFinish {
+  SkinnyKernel *s;
+  PtxValue turn;        /* of the tile */
+  PtxValue bit;         /* of the result: the lane's channel in its order */
+  PtxValue channel;     /* channel 0 where there is none */
+  PtxValue has_channel; /* predicate, or the immediate 1 */
+  PtxValue border;
+  PtxValue parts;        /* address of the first part at position 0 */
+  bool constants_inside; /* too many to be kept */
+} SkinnyFinish;
+
+/* skinny_finish.c: the lane's channel of the tile before, whose constants begin to be loaded; and its parts to stored
+ * results. */
+SkinnyFinish skinny_place_finish(SkinnyKernel *s);
+void skinny_finish_tile(const SkinnyFinish *f);
 
 #endif
