@@ -55,3 +55,7 @@ void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValu
   ptx_raw(p, "%scp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%s], [%s], %s, [%s];",
           guard(p, pred), ptx_text(p, to), ptx_text(p, from), ptx_text(p, bytes), ptx_text(p, barrier));
 }
+
+PtxValue ptx_descriptor_address(Ptx *p, PtxValue address) {
+  return ptx_shr(p, ptx_and(p, address, ptx_int(0x3ffff)), 4);
+}

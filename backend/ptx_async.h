@@ -22,4 +22,8 @@ void ptx_barrier_wait_cluster(Ptx *p, PtxValue barrier, PtxValue parity);
 /* Starts a copy of `bytes` bytes (a multiple of 16, as both addresses are) to shared memory under a predicate. */
 void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValue bytes, PtxValue barrier);
 
+/* An address of shared memory as wgmma's descriptors have it, in units of 16 bytes (PTX ISA, "Matrix descriptor"):
+ * without the upper bits, in which a cluster says which block is meant. */
+PtxValue ptx_descriptor_address(Ptx *p, PtxValue address);
+
 #endif

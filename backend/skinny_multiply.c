@@ -46,7 +46,7 @@ static void multiply(SkinnyKernel *s, const char *a, const char *b) {
 /* The products of a chunk with weights at an address in pieces; `ones` instead where it is not NULL. */
 static void multiply_chunk(SkinnyKernel *s, PtxValue chunk, PtxValue weights, const char *ones) {
   Ptx *p = &s->k->ptx;
-  PtxValue first = ptx_shr(p, ptx_add(p, s->shared, ptx_int(s->s.input_at)), 4);
+  PtxValue first = ptx_descriptor_address(p, ptx_add(p, s->shared, ptx_int(s->s.input_at)));
   PtxValue input = ptx_mad(p, chunk, ptx_int(s->s.chunk_blocks * s->s.columns), first);
   ptx_raw(p, "wgmma.fence.sync.aligned;");
   for (uint32_t block = 0; block < s->s.chunk_blocks; block += 2) {
@@ -97,7 +97,7 @@ static void multiply_plane(SkinnyKernel *s) {
   PtxValue chunk = ptx_for(p, s->group, ptx_int(s->s.chunks), ptx_int(s->s.groups));
   PtxValue number = ptx_add(p, s->over, chunk), stage = skinny_stage(s, number);
   ptx_barrier_wait(p, skinny_full(s, stage), skinny_round(s, number));
-  multiply_chunk(s, chunk, ptx_shr(p, skinny_stage_address(s, stage), 4), NULL);
+  multiply_chunk(s, chunk, ptx_descriptor_address(p, skinny_stage_address(s, stage)), NULL);
   wait_for_products(s, 1);
   give_back(s, ptx_setp(p, "gt.s32", chunk, s->group), before);
   ptx_assign(p, before, stage);

@@ -79,7 +79,7 @@ static void give_back(Wgmma *w, PtxValue pred, PtxValue stage) {
 }
 
 static PtxValue in_pieces(Wgmma *w, PtxValue address) {
-  return ptx_shr(&w->m.k->ptx, address, 4);
+  return ptx_descriptor_address(&w->m.k->ptx, address);
 }
 
 /* First row of the warpgroup, in the windows of a stage. */

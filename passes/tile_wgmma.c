@@ -37,6 +37,7 @@ enum {
 static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
 static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
 static const double first_bytes = 600;       /* cycles until they come */
+static const double early = 0.5;             /* of resident weights, what comes after the layer before has ended */
 static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
 static const double apart = 0.35;            /* of what is not the longest, the part that does not overlap */
 static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
@@ -125,7 +126,9 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
   double alone = w.products + w.epilogue + waiting;
   if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue + waiting + chunk_waiting * w.chunks;
-  double first = at_once * (s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
+  double first = at_once * (early * s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
+  /* two groups of warps that wait for the same windows do not overlap, more of them do */
+  if (tile->resident) together = greater(together, alone / greater(1, at_once * tile->warps_m / 8));
   return (start_seconds + (first + (rounds - 1) * together + greater(together, alone)) / cycles_a_second) * 1e6;
 }
 

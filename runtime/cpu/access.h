@@ -41,7 +41,7 @@ uint8_t *access_bytes(Warp *w, const Inst *in, uint32_t lane, const AccessPlan *
 /* race.c: false after a fault. Only for a block with a Race. */
 bool race_note(Warp *w, const Inst *in, const Access *a, const AccessPlan *plan);
 
-/* Addresses as the lanes give them; shared ones moved to their window. */
+/* Addresses as the lanes give them; shared ones moved to their window, a block's own without its tag. */
 static inline void access_addresses(const Warp *w, const Inst *in, const AccessPlan *plan, uint64_t address[LANES]) {
   const Address *operand = &in->address[plan->operand];
   uint64_t add = (uint64_t)operand->displacement;
@@ -52,7 +52,10 @@ static inline void access_addresses(const Warp *w, const Inst *in, const AccessP
     const uint32_t *base = (const uint32_t *)(w->registers + operand->base);
     EACH_LANE address[lane] = (uint32_t)(base[lane] + (uint32_t)add);
   }
-  if (plan->space == SPACE_SHARED) EACH_LANE address[lane] |= SHARED_WINDOW;
+  if (plan->space != SPACE_SHARED) return;
+  uint64_t tag = w->block->shared_tag;
+  if (tag) EACH_LANE address[lane] ^= (address[lane] & ~(uint64_t)CLUSTER_OFFSET) == tag ? tag : 0;
+  EACH_LANE address[lane] |= SHARED_WINDOW;
 }
 
 static inline bool access_all_written(const Access *a, uint32_t bytes) {

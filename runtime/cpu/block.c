@@ -31,18 +31,27 @@ static Layout plan_storage(const Block *block) {
   return l;
 }
 
+static void fill_constant(const Warp *w, const Constant *c, uint64_t value) {
+  uint8_t *at = w->registers + c->slot;
+  uint32_t narrow = (uint32_t)value;
+  if (c->class == REGISTER_PREDICATE)
+    memcpy(at, &narrow, sizeof narrow);
+  else if (c->class == REGISTER_64)
+    for (int lane = 0; lane < LANES; lane++) memcpy(at + 8 * lane, &value, sizeof value);
+  else
+    for (int lane = 0; lane < LANES; lane++) memcpy(at + 4 * lane, &narrow, sizeof narrow);
+}
+
 static void fill_constants(const Warp *w, const Kernel *k) {
-  for (uint32_t i = 0; i < k->constant_count; i++) {
-    const Constant *c = &k->constants[i];
-    uint8_t *at = w->registers + c->slot;
-    uint32_t narrow = (uint32_t)c->value;
-    if (c->class == REGISTER_PREDICATE)
-      memcpy(at, &narrow, sizeof narrow);
-    else if (c->class == REGISTER_64)
-      for (int lane = 0; lane < LANES; lane++) memcpy(at + 8 * lane, &c->value, sizeof c->value);
-    else
-      for (int lane = 0; lane < LANES; lane++) memcpy(at + 4 * lane, &narrow, sizeof narrow);
-  }
+  for (uint32_t i = 0; i < k->constant_count; i++) fill_constant(w, &k->constants[i], k->constants[i].value);
+}
+
+void block_tag_shared(Block *block, uint64_t tag) {
+  const Kernel *k = block->kernel;
+  block->shared_tag = tag;
+  for (uint32_t i = 0; i < k->constant_count; i++)
+    for (uint32_t w = 0; k->constants[i].is_shared && w < block->warp_count; w++)
+      fill_constant(&block->warps[w], &k->constants[i], k->constants[i].value | tag);
 }
 
 static void place_storage(Block *block, Layout l) {

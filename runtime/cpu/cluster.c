@@ -16,6 +16,7 @@ void cluster_prepare(Cluster *cluster) {
     block->rank = rank;
     cluster->windows[rank] = block->shared;
     cluster->windows[rank].start |= (uint64_t)(rank + 1) << CLUSTER_SHIFT;
+    block_tag_shared(block, cluster->size > 1 ? (uint64_t)(rank + 1) << CLUSTER_SHIFT : 0);
   }
 }
 

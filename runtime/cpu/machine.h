@@ -146,11 +146,13 @@ struct Inst {
 
 /* ---- kernels ---- */
 
-/* A constant of the code: a slot of the register file filled before the first block. */
+/* A constant of the code: a slot of the register file filled before the first block. The address of shared memory, in a
+ * cluster, says which block of it is meant. */
 typedef struct Constant {
   uint64_t value;
   uint32_t slot;
   RegisterClass class;
+  bool is_shared;
 } Constant;
 
 struct Kernel {
@@ -253,11 +255,13 @@ struct Block {
   size_t storage_bytes;
   Race *race; /* state of the race check (race.h), or NULL */
   Cluster *cluster;
-  uint32_t rank; /* in it */
+  uint32_t rank;       /* in it */
+  uint64_t shared_tag; /* of its own shared memory; 0 in a cluster of one */
 };
 
-/* Blocks that one worker runs side by side. An address in the shared memory of another block of the cluster is that
- * block's rank plus one in the bits from CLUSTER_SHIFT on, and the offset there. */
+/* Blocks that one worker runs side by side. An address in the shared memory of a block of the cluster is that block's
+ * rank plus one in the bits from CLUSTER_SHIFT on, and the offset there; also a block's own, as on a GPU, where a
+ * descriptor made of it must leave those bits out. */
 enum { CLUSTER_SHIFT = 24, CLUSTER_OFFSET = (1 << CLUSTER_SHIFT) - 1 };
 struct Cluster {
   Block *blocks[MAX_CLUSTER];
@@ -311,6 +315,7 @@ void block_report_spinning(Block *block);
 bool block_over_limit(Block *block);
 bool block_prepare(Block *block, Launch *launch); /* false without memory */
 void block_release(Block *block);
+void block_tag_shared(Block *block, uint64_t tag); /* prepared; its addresses of shared memory carry the tag */
 /* cluster.c: its blocks are prepared for a launch. */
 void cluster_prepare(Cluster *cluster);
 

@@ -33,20 +33,25 @@ uint32_t operands_special_slot(Decoder *d, int special) {
   return *slot;
 }
 
-static uint32_t constant_slot(Decoder *d, RegisterClass class, uint64_t value) {
+static uint32_t slot_of_constant(Decoder *d, RegisterClass class, uint64_t value, bool is_shared) {
   if (class == REGISTER_PREDICATE) value = value ? FULL_MASK : 0;
   if (class == REGISTER_16) value &= 0xffff;
   if (class == REGISTER_32) value &= UINT32_MAX;
   uint64_t hash = (value ^ value >> 32) * 0x9e3779b97f4a7c15u + class;
   ConstantEntry **bucket = &d->constants[hash >> 56];
   for (ConstantEntry *e = *bucket; e; e = e->next)
-    if (e->constant.value == value && e->constant.class == class) return e->constant.slot;
+    if (e->constant.value == value && e->constant.class == class && e->constant.is_shared == is_shared)
+      return e->constant.slot;
   ConstantEntry *entry = arena_take(d->arena, sizeof *entry);
-  entry->constant = (Constant){.value = value, .slot = new_slot(d, class), .class = class};
+  entry->constant = (Constant){.value = value, .slot = new_slot(d, class), .class = class, .is_shared = is_shared};
   entry->next = *bucket;
   *bucket = entry;
   d->constant_count++;
   return entry->constant.slot;
+}
+
+static uint32_t constant_slot(Decoder *d, RegisterClass class, uint64_t value) {
+  return slot_of_constant(d, class, value, false);
 }
 
 static uint32_t sink_slot(Decoder *d, RegisterClass class) {
@@ -164,7 +169,8 @@ static uint32_t scalar_slot(Decoder *d, const Operand *operand, RegisterClass cl
   case OPERAND_DOUBLE:
     return real_constant(operand, class, &value) ? constant_slot(d, class, value) : NO_OPERAND;
   case OPERAND_VARIABLE:
-    return variable_address(operand, class, &value) ? constant_slot(d, class, value) : NO_OPERAND;
+    if (!variable_address(operand, class, &value)) return NO_OPERAND;
+    return slot_of_constant(d, class, value, operand->variable->space == SPACE_SHARED);
   default:
     return NO_OPERAND;
   }
