@@ -41,7 +41,9 @@ static const double early = 0.5;             /* of resident weights, what comes 
 static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
 static const double apart = 0.35;            /* of what is not the longest, the part that does not overlap */
 static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
-static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle */
+static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle, */
+static const double dependent = 2;           /* and for one warp by itself every so many cycles */
+static const double block_start = 500;       /* until the next block of an SM runs */
 static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
 static const double product_instructions = 4;
 
@@ -92,6 +94,7 @@ static double epilogue_instructions(const Graph *g, const Node *node) {
 /* Cycles of a tile. */
 typedef struct Work {
   double products, epilogue, copies;
+  double epilogue_alone;
   double chunks; /* how many it streams */
 } Work;
 
@@ -102,6 +105,7 @@ static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, dou
   double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
   return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * tile->warps_m / 4, target),
                 .epilogue = issued * tile->warps_m / schedulers,
+                .epilogue_alone = issued * greater(tile->warps_m / schedulers, dependent),
                 .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle,
                 .chunks = pairs * s->chunks};
 }
@@ -124,9 +128,10 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   Work w = work_of_tile(g, node, tile, at_once, target);
   double longest = greater(w.products, greater(w.epilogue, w.copies));
   double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
-  double alone = w.products + w.epilogue + waiting;
-  if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue + waiting + chunk_waiting * w.chunks;
+  double alone = w.products + w.epilogue_alone + waiting;
+  if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue_alone + waiting + chunk_waiting * w.chunks;
   double first = at_once * (early * s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
+  first += (at_once - 1) * block_start;
   /* two groups of warps that wait for the same windows do not overlap, more of them do */
   if (tile->resident) together = greater(together, alone / greater(1, at_once * tile->warps_m / 8));
   return (start_seconds + (first + (rounds - 1) * together + greater(together, alone)) / cycles_a_second) * 1e6;
