@@ -219,8 +219,9 @@ static Flow apply_quantize(Ptx *p, const Application *a, Flow f) {
   int32_t zero = half ? (to->zero2 + 1) / 2 : to->zero2 / 2;
   float low = (float)(type_q_min(to) - zero), high = (float)(type_q_max(to) - zero);
   PtxValue v = clamped_quotient(p, f.reg, constant(a, 0), low, high, !half);
-  PtxValue q = ptx_convert(p, half ? "cvt.rmi.s32.f32" : "cvt.rni.s32.f32", CLASS_B32, v);
-  return (Flow){*to, q, zero, 0};
+  if (half) return (Flow){*to, ptx_convert(p, "cvt.rmi.s32.f32", CLASS_B32, v), zero, 0};
+  PtxValue bits = ptx_convert(p, "mov.b32", CLASS_B32, ptx_2(p, "add.rn.f32", v, ptx_float(REQUANTIZE_MAGIC)));
+  return (Flow){*to, bits, zero - REQUANTIZE_MAGIC_BITS, 0}; /* rounded to nearest in the sum: an even number is added */
 }
 
 /* The element of the step's second activation. */
@@ -290,7 +291,14 @@ static Flow apply_bias(Ptx *p, const Application *a, Flow f) {
   return real(a, ptx_2(p, "add.rn.f32", f.reg, constant(a, 0)));
 }
 
+/* What a quantization makes of numbers below zero it makes of zero too. */
+static bool quantize_is_relu(const Step *next) {
+  return next->op == OP_QUANTIZE && !(next->type.zero2 & 1) && type_q_min(&next->type) >= next->type.zero2 / 2;
+}
+
 static Flow apply_relu(Ptx *p, const Application *a, Flow f) {
+  const Kernel *k = a->epilogue->kernel;
+  if (a->index + 1 < k->node->step_count && quantize_is_relu(&k->node->steps[a->index + 1])) return real(a, f.reg);
   return real(a, ptx_2(p, "max.f32", f.reg, ptx_float(0)));
 }
 

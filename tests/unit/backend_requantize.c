@@ -118,10 +118,10 @@ static void ternary_results(void **state) {
 
 static void residuals(void **state) {
   (void)state;
-  static const int widths[][2] = {{1, 2}, {2, 2}, {4, 2}, {2, 4}, {3, 3}, {2, 1}};
+  static const int widths[][2] = {{1, 2}, {2, 2}, {4, 2}, {2, 4}, {3, 3}, {2, 1}, {4, 4}};
   static const int32_t channels[] = {64, 32, 40, 128};
   for (int e = 0; e < 5; e++)
-    for (int w = 0; w < 6; w++)
+    for (int w = 0; w < 7; w++)
       for (int i = 0; i < 4; i++) {
         Case k = {.engine = engines[e], .kind = ELEM_UINT, .bits = widths[w][0], .result_bits = widths[w][1]};
         if (i % 2 && k.bits > 1 && k.result_bits > 1) k.kind = ELEM_INT;
