@@ -2,8 +2,9 @@
  * their order, never fused. Steps stand in one table, `forms`: the constants of each, and what it does to the number.
  *
  * A constant of one number is an immediate; others are arrays in device memory, a row a channel or one row for all.
- * Thresholds that depend on a second activation stay there, a part of the row for each of its numbers, and each element
- * loads the part that its number names.
+ * Thresholds are counted by a product where that is exact (requantization.c), else one by one. Those that depend on a
+ * second activation and are counted one by one stay in memory, a part of the row for each of its numbers, and each
+ * element loads the part that its number names.
  */
 #include "emit.h"
 
@@ -220,8 +221,8 @@ static Flow apply_quantize(Ptx *p, const Application *a, Flow f) {
   float low = (float)(type_q_min(to) - zero), high = (float)(type_q_max(to) - zero);
   PtxValue v = clamped_quotient(p, f.reg, constant(a, 0), low, high, !half);
   if (half) return (Flow){*to, ptx_convert(p, "cvt.rmi.s32.f32", CLASS_B32, v), zero, 0};
-  PtxValue bits = ptx_convert(p, "mov.b32", CLASS_B32, ptx_2(p, "add.rn.f32", v, ptx_float(REQUANTIZE_MAGIC)));
-  return (Flow){*to, bits, zero - REQUANTIZE_MAGIC_BITS, 0}; /* rounded to nearest in the sum: an even number is added */
+  PtxValue sum = ptx_2(p, "add.rn.f32", v, ptx_float(REQUANTIZE_MAGIC)); /* even, so that ties stay what they are */
+  return (Flow){*to, ptx_convert(p, "mov.b32", CLASS_B32, sum), zero - REQUANTIZE_MAGIC_BITS, 0};
 }
 
 /* The element of the step's second activation. */

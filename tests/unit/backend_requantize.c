@@ -78,8 +78,8 @@ static int check(const Case *k, uint64_t seed) {
   const char *ptx = run_on_device(&b, IMAGES, (const void *[]){x}, got);
   for (int i = 0; i < 2; i++)
     if (memcmp(got[i], want[i], bytes[i]))
-      fail_msg("seed %llu, output %d: %s, %d and %d bits, %d channels, weights of %d bits%s", (unsigned long long)seed, i,
-               engine_name[k->engine], k->bits, k->result_bits, k->channels, k->weight_bits,
+      fail_msg("seed %llu, output %d: %s, %d and %d bits, %d channels, weights of %d bits%s", (unsigned long long)seed,
+               i, engine_name[k->engine], k->bits, k->result_bits, k->channels, k->weight_bits,
                k->residual ? ", residual" : "");
   int count = count_requantized(&b, ptx);
   build_free(&b);
