@@ -147,8 +147,8 @@ bool epilogue_has(Op op);                        /* whether an operation can be 
 void epilogue_begin(Epilogue *e, Kernel *k);     /* outside of control flow */
 void epilogue_at(Epilogue *e, PtxValue channel); /* rows of constants from this channel on */
 void epilogue_load(Epilogue *e, int offset);     /* constants of channel + offset into registers */
-/* Where the only constants are requantizers of channels: their rows, and the bytes of one; 0 bytes otherwise. They may be
- * read from a copy in shared memory instead: `pair` is the number of pairs from its first channel to that of
+/* Where the only constants are requantizers of channels: their rows, and the bytes of one; 0 bytes otherwise. They may
+ * be read from a copy in shared memory instead: `pair` is the number of pairs from its first channel to that of
  * epilogue_at. */
 PtxValue epilogue_rows(const Epilogue *e, uint32_t *row_bytes);
 void epilogue_set_rows(Epilogue *e, PtxValue shared, PtxValue pair);

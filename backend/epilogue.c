@@ -2,8 +2,9 @@
  * their order, never fused. Steps stand in one table, `forms`: the constants of each, and what it does to the number.
  *
  * A constant of one number is an immediate; others are arrays in device memory, a row a channel or one row for all.
- * Thresholds that depend on a second activation stay there, a part of the row for each of its numbers, and each element
- * loads the part that its number names.
+ * Thresholds are counted by a product where that is exact (requantization.c), else one by one. Those that depend on a
+ * second activation and are counted one by one stay in memory, a part of the row for each of its numbers, and each
+ * element loads the part that its number names.
  */
 #include "emit.h"
 
@@ -219,8 +220,9 @@ static Flow apply_quantize(Ptx *p, const Application *a, Flow f) {
   int32_t zero = half ? (to->zero2 + 1) / 2 : to->zero2 / 2;
   float low = (float)(type_q_min(to) - zero), high = (float)(type_q_max(to) - zero);
   PtxValue v = clamped_quotient(p, f.reg, constant(a, 0), low, high, !half);
-  PtxValue q = ptx_convert(p, half ? "cvt.rmi.s32.f32" : "cvt.rni.s32.f32", CLASS_B32, v);
-  return (Flow){*to, q, zero, 0};
+  if (half) return (Flow){*to, ptx_convert(p, "cvt.rmi.s32.f32", CLASS_B32, v), zero, 0};
+  PtxValue sum = ptx_2(p, "add.rn.f32", v, ptx_float(REQUANTIZE_MAGIC)); /* even, so that ties stay what they are */
+  return (Flow){*to, ptx_convert(p, "mov.b32", CLASS_B32, sum), zero - REQUANTIZE_MAGIC_BITS, 0};
 }
 
 /* The element of the step's second activation. */
@@ -290,7 +292,14 @@ static Flow apply_bias(Ptx *p, const Application *a, Flow f) {
   return real(a, ptx_2(p, "add.rn.f32", f.reg, constant(a, 0)));
 }
 
+/* What a quantization makes of numbers below zero it makes of zero too. */
+static bool quantize_is_relu(const Step *next) {
+  return next->op == OP_QUANTIZE && !(next->type.zero2 & 1) && type_q_min(&next->type) >= next->type.zero2 / 2;
+}
+
 static Flow apply_relu(Ptx *p, const Application *a, Flow f) {
+  const Kernel *k = a->epilogue->kernel;
+  if (a->index + 1 < k->node->step_count && quantize_is_relu(&k->node->steps[a->index + 1])) return real(a, f.reg);
   return real(a, ptx_2(p, "max.f32", f.reg, ptx_float(0)));
 }
 

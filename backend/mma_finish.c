@@ -122,6 +122,14 @@ static bool reads_activations(const Mma *m) {
   return false;
 }
 
+/* Constants in shared memory do not change, so that the assembler would load those of many columns at once and run out
+ * of registers while most of them hold accumulators: it moves no load over a barrier. */
+static void hold_back_loads(Mma *m, int j) {
+  enum { MOST_ACCUMULATORS = 64, COLUMNS_AT_ONCE = 8 };
+  bool crowded = m->table.is_shared && 4 * m->row_tiles * m->column_tiles > MOST_ACCUMULATORS;
+  if (crowded && j && j % COLUMNS_AT_ONCE == 0) ptx_raw(&m->k->ptx, "bar.warp.sync -1;");
+}
+
 void mma_finish(Mma *m) {
   Ptx *p = &m->k->ptx;
   Results r = {.m = m};
@@ -137,6 +145,7 @@ void mma_finish(Mma *m) {
   bool runs = layout_orders_channels(m->out.type.layout);
   int tiles = runs ? mma_run_tiles(m, m->out.type.layout) : 1;
   for (int j = 0; j < m->column_tiles; j++) {
+    hold_back_loads(m, j);
     epilogue_load_pair(&m->epilogue, 8 * j);
     for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
     if (!runs)

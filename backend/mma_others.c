@@ -22,6 +22,20 @@ static void choose_kind(const Mma *m, Other *o, const Type *t) {
   }
 }
 
+static int element_bytes(const Tensor *t) {
+  return t->type.layout.kind == LAYOUT_BYTES ? 1 : 4;
+}
+
+/* The row's position in a second activation: its own where that has the result's positions. There are zeros in the gaps
+ * too, though of ternary ones they are no numbers. */
+static PtxValue position_in(Mma *m, const Tensor *t, const MmaRow *row) {
+  Ptx *p = &m->k->ptx;
+  Grid grid = grid_of(&t->type), own = grid_of(&m->out.type);
+  bool same = grid.row_pitch == own.row_pitch && grid.image_pitch == own.image_pitch;
+  if (same && t->type.kind != ELEM_TERNARY) return ptx_2(p, "max.s32", row->position, ptx_int(0));
+  return position_of_pixel(p, &grid, row->pixel);
+}
+
 Other *mma_place_others(Mma *m, MmaRow rows[][2], PtxValue lane_channel) {
   Ptx *p = &m->k->ptx;
   Other *others = ARENA_NEW(p->context, Other, m->node->step_count);
@@ -31,14 +45,10 @@ Other *mma_place_others(Mma *m, MmaRow rows[][2], PtxValue lane_channel) {
     Other *o = &others[s];
     choose_kind(m, o, &t->type);
     o->first_tile = -1;
-    Grid grid = grid_of(&t->type);
     for (int i = 0; i < m->row_tiles && o->kind != OTHER_ELEMENTS; i++)
-      for (int h = 0; h < 2; h++) {
-        PtxValue pixel = rows[i][h].pixel;
-        o->at[i][h] = o->kind != OTHER_ROW
-                          ? position_of_pixel(p, &grid, pixel)
-                          : unit_address(p, t, pixel, lane_channel, t->type.layout.kind == LAYOUT_BYTES ? 1 : 4);
-      }
+      for (int h = 0; h < 2; h++)
+        o->at[i][h] = o->kind == OTHER_ROW ? unit_address(p, t, rows[i][h].pixel, lane_channel, element_bytes(t))
+                                           : position_in(m, t, &rows[i][h]);
   }
   return others;
 }

@@ -12,7 +12,7 @@
  */
 #include "mma_signs.h"
 
-/* From so many bits on a product counts in fewer instructions than signs, where it is exact (mma_finish.c). */
+/* From so many bits on a product counts in fewer instructions than signs, where it is exact (requantization.c). */
 enum { LEAST_REQUANTIZED_BITS = 3 };
 
 static int64_t sum_bound(const Mma *m) {

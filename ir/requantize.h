@@ -17,9 +17,9 @@
  *     the count of q at the first x that reaches t[i], if one does, is at least i, and
  *     at the last x that does not, if there is one, less than i.
  *
- * Proof. Every rounding is monotone and so is q, in the direction of the count. Let x be counted c. It lies at or beyond
- * the first that reaches t[c] (where c > 0), so q - first >= c; and at or before the last that does not reach t[c + 1]
- * (where c < L), so q - first < c + 1. The converse is plain: these x are counted i or more, and less than i.
+ * Proof. Every rounding is monotone and so is q, in the direction of the count. Let x be counted c. It lies at or
+ * beyond the first that reaches t[c] (where c > 0), so q - first >= c; and at or before the last that does not reach
+ * t[c + 1] (where c < L), so q - first < c + 1. The converse is plain: these x are counted i or more, and less than i.
  *
  * The search maximizes the distance in height of the line slope * x + of_other * r + offset from all of these corners,
  * rounds it to binary32 and tries the corners; neighbouring numbers too where a rounding spoils it.

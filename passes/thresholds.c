@@ -13,13 +13,15 @@
  * one. For each of its numbers, the r-th, the chain is such a function too, in a direction that does not depend on r;
  * t[c] holds a row of thresholds for each r.
  */
+#include "../ir/requantize.h"
 #include "chain.h"
 #include <math.h>
 #include <string.h>
 
 enum {
-  MOST_BITS = 4,  /* of the result: 15 comparisons; with more, computing the chain is cheaper */
-  MOST_TABLE = 64 /* thresholds a channel, where a second activation has a row for each of its numbers */
+  MOST_BITS = 4,                 /* of the result: 15 comparisons; with more, computing the chain is cheaper */
+  MOST_LOOKED_UP = 64,           /* thresholds a channel, where a second activation has a row for each of its numbers */
+  MOST_TABLE = MOST_REQUANTIZED, /* where a product counts them instead (../ir/requantize.h) */
 };
 static const uint32_t NO_OPERAND = UINT32_MAX;
 
@@ -235,6 +237,20 @@ static int32_t threshold_at(const Search *s, int64_t steps) {
   return s->direction > 0 ? level_at(chain, steps) : -1 - level_at(chain, chain->count_of_levels - 1 - steps);
 }
 
+/* Whether a kernel that has the thresholds of a channel can do with them: with long tables only by a product, if the
+ * source is a sum whose bound it knows. */
+static bool serves(const Search *s, const int32_t *t, int32_t flip) {
+  const Chain *chain = s->chain;
+  if (chain->numbers * s->columns <= MOST_LOOKED_UP) return true;
+  bool is_sum = defined_by(s->g, chain->source, OP_CONV2D) || defined_by(s->g, chain->source, OP_LINEAR);
+  ThresholdRows rows = {.t = t, .numbers = chain->numbers, .levels = s->columns, .flip = flip};
+  rows.first = type_q_min(&chain->result_type);
+  rows.least = level_at(chain, 0);
+  rows.most = level_at(chain, chain->count_of_levels - 1);
+  Requantizer unused;
+  return is_sum && is_private(s->g, chain->source) && requantizer_find(&rows, &unused);
+}
+
 static void find_thresholds(Search *s, int32_t *t) {
   int32_t first_q = type_q_min(&s->chain->result_type) + 1;
   for (int32_t r = 0; r < s->chain->numbers; r++)
@@ -269,7 +285,7 @@ static void replace_by_thresholds(Graph *g, NodeId last, const Chain *chain, con
   become(g, last, OP_THRESHOLDS, NULL, inputs, chain->other == NO_VALUE ? 3 : 4);
 }
 
-/* False, and the chain stays, where it is not known to be monotone. */
+/* False, and the chain stays, where it is not known to be monotone, or its thresholds would serve no kernel. */
 static bool threshold_chain(Graph *g, NodeId last, bool adds) {
   Chain chain;
   if (!collect_chain(g, last, adds, &chain)) return false;
@@ -282,6 +298,7 @@ static bool threshold_chain(Graph *g, NodeId last, bool adds) {
     if (search.direction == 0) return false;
     flip[c] = search.direction > 0 ? 0 : -1;
     find_thresholds(&search, t + (size_t)c * columns);
+    if (!serves(&search, t + (size_t)c * columns, flip[c])) return false;
   }
   replace_by_thresholds(g, last, &chain, t, flip, rows, columns);
   return true;

@@ -78,8 +78,8 @@ static int check(const Case *k, uint64_t seed) {
   const char *ptx = run_on_device(&b, IMAGES, (const void *[]){x}, got);
   for (int i = 0; i < 2; i++)
     if (memcmp(got[i], want[i], bytes[i]))
-      fail_msg("seed %llu, output %d: %s, %d and %d bits, %d channels, weights of %d bits%s", (unsigned long long)seed, i,
-               engine_name[k->engine], k->bits, k->result_bits, k->channels, k->weight_bits,
+      fail_msg("seed %llu, output %d: %s, %d and %d bits, %d channels, weights of %d bits%s", (unsigned long long)seed,
+               i, engine_name[k->engine], k->bits, k->result_bits, k->channels, k->weight_bits,
                k->residual ? ", residual" : "");
   int count = count_requantized(&b, ptx);
   build_free(&b);
@@ -118,10 +118,10 @@ static void ternary_results(void **state) {
 
 static void residuals(void **state) {
   (void)state;
-  static const int widths[][2] = {{1, 2}, {2, 2}, {4, 2}, {2, 4}, {3, 3}, {2, 1}};
+  static const int widths[][2] = {{1, 2}, {2, 2}, {4, 2}, {2, 4}, {3, 3}, {2, 1}, {4, 4}};
   static const int32_t channels[] = {64, 32, 40, 128};
   for (int e = 0; e < 5; e++)
-    for (int w = 0; w < 6; w++)
+    for (int w = 0; w < 7; w++)
       for (int i = 0; i < 4; i++) {
         Case k = {.engine = engines[e], .kind = ELEM_UINT, .bits = widths[w][0], .result_bits = widths[w][1]};
         if (i % 2 && k.bits > 1 && k.result_bits > 1) k.kind = ELEM_INT;

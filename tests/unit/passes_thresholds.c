@@ -235,9 +235,25 @@ static void of_two_small_activations_the_later_is_the_source(void **state) {
   }
 }
 
+/* 16 numbers x 15 thresholds are too many to be looked up, but a product counts those that are evenly spaced, of sums
+ * whose bound the kernel knows. */
+static void a_product_counts_large_tables(void **state) {
+  (void)state;
+  for (int sums = 0; sums < 2; sums++) {
+    Build b = build_new(27);
+    ValueId x = sums ? all_sums(&b, 6) : image_input(&b, ELEM_INT, 8, 64, 64, 6);
+    ValueId v = affine(&b, dequantize(&b, x), 0.5f, 2);
+    ValueId y = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 4, 0, 9.3f), 6));
+    graph_add_output(b.g, quantize(&b, op2(&b, OP_ADD, v, y), ELEM_UINT, 4, 20.7f));
+    expect_thresholds(&b, sums, sums ? 2 : 0);
+    if (sums) assert_int_equal(graph_type(b.g, node_of(&b, OP_THRESHOLDS)->inputs[1])->dim[1], 16 * 15);
+    build_free(&b);
+  }
+}
+
 static void only_one_small_addition_joins_a_chain(void **state) {
   (void)state;
-  Build b = build_new(22); /* 16 numbers x 15 thresholds */
+  Build b = build_new(22); /* 16 numbers x 15 thresholds, uneven by ties that go to even numbers */
   ValueId y = dequantize(&b, second_activation(&b, small_type(ELEM_UINT, 4, 0, 9), 5));
   ValueId v = op2(&b, OP_ADD, dequantize(&b, all_sums(&b, 5)), y);
   graph_add_output(b.g, quantize(&b, v, ELEM_UINT, 4, 20));
@@ -302,6 +318,7 @@ int main(void) {
       cmocka_unit_test(an_addition_gives_a_row_for_each_number),
       cmocka_unit_test(a_shared_residual_stays_where_others_read_it),
       cmocka_unit_test(of_two_small_activations_the_later_is_the_source),
+      cmocka_unit_test(a_product_counts_large_tables),
       cmocka_unit_test(only_one_small_addition_joins_a_chain),
       cmocka_unit_test(additions_and_thresholds_share_a_chain),
       cmocka_unit_test(a_chain_may_end_behind_the_addition),
