@@ -24,15 +24,16 @@ enum {
 
 /* In cycles of an SM, measured on an H200 or derived from what was. */
 static const double cycles_a_second = 1.755e9;
-static const double start_seconds = 0.6e-6;              /* the kernel begins and ends */
-static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
-static const double sm_bytes_a_cycle = 48;               /* the most that one SM gets */
-static const double copy_cycles = 1300;                  /* from the request of a stage to its bytes */
-static const double issue_cycles = 180;                  /* of a copy, in the thread that loads */
-static const double chunk_cycles = 80;                   /* barriers of a chunk, in its group */
-static const double plane_cycles = 120;                  /* of a group: the last products of a plane, then twice all */
-static const double exchange_cycles = 300, cluster_cycles = 900;
-static const double tile_cycles = 250;                    /* of a tile's ends: parts sent, constants loaded */
+static const double start_seconds = 0.2e-6;               /* the kernel begins and ends */
+static const double l2_bytes = 30e6, l2_gb_per_s = 5000;  /* weights that stay in L2 come at this rate */
+static const double sm_bytes_a_cycle = 27;                /* the most that one SM gets */
+static const double copy_cycles = 1300;                   /* from the request of a stage to its bytes */
+static const double issue_cycles = 300;                   /* of a copy, in the thread that loads */
+static const double chunk_cycles = 250;                   /* barriers of a chunk, in its group */
+static const double plane_cycles = 120;                   /* of a group: the last products of a plane, then twice all */
+static const double exchange_cycles = 300, cluster_cycles = 2500;
+static const double tile_cycles = 1700;                   /* of a tile's ends: parts sent, constants loaded */
+static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
 static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
 
 /* Registers of a thread: a part of the SM that has the loading warp runs one warp more than the others. */
@@ -91,9 +92,10 @@ double skinny_microseconds(const Graph *g, const Node *node, const Tile *tile, c
   double rate = bytes_a_cycle(&s, tile, target, at_once), stream = bytes / rate;
   double epilogue = epilogue_cycles(g, node, &s, tile);
   double held = lesser((double)tile->stages * s.chunk_bytes, tiles * bytes) / rate;
-  double before = copy_cycles + greater(0, input_cycles(g, node, &s, product) - held);
-  double last = product + exchange_cycles + (tile->split_k > 1 ? cluster_cycles : 0) + epilogue;
-  double cycles = before + tiles * greater(stream, products + epilogue) + last;
+  double before = first_cycles + greater(0, input_cycles(g, node, &s, product) - held);
+  double of_tile = greater(stream, products + epilogue) + (tile->split_k > 1 ? cluster_cycles : 0);
+  double last = greater(stream, products) + product + exchange_cycles + epilogue;
+  double cycles = before + (tiles - 1) * of_tile + last + (tile->split_k > 1 ? cluster_cycles : 0);
   return (start_seconds + rounds * cycles / cycles_a_second) * 1e6;
 }
 
