@@ -166,7 +166,7 @@ static void order_taps(Wgmma *w) {
     w->tap_shifts[staging_tap_place(g, w->m.node, w->s.taps, tap)] = staging_tap_shift(g, w->m.node, tap);
 }
 
-/* The same in all lanes of a warp, and written so that the assembler sees it: descriptors then are uniform registers. */
+/* The same in all lanes of a warp, written so that the assembler sees it: descriptors then are uniform registers. */
 static PtxValue uniform(Ptx *p, PtxValue of_warp) {
   PtxValue first = ptx_new(p, CLASS_B32);
   ptx_raw(p, "shfl.sync.idx.b32 %s, %s, 0, 31, -1;", ptx_text(p, first), ptx_text(p, of_warp));

@@ -61,8 +61,9 @@ static Slots load_planes(Mma *m, const Tensor *t, PtxValue position, PtxValue fi
   Layout l = t->type.layout;
   PtxValue planes[8], start = mma_run_start(m, l, first), block = ptx_div(p, first, ptx_int(l.block));
   PtxValue at = ptx_address(p, block_address(p, t, position, block), ptx_shr(p, start, 3), 1);
+  int64_t apart = (int64_t)layout_strides(&t->type).plane;
   for (int plane = 0; plane < t->type.bits; plane++)
-    planes[plane] = ptx_load(p, ptx_written(p, load[tiles]), CLASS_B32, at, plane * (int64_t)layout_strides(&t->type).plane);
+    planes[plane] = ptx_load(p, ptx_written(p, load[tiles]), CLASS_B32, at, plane * apart);
   return slots_of_planes(p, t->type.bits, 2 * tiles, planes);
 }
 
@@ -128,8 +129,8 @@ static Flow read_row(Mma *m, Other *o, const Tensor *t, LaneElement at) {
   if (at.e == 0) {
     pair[0] = ptx_new(p, real ? CLASS_F32 : CLASS_B32);
     pair[1] = ptx_new(p, real ? CLASS_F32 : CLASS_B32);
-    ptx_raw(p, "ld.%s {%s, %s}, %s;", ptx_written(p, real ? "v2.f32" : "v2.b32"), ptx_text(p, pair[0]), ptx_text(p, pair[1]),
-            ptx_at(p, row, 4 * offset));
+    ptx_raw(p, "ld.%s {%s, %s}, %s;", ptx_written(p, real ? "v2.f32" : "v2.b32"), ptx_text(p, pair[0]),
+            ptx_text(p, pair[1]), ptx_at(p, row, 4 * offset));
   }
   return (Flow){t->type, pair[at.e], 0, 0};
 }

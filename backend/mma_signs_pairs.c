@@ -33,8 +33,8 @@ void mma_signs_bind_pairs(Mma *m) {
   for (int32_t row = 0; row < rows; row++) {
     int32_t quad = row % 4, pair = row / 4 % PAIRS, step = row / (4 * PAIRS) % part, run = row / (4 * tiles);
     int position = 2 * pair * part + step;
-    int32_t first = run * 8 * tiles;
-    int32_t lower_channel = first + channel_at(position, quad), upper_channel = first + channel_at(position + part, quad);
+    int32_t first = run * 8 * tiles, lower_channel = first + channel_at(position, quad);
+    int32_t upper_channel = first + channel_at(position + part, quad);
     for (int i = 0; i < count; i++) {
       int64_t lower = HALF - mma_sign_threshold(m, lower_channel, i);
       int64_t upper = HALF - mma_sign_threshold(m, upper_channel, i);

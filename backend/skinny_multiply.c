@@ -165,7 +165,7 @@ void skinny_send_parts(SkinnyKernel *s) {
   Mail m = address_parts(s);
   for (uint32_t i = 0; i < s->tile.n / 8u; i++)
     for (int e = 0; e < 2; e++) send_position(s, &m, i, e);
-  if (s->tile.split_k > 1) ptx_raw(p, "fence.acq_rel.cluster;"); /* each lane its own stores: the arrival is one lane's */
+  if (s->tile.split_k > 1) ptx_raw(p, "fence.acq_rel.cluster;"); /* each lane's own stores: one lane arrives for all */
   ptx_raw(p, "bar.warp.sync -1;");
   PtxValue done = skinny_parts_barrier(s, s->turn);
   PtxValue arrives = ptx_setp(p, "lt.u32", s->lane, ptx_int(s->tile.split_k));

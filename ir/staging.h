@@ -10,10 +10,10 @@
  *
  * The reduction of a chunk runs over pieces of 16 bytes, block after block and in each tap after tap, taps in the order
  * of their inputs in the window: wgmma takes two pieces at a time and reads the second at a distance from the first
- * that cannot be negative. Their number is even and the last may be zeros. Weights lie in groups of eight rows, in each piece
- * after piece. Behind the groups of the tile's n rows stand SUM_ROWS more where the sum of the input is needed (level
- * maps with an offset): one of ones, the others zero, as instructions have multiples of 16 columns. These are written
- * once and not copied.
+ * that cannot be negative. Their number is even and the last may be zeros. Weights lie in groups of eight rows, in
+ * each piece after piece. Behind the groups of the tile's n rows stand SUM_ROWS more where the sum of the input is
+ * needed (level maps with an offset): one of ones, the others zero, as instructions have multiples of 16 columns. These
+ * are written once and not copied.
  */
 #ifndef IR_STAGING_H
 #define IR_STAGING_H
@@ -56,7 +56,7 @@ static inline uint32_t staging_threads(const Tile *tile) {
 }
 /* Positions from tap 0's input to that of a tap. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
-/* Where a tap stands in the reduction, 0 to taps - 1: by its shift, as wide dilations let rows of the filter overlap. */
+/* Where a tap stands in the reduction, 0 to taps - 1: by its shift. Wide dilations let rows of the filter overlap. */
 uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint32_t tap);
 /* Numbers of a type as weights of a tensor-core layer are stored: level = mult * stored - offset. Planes hold offset
  * binary; bytes hold the level itself where that fits a signed byte. */

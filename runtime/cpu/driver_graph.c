@@ -183,8 +183,8 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
   return submit_launch(&work, stream, params, extra);
 }
 
-/* Attributes: clusters are those that the kernel states; a launch that may overlap the one before is checked for it; the
- * rest change nothing here. */
+/* Attributes: clusters are those that the kernel states; a launch that may overlap the one before is checked for it;
+ * the rest change nothing here. */
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params, void **extra) {
   enum { ATTRIBUTE_COOPERATIVE = 2, ATTRIBUTE_CLUSTER = 4, ATTRIBUTE_PROGRAMMATIC_SERIALIZATION = 6 };
   bool overlaps = false;

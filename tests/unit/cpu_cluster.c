@@ -67,6 +67,18 @@ static void registers_say_where(void **state) {
   for (uint32_t c = 0; c < BLOCKS; c++) assert_int_equal(out[c][7], 404000 + c / 4 * 10 + c % 4);
 }
 
+/* An address of shared memory names the block in its upper bits, as on a GPU, and serves its own block and others. A
+ * descriptor made of it must leave them out. */
+static void addresses_name_their_block(void **state) {
+  (void)state;
+  static uint32_t out[BLOCKS][THREADS];
+  run(HEAD("4") MEET "shr.u32 %w, %a, 24;\n" TAIL, out);
+  for (uint32_t c = 0; c < BLOCKS; c++)
+    for (uint32_t other = 0; other < c % 4; other++) assert_int_not_equal(out[c][0], out[c / 4 * 4 + other][0]);
+  run(HEAD("4") VALUE "st.shared.u32 [%v], %w;\n" MEET "mov.u32 %w, 0;\nld.shared::cluster.u32 %w, [%v];\n" TAIL, out);
+  for (uint32_t c = 0; c < BLOCKS; c++) assert_int_equal(out[c][9], 1000 * c + 9);
+}
+
 typedef struct FaultCase {
   const char *ptx, *word; /* NULL: none */
   uint32_t grid;
@@ -142,7 +154,7 @@ int main(void) {
       cmocka_unit_test(words_go_round),      cmocka_unit_test(other_blocks_are_read),
       cmocka_unit_test(registers_say_where), cmocka_unit_test(faults_are_told),
       cmocka_unit_test(races_are_found),     cmocka_unit_test(workers_share_the_clusters),
-      cmocka_unit_test(sizes_have_bounds),
+      cmocka_unit_test(sizes_have_bounds),   cmocka_unit_test(addresses_name_their_block),
   };
   return cmocka_run_group_tests(tests, open_cpu, device_close);
 }
