@@ -245,6 +245,7 @@ static void finish_tile(Wgmma *w) {
   }
   (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
   if (!streams) return;
+  ptx_raw(p, "bar.warp.sync -1;"); /* all lanes have read the table that lane 0 gives back */
   ptx_barrier_arrive_if(p, ptx_setp(p, "eq.s32", w->m.lane, ptx_int(0)), wgmma_table_empty(w, w->tables.stage));
   wgmma_ring_next(w, w->tables);
 }

@@ -91,19 +91,28 @@ void skinny_sum_input(SkinnyKernel *s) {
       s->sums[i][e] = ptx_variable(p, ptx_mul(p, put_planes_together(s, i, e), ptx_int(-(int64_t)s->w.sum_scale)));
 }
 
+/* The group's first chunk of a plane. Chunks go to the groups by their running number, of which s->over are behind: as
+ * stages are even in number, a stage always has the same group, which so has waited for each phase of its barrier. */
+static PtxValue first_chunk_of_group(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  if (s->s.groups == 1 || s->s.chunks % 2 == 0) return s->group;
+  return ptx_2(p, "xor.b32", s->group, ptx_and(p, s->over, ptx_int(1)));
+}
+
 static void multiply_plane(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   PtxValue before = ptx_variable(p, ptx_int(0)); /* stage of the group's chunk before */
-  PtxValue chunk = ptx_for(p, s->group, ptx_int(s->s.chunks), ptx_int(s->s.groups));
+  PtxValue first = first_chunk_of_group(s);
+  PtxValue chunk = ptx_for(p, first, ptx_int(s->s.chunks), ptx_int(s->s.groups));
   PtxValue number = ptx_add(p, s->over, chunk), stage = skinny_stage(s, number);
   ptx_barrier_wait(p, skinny_full(s, stage), skinny_round(s, number));
   multiply_chunk(s, chunk, ptx_descriptor_address(p, skinny_stage_address(s, stage)), NULL);
   wait_for_products(s, 1);
-  give_back(s, ptx_setp(p, "gt.s32", chunk, s->group), before);
+  give_back(s, ptx_setp(p, "gt.s32", chunk, first), before);
   ptx_assign(p, before, stage);
   ptx_end_for(p);
   wait_for_products(s, 0);
-  PtxValue had = s->s.groups > s->s.chunks ? ptx_setp(p, "lt.s32", s->group, ptx_int(s->s.chunks)) : ptx_int(1);
+  PtxValue had = s->s.groups > s->s.chunks ? ptx_setp(p, "lt.s32", first, ptx_int(s->s.chunks)) : ptx_int(1);
   give_back(s, had, before);
   ptx_assign(p, s->over, ptx_add(p, s->over, ptx_int(s->s.chunks)));
 }

@@ -22,7 +22,7 @@ static const char source[] = "network n {\n"
                              "}\n";
 
 static Module compile(Context *c, const char *target, Engine engine) {
-  Module module;
+  Module module = {0};
   FrontendOptions options = {.random_params = true, .seed = 5};
   Graph *g = frontend_load(c, "n.apnn", source, sizeof source - 1, &options);
   PassOptions passes = {.target = target_find(target), .max_batch = 4, .force_engine = engine};
