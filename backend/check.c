@@ -30,6 +30,14 @@ bool bad_plan(const Graph *g, const Node *node, const char *format, ...) {
   return false;
 }
 
+bool same_positions(const Graph *g, const Node *node) {
+  const Type *in = graph_type(g, node->inputs[0]), *out = graph_type(g, node->result);
+  Grid from = grid_of(in), to = grid_of(out);
+  if (!layout_is_pieces(out->layout)) return true;
+  if (from.row_pitch == to.row_pitch && from.image_pitch == to.image_pitch) return true;
+  return bad_plan(g, node, "its result has another pitch of rows or images than its input");
+}
+
 static bool within(const Check *c, const char *what, uint64_t seen, uint64_t most) {
   if (seen <= most) return true;
   Context *context = c->g->context;

@@ -42,6 +42,11 @@ PtxValue kernel_pointer(Kernel *k, ApnnFileParam param) {
   return k->params[k->param_count - 1].value;
 }
 
+const int32_t *constant_row(const Value *v, int32_t row) {
+  int width = v->type.rank == 2 ? v->type.dim[1] : 1;
+  return (const int32_t *)v->data + (v->type.dim[0] == 1 ? 0 : (int64_t)row * width);
+}
+
 PtxValue kernel_constant(Kernel *k, const void *data, size_t bytes) {
   return kernel_pointer(k, (ApnnFileParam){APNN_PARAM_CONSTANT, 0, add_constant(k->emitter, data, bytes)});
 }

@@ -49,10 +49,15 @@ const Requantization *requantization_of(Kernel *k, uint32_t step);
 /* check.c: what kernels take for granted of a planned graph. False after reporting, for every layer, what does not
  * hold. */
 bool check_plan(const Graph *g, const Target *target);
+/* Whether a result in pieces has the positions of the first operand, in pieces too; reported if not. */
+bool same_positions(const Graph *g, const Node *node);
 /* Reports that the plan of a layer does not serve; false. */
 bool bad_plan(const Graph *g, const Node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* 32-bit words of a pixel, or bytes where its bytes do not fill words: one thread each under the DIRECT engine. */
 uint32_t pixel_units(const Type *t);
+
+/* A row of a constant [C, L], or the only one of [1, L]. */
+const int32_t *constant_row(const Value *v, int32_t row);
 
 /* Pointer parameters; must be asked for outside of control flow. Equal ones are one parameter. */
 PtxValue kernel_pointer(Kernel *k, ApnnFileParam param);

@@ -81,14 +81,6 @@ static void wait_for_cluster(SkinnyKernel *s) {
 
 /* --- the kernel --- */
 
-/* Positions of a result in pieces are those of the input. */
-static bool grids_agree(const SkinnyKernel *s) {
-  Grid in = grid_of(&s->in.type), out = grid_of(&s->out.type);
-  if (!layout_is_pieces(s->out.type.layout)) return true;
-  if (in.row_pitch == out.row_pitch && in.image_pitch == out.image_pitch) return true;
-  return bad_plan(s->k->graph, s->node, "its result has another pitch of rows or images than its input");
-}
-
 static bool is_power_of_two(uint32_t x) {
   return x && !(x & (x - 1));
 }
@@ -198,7 +190,7 @@ bool kernel_skinny(Kernel *k) {
   s.in = tensor_of(k, k->node->inputs[0]);
   s.out = tensor_of(k, k->node->result);
   s.s = skinny_of(k->graph, k->node, &s.tile);
-  if (!tile_fits(&s) || !grids_agree(&s)) return false;
+  if (!tile_fits(&s) || !same_positions(k->graph, k->node)) return false;
   s.w = weights_pack_stream(k->graph, k->node);
   if (!find_instruction(&s)) return false;
   s.weights = kernel_constant(k, s.w.data, s.w.bytes);

@@ -95,12 +95,12 @@ void wgmma_ring_next(Wgmma *w, Ring ring) {
 
 /* --- tiles --- */
 
-static int column_tile_count(const Wgmma *w) {
+int wgmma_column_tiles(const Wgmma *w) {
   return (int)tile_count_of_channels(&w->m.tile, &w->m.out.type);
 }
 
 PtxValue wgmma_tile_count(Wgmma *w) {
-  return ptx_mul(&w->m.k->ptx, w->row_tiles, ptx_int(column_tile_count(w)));
+  return ptx_mul(&w->m.k->ptx, w->row_tiles, ptx_int(wgmma_column_tiles(w)));
 }
 
 /* Rows of tiles that are gone through column by column before the next: what the blocks at work read together, some
@@ -110,7 +110,7 @@ enum { BAND_POSITIONS = 2048 };
 void wgmma_place_tile(Wgmma *w, PtxValue tile) {
   Ptx *p = &w->m.k->ptx;
   Mma *m = &w->m;
-  int band_rows = BAND_POSITIONS / m->tile.m, columns = column_tile_count(w);
+  int band_rows = BAND_POSITIONS / m->tile.m, columns = wgmma_column_tiles(w);
   m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
   m->first_channel = ptx_int(0);
   if (columns == 1) return;
@@ -139,14 +139,6 @@ void wgmma_for_each_tile(Wgmma *w) {
 }
 
 /* --- the kernel --- */
-
-/* The rows of tiles are positions of the input; those of a result in pieces are the same. */
-static bool grids_agree(const Wgmma *w) {
-  Grid in = grid_of(&w->m.in.type), out = grid_of(&w->m.out.type);
-  if (!layout_is_pieces(w->m.out.type.layout)) return true;
-  if (in.row_pitch == out.row_pitch && in.image_pitch == out.image_pitch) return true;
-  return bad_plan(w->m.k->graph, w->m.node, "its result has another pitch of rows or images than its input");
-}
 
 static bool tile_fits(const Wgmma *w) {
   const Tile *t = &w->m.tile;
@@ -195,45 +187,6 @@ static void move_registers(Wgmma *w, const char *way, int count) {
   if (staging_moves_registers(&w->m.tile)) ptx_raw(&w->m.k->ptx, "setmaxnreg.%s.sync.aligned.u32 %d;", way, count);
 }
 
-/* --- two groups of warps in turn --- */
-
-/* Both groups would multiply at the same time and finish at the same time, and the tensor core would rest meanwhile. So
- * only one of them finishes its part of a tile, and the other, once it has waited for it, is as long behind from then
- * on. It pays where a block has several tiles. */
-static bool may_alternate(const Wgmma *w) {
-  const Graph *g = w->m.k->graph;
-  enum { TILES_OF_BLOCK = 3 };
-  uint64_t positions = (uint64_t)w->m.grid.image_pitch * g->max_batch;
-  uint64_t tiles = (positions + w->m.tile.m - 1) / w->m.tile.m * (uint64_t)column_tile_count(w);
-  return w->consumer_warps == 8 && tiles >= (uint64_t)TILES_OF_BLOCK * (uint64_t)w->m.k->emitter->target->sm_count;
-}
-
-/* Named barriers: 1 lets the first group of warps finish a tile, 2 the second. */
-enum { FIRST_MAY_FINISH = 1, SECOND_MAY_FINISH = 2 };
-
-/* "sync" or "arrive" at a barrier, by one of the two groups. */
-static void turn(Wgmma *w, const char *what, int group, int number) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue first = ptx_setp(p, group == 0 ? "lt.u32" : "ge.u32", w->warp, ptx_int(w->consumer_warps / 2));
-  ptx_if(p, first);
-  ptx_raw(p, "bar.%s %d, %d;", what, number, 32 * w->consumer_warps);
-  ptx_end_if(p);
-}
-
-static void begin_tile(Wgmma *w) {
-  if (w->alternates) turn(w, "arrive", 1, FIRST_MAY_FINISH); /* its last tile is finished */
-}
-
-static void wait_for_turn(Wgmma *w) {
-  if (!w->alternates) return;
-  turn(w, "sync", 0, FIRST_MAY_FINISH);
-  turn(w, "sync", 1, SECOND_MAY_FINISH);
-}
-
-static void end_turn(Wgmma *w) {
-  if (w->alternates) turn(w, "arrive", 0, SECOND_MAY_FINISH);
-}
-
 /* --- who does what --- */
 
 static void finish_tile(Wgmma *w) {
@@ -253,11 +206,11 @@ static void finish_tile(Wgmma *w) {
 static void finish_tiles(Wgmma *w) {
   wgmma_multiply_begin(w);
   wgmma_for_each_tile(w);
-  begin_tile(w);
+  wgmma_begin_tile(w);
   wgmma_multiply_tile(w);
-  wait_for_turn(w);
+  wgmma_wait_for_turn(w);
   finish_tile(w);
-  end_turn(w);
+  wgmma_end_turn(w);
   ptx_end_for(&w->m.k->ptx);
 }
 
@@ -306,7 +259,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.in = tensor_of(k, k->node->inputs[0]);
   w.m.out = tensor_of(k, k->node->result);
   w.s = staging_of(k->graph, k->node, t);
-  if (!tile_fits(&w) || !grids_agree(&w)) return false;
+  if (!tile_fits(&w) || !same_positions(k->graph, k->node)) return false;
   w.m.w = weights_pack_pieces(k->graph, k->node);
   if (!mma_find_instruction(&w.m)) return false;
   mma_bind(&w.m);
@@ -317,7 +270,7 @@ bool kernel_wgmma(Kernel *k) {
   place(&w);
   if (w.m.table.tile_bytes > w.s.table_bytes) w.m.table.tile_bytes = 0; /* it stays in global memory */
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
-  w.alternates = !t->resident && may_alternate(&w);
+  w.alternates = wgmma_may_alternate(&w);
   limit_registers(&w);
   wgmma_write_sum_rows(&w);
   init_barriers(&w);

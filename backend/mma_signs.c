@@ -19,12 +19,6 @@ static int64_t sum_bound(const Mma *m) {
   return accumulator_bound(m->k->graph, (NodeId)(m->node - m->k->graph->nodes));
 }
 
-/* Row or only row of a constant [C, L] or [1, L]. */
-static const int32_t *row_of(const Value *v, int32_t channel) {
-  int width = v->type.rank == 2 ? v->type.dim[1] : 1;
-  return (const int32_t *)v->data + (v->type.dim[0] == 1 ? 0 : (int64_t)channel * width);
-}
-
 /* Rising rows and channels that rise or fall, as the thresholds pass writes them; a graph may have others. */
 static bool table_rises(const Mma *m) {
   const Step *step = &m->node->steps[0];
@@ -32,9 +26,9 @@ static bool table_rises(const Mma *m) {
   int width = table->type.dim[1];
   for (int32_t c = 0; c < table->type.dim[0]; c++)
     for (int i = 1; i < width; i++)
-      if (row_of(table, c)[i] < row_of(table, c)[i - 1]) return false;
+      if (constant_row(table, c)[i] < constant_row(table, c)[i - 1]) return false;
   for (int32_t c = 0; c < flips->type.dim[0]; c++)
-    if (*row_of(flips, c) != 0 && *row_of(flips, c) != -1) return false;
+    if (*constant_row(flips, c) != 0 && *constant_row(flips, c) != -1) return false;
   return true;
 }
 
@@ -58,8 +52,8 @@ int64_t mma_sign_threshold(const Mma *m, int32_t channel, int i) {
   int64_t bound = m->sign_bound, least = -bound, most = bound + 1;
   if (channel >= m->out.image.channels) return most;
   const Value *table = graph_value(m->k->graph, step->args[0]), *flips = graph_value(m->k->graph, step->args[1]);
-  int64_t t = row_of(table, channel)[i];
-  if (*row_of(flips, channel)) t = -t; /* ~x >= t where x < -t */
+  int64_t t = constant_row(table, channel)[i];
+  if (*constant_row(flips, channel)) t = -t; /* ~x >= t where x < -t */
   t = t < least ? least : t > most ? most : t;
   return m->w.border ? t - m->w.border[channel] : t;
 }
@@ -76,7 +70,7 @@ static PtxValue bind_channel_bits(Mma *m, bool (*is_set)(const Mma *m, int32_t c
 
 static bool falls(const Mma *m, int32_t channel) {
   const Value *flips = graph_value(m->k->graph, m->node->steps[0].args[1]);
-  return channel < m->out.image.channels && *row_of(flips, channel);
+  return channel < m->out.image.channels && *constant_row(flips, channel);
 }
 
 static bool exists(const Mma *m, int32_t channel) {

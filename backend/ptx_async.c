@@ -59,3 +59,10 @@ void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValu
 PtxValue ptx_descriptor_address(Ptx *p, PtxValue address) {
   return ptx_shr(p, ptx_and(p, address, ptx_int(0x3ffff)), 4);
 }
+
+PtxValue ptx_descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart, uint32_t group) {
+  PtxValue low = ptx_add(p, address, ptx_int((int64_t)(offset | apart << 16)));
+  PtxValue d = ptx_new(p, CLASS_B64);
+  ptx_raw(p, "mov.b64 %s, {%s, %" PRIu32 "};", ptx_text(p, d), ptx_text(p, low), group);
+  return d;
+}

@@ -25,5 +25,9 @@ void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValu
 /* An address of shared memory as wgmma's descriptors have it, in units of 16 bytes (PTX ISA, "Matrix descriptor"):
  * without the upper bits, in which a cluster says which block is meant. */
 PtxValue ptx_descriptor_address(Ptx *p, PtxValue address);
+/* A descriptor of rows without swizzle, in those units: of the rows `offset` behind an address, whose second 16 bytes
+ * of an instruction lie `apart` behind the first and the next eight rows `group`. */
+enum { DESCRIPTOR_ROWS = 8 }; /* of a core matrix */
+PtxValue ptx_descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart, uint32_t group);
 
 #endif

@@ -8,12 +8,6 @@ typedef struct SearchedStep {
   const Requantization *found;
 } SearchedStep;
 
-/* The row of a constant [C, L], or the only one of [1, L]. */
-static const int32_t *row_of(const Value *v, int32_t row) {
-  int width = v->type.rank == 2 ? v->type.dim[1] : 1;
-  return (const int32_t *)v->data + (v->type.dim[0] == 1 ? 0 : (int64_t)row * width);
-}
-
 /* Levels that can come into a step. */
 static void find_reach(const Kernel *k, uint32_t step, ThresholdRows *rows) {
   const Type *in = step ? &k->node->steps[step - 1].type : &k->node->main_type;
@@ -36,8 +30,8 @@ static const Requantization *search(Kernel *k, uint32_t step) {
   int32_t count = table->type.dim[0] > flips->type.dim[0] ? table->type.dim[0] : flips->type.dim[0];
   Requantizer *of_row = ARENA_NEW(g->context, Requantizer, count);
   for (int32_t r = 0; r < count; r++) {
-    rows.t = row_of(table, r);
-    rows.flip = *row_of(flips, r);
+    rows.t = constant_row(table, r);
+    rows.flip = *constant_row(flips, r);
     if (!requantizer_find(&rows, &of_row[r])) return NULL;
   }
   Requantization *found = ARENA_NEW(g->context, Requantization, 1);

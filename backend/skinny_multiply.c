@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-enum { GROUP_ROWS = 8 }; /* of a core matrix */
-
 void skinny_make_accumulators(SkinnyKernel *s) {
   for (uint32_t i = 0; i < s->s.columns / 2; i++) s->accumulators[i] = ptx_new(&s->k->ptx, CLASS_B32);
 }
@@ -26,11 +24,9 @@ static void double_accumulators(SkinnyKernel *s) {
   }
 }
 
-/* `address`: of row 0 of the first of two blocks of channels, in pieces; the second lies `apart` behind it. */
+/* Of row 0 of the first of two blocks of channels; the second lies `apart` behind it. */
 static const char *descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart) {
-  PtxValue low = ptx_add(p, address, ptx_int((int64_t)(offset | apart << 16))), d = ptx_new(p, CLASS_B64);
-  ptx_raw(p, "mov.b64 %s, {%s, %d};", ptx_text(p, d), ptx_text(p, low), GROUP_ROWS);
-  return ptx_text(p, d);
+  return ptx_text(p, ptx_descriptor(p, address, offset, apart, DESCRIPTOR_ROWS));
 }
 
 static void multiply(SkinnyKernel *s, const char *a, const char *b) {

@@ -48,6 +48,14 @@ void wgmma_place_tile(Wgmma *w, PtxValue tile);
 /* Opens the loop over the block's tiles and places m.first_position and m.first_channel; ptx_end_for closes it. */
 void wgmma_for_each_tile(Wgmma *w);
 
+int wgmma_column_tiles(const Wgmma *w);
+
+/* wgmma_turns.c: where w->alternates, around the end of a tile, by the warps that multiply. */
+bool wgmma_may_alternate(const Wgmma *w);
+void wgmma_begin_tile(Wgmma *w);
+void wgmma_wait_for_turn(Wgmma *w);
+void wgmma_end_turn(Wgmma *w);
+
 /* wgmma_load.c, streamed weights: all copies, by the thread that runs this; before it, while the launch before still
  * runs, the weights of the first chunks. Resident weights: they and the windows of the first tiles; and, when the stage
  * of the tile under way has been given back, the tile that takes it next. */

@@ -10,24 +10,12 @@
 
 #include <string.h>
 
-enum {
-  GROUP_ROWS = 8,      /* of a core matrix */
-  MOST_UNROLLED = 160, /* instructions of a tile with resident weights */
-};
+enum { MOST_UNROLLED = 160 }; /* instructions of a tile with resident weights */
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
   if (piece >= w->s.real_pieces) piece = w->s.real_pieces - 1; /* its weights are zero */
   return piece / w->s.taps * w->s.input_rows + w->tap_shifts[piece % w->s.taps];
-}
-
-/* `address`: of row 0 at offset 0, in pieces; the second piece of the step lies `apart` behind the first, the next
- * eight rows `group`. */
-static PtxValue descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_t apart, uint32_t group) {
-  PtxValue low = ptx_add(p, address, ptx_int((int64_t)(offset | apart << 16)));
-  PtxValue d = ptx_new(p, CLASS_B64);
-  ptx_raw(p, "mov.b64 %s, {%s, %u};", ptx_text(p, d), ptx_text(p, low), group);
-  return d;
 }
 
 static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue adds) {
@@ -48,8 +36,8 @@ static void multiply_row_tile(Wgmma *w, int row_tile, PtxValue input, PtxValue w
   Ptx *p = &w->m.k->ptx;
   for (uint32_t piece = 0; piece < w->s.pieces; piece += 2) {
     uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
-    PtxValue a = descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, GROUP_ROWS);
-    PtxValue b = descriptor(p, weights, piece * GROUP_ROWS, GROUP_ROWS, w->s.pieces * GROUP_ROWS);
+    PtxValue a = ptx_descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, DESCRIPTOR_ROWS);
+    PtxValue b = ptx_descriptor(p, weights, piece * DESCRIPTOR_ROWS, DESCRIPTOR_ROWS, w->s.pieces * DESCRIPTOR_ROWS);
     multiply(w, row_tile, a, b, piece ? ptx_int(1) : adds);
   }
 }
