@@ -87,7 +87,7 @@ static Slots load_bytes(Mma *m, const Tensor *t, PtxValue position, PtxValue fir
     ptx_raw(p, at_once > 1 ? "ld.%s {%s}, %s;" : "ld.%s %s, %s;", ptx_written(p, load[at_once]), list.data, from);
   }
   if (t->type.kind == ELEM_UINT) return s;
-  int32_t bias = 0x01010101 << (t->type.bits - 1);
+  int32_t bias = (int32_t)(UINT32_C(0x01010101) << (t->type.bits - 1));
   for (int k = 0; k < count; k++) s.words[0][k] = ptx_2(p, "xor.b32", s.words[0][k], ptx_int(bias));
   return s;
 }

@@ -7,6 +7,7 @@
 #include "eval.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SHORT_ELEMENTS = 64 };
 
@@ -22,8 +23,10 @@ uint64_t content_hash(const void *data, size_t bytes) {
   const unsigned char *at = data;
   uint64_t lane[8], hash = basis;
   for (int i = 0; i < 8; i++) lane[i] = basis;
-  for (; bytes >= 8; bytes -= 8, at += 8)
-    for (int i = 0; i < 8; i++) lane[i] = (lane[i] ^ at[i]) * prime;
+  for (uint64_t word; bytes >= 8; bytes -= 8, at += 8) {
+    memcpy(&word, at, sizeof word); /* byte 0 is the lowest on every host that has a GPU */
+    for (int i = 0; i < 8; i++) lane[i] = (lane[i] ^ (word >> 8 * i & 255)) * prime;
+  }
   for (size_t i = 0; i < bytes; i++) lane[i] = (lane[i] ^ at[i]) * prime;
   for (int i = 0; i < 8; i++) hash = (hash ^ lane[i]) * prime;
   return hash;

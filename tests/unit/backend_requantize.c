@@ -122,7 +122,7 @@ static void residuals(void **state) {
   static const int32_t channels[] = {64, 32, 40, 128};
   for (int e = 0; e < 5; e++)
     for (int w = 0; w < 7; w++)
-      for (int i = 0; i < 4; i++) {
+      for (int i = (e + w) % 2; i < 4; i += 2) {
         Case k = {.engine = engines[e], .kind = ELEM_UINT, .bits = widths[w][0], .result_bits = widths[w][1]};
         if (i % 2 && k.bits > 1 && k.result_bits > 1) k.kind = ELEM_INT;
         k.weight_bits = i < 2 ? 1 : 4;
@@ -130,7 +130,7 @@ static void residuals(void **state) {
         k.channels = channels[i];
         k.residual = true;
         k.pad = 1; /* the image keeps its size */
-        if (engines[e] == ENGINE_DIRECT && i) continue;
+        if (engines[e] == ENGINE_DIRECT && i > 1) continue;
         int count = check(&k, (uint64_t)(1000 + 100 * e + 10 * w + i));
         assert_true(count >= 1);
       }

@@ -25,7 +25,7 @@ static void few_images_stream_the_weights(void **state) {
   static const int bits[][2] = {{1, 8}, {2, 8}, {4, 8}, {1, 2}};
   for (int i = 0; i < 12; i++) {
     Build b;
-    const Node *node = plan(&b, batches[i % 3], 4096, 4096, bits[i / 3][0], bits[i / 3][1], ENGINE_NONE);
+    const Node *node = plan(&b, batches[i % 3], 2048, 2048, bits[i / 3][0], bits[i / 3][1], ENGINE_NONE);
     assert_int_equal(node->engine, ENGINE_SKINNY_B1);
     build_free(&b);
   }
@@ -68,7 +68,7 @@ static void few_tiles_share_their_sums(void **state) {
   Build b;
   assert_true(plan(&b, 1, 512, 16384, 4, 8, ENGINE_SKINNY_B1)->tile.split_k > 1);
   build_free(&b);
-  const Node *node = plan(&b, 16, 8192, 28672, 2, 8, ENGINE_SKINNY_B1);
+  const Node *node = plan(&b, 16, 512, 28672, 2, 8, ENGINE_SKINNY_B1);
   assert_int_equal(node->engine, ENGINE_SKINNY_B1);
   assert_true(node->tile.split_k > 1);
   expect_tile(&b, node);
