@@ -24,7 +24,7 @@ uint64_t content_hash(const void *data, size_t bytes) {
   uint64_t lane[8], hash = basis;
   for (int i = 0; i < 8; i++) lane[i] = basis;
   for (uint64_t word; bytes >= 8; bytes -= 8, at += 8) {
-    memcpy(&word, at, sizeof word); /* byte 0 is the lowest on every host that has a GPU */
+    memcpy(&word, at, sizeof word); /* byte 0 is the lowest: hosts are little-endian */
     for (int i = 0; i < 8; i++) lane[i] = (lane[i] ^ (word >> 8 * i & 255)) * prime;
   }
   for (size_t i = 0; i < bytes; i++) lane[i] = (lane[i] ^ at[i]) * prime;
