@@ -3,8 +3,8 @@
  *
  * The estimate counts cycles of the SM with most tiles: those in which its tensor cores multiply, in which its warps
  * issue the epilogue, and in which copies come from L2. Blocks that share the SM overlap them, not wholly; a tile by
- * itself takes them one after the other. The constants are fitted to some hundred tiles measured on Hopper (H100, H200), of
- * convolutions and products from 2 to 100 microseconds.
+ * itself takes them one after the other. The constants are fitted to some hundred tiles measured on Hopper (H100 and
+ * H200), of convolutions and products from 2 to 100 microseconds.
  */
 #include "../ir/staging.h"
 #include "tile.h"
