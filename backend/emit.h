@@ -162,9 +162,6 @@ void epilogue_load_pair(Epilogue *e, int offset);
 void epilogue_take(Epilogue *e, int which);
 Flow epilogue_apply(Epilogue *e, Flow f, PtxValue pixel, PtxValue channel);
 
-/* Constant arrays indexed by channel are padded to a multiple of this, so that whole tiles can read them. */
-enum { CHANNEL_PADDING = 128 };
-
 /* The kernels, one an engine. False after reporting a plan that the kernel cannot carry out. */
 bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
 bool kernel_patch(Kernel *k);  /* kernel_patch.c: PATCH_S8 */

@@ -211,13 +211,13 @@ bool kernel_mma(Kernel *k) {
   if (!tile_fits(&m)) return false;
   m.w = weights_pack(k->graph, k->node);
   if (!mma_find_instruction(&m)) return false;
-  m.sum_factor = -m.w.sum_scale;
   m.chunks = m.w.row_words / m.tile.k;
   mma_bind(&m);
   place_thread(&m);
   mma_place_copies(&m);
   mma_make_accumulators(&m);
   mma_reduce_sync(&m);
+  mma_finish_sums(&m);
   (m.signs ? mma_signs_finish : mma_finish)(&m);
   return true;
 }

@@ -107,6 +107,7 @@ static void emit(PatchKernel *k) {
   patch_multiply(k);
   patch_fill_end(k);
   k->tile = patch_tile_place(k, tile);
+  mma_finish_sums(m);
   (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);
   ptx_raw(p, "cp.async.wait_group 0;");
@@ -123,7 +124,6 @@ bool kernel_patch(Kernel *k) {
   q.s = patch_of(k->graph, k->node, t);
   q.m.w = weights_pack_fragments(k->graph, k->node);
   if (!mma_find_instruction(&q.m)) return false;
-  q.m.sum_factor = -q.m.w.sum_scale;
   mma_bind(&q.m);
   emit(&q);
   return true;

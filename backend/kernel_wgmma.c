@@ -103,14 +103,10 @@ PtxValue wgmma_tile_count(Wgmma *w) {
   return ptx_mul(&w->m.k->ptx, w->row_tiles, ptx_int(wgmma_column_tiles(w)));
 }
 
-/* Rows of tiles that are gone through column by column before the next: what the blocks at work read together, some
- * rows of the input and some columns of the weights, is then about a square. */
-enum { BAND_POSITIONS = 2048 };
-
 void wgmma_place_tile(Wgmma *w, PtxValue tile) {
   Ptx *p = &w->m.k->ptx;
   Mma *m = &w->m;
-  int band_rows = BAND_POSITIONS / m->tile.m, columns = wgmma_column_tiles(w);
+  int band_rows = staging_band_rows(&m->tile), columns = wgmma_column_tiles(w);
   m->first_position = ptx_mul(p, tile, ptx_int(m->tile.m));
   m->first_channel = ptx_int(0);
   if (columns == 1) return;
@@ -143,7 +139,8 @@ void wgmma_for_each_tile(Wgmma *w) {
 static bool tile_fits(const Wgmma *w) {
   const Tile *t = &w->m.tile;
   const Mma *m = &w->m;
-  bool columns = t->n == 32 || t->n == 64 || t->n == 128;
+  bool columns = t->n == 32 || t->n == 64 || t->n == 128 || t->n == 256;
+  columns = columns && tile_within_padding(t, &m->out.type);
   bool rows = t->warps_m % 4 == 0 && t->warps_n == 1 && t->m == 16 * m->row_tiles * t->warps_m && m->row_tiles >= 1 &&
               m->row_tiles <= MAX_ROW_TILES;
   bool chunk = t->k >= 4 && t->k % 4 == 0 && (!t->resident || w->s.chunks == 1);
@@ -196,6 +193,7 @@ static void finish_tile(Wgmma *w) {
     ptx_barrier_wait(p, wgmma_table_full(w, w->tables.stage), w->tables.parity);
     w->m.table.shared = wgmma_table(w, w->tables.stage);
   }
+  wgmma_finish_sums(w);
   (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
   if (!streams) return;
   ptx_raw(p, "bar.warp.sync -1;"); /* all lanes have read the table that lane 0 gives back */
@@ -205,8 +203,10 @@ static void finish_tile(Wgmma *w) {
 
 static void finish_tiles(Wgmma *w) {
   wgmma_multiply_begin(w);
+  wgmma_sums_start(w);
   wgmma_for_each_tile(w);
   wgmma_begin_tile(w);
+  wgmma_sums_begin_tile(w);
   wgmma_multiply_tile(w);
   wgmma_wait_for_turn(w);
   finish_tile(w);
@@ -236,14 +236,6 @@ static void emit_resident(Wgmma *w) {
   finish_tiles(w);
 }
 
-/* The row of ones sums the input with every weight plane i, weighted 2^i: 2^planes - 1 times. That is odd, so modulo
- * 2^32 it has an inverse. */
-static int32_t every_plane_sums(uint32_t planes, int32_t sum_scale) {
-  uint32_t times = (1u << planes) - 1, inverse = 1;
-  for (int i = 0; i < 5; i++) inverse *= 2 - times * inverse; /* each step doubles the bits that are right */
-  return (int32_t)(0u - (uint32_t)sum_scale * inverse);
-}
-
 /* As many blocks share a multiprocessor as its shared memory is planned for, so registers have to be shared too. */
 static void limit_registers(Wgmma *w) {
   const Target *target = w->m.k->emitter->target;
@@ -266,7 +258,6 @@ bool kernel_wgmma(Kernel *k) {
   order_taps(&w);
   size_t window = (size_t)w.s.input_rows * PIECE_BYTES;
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
-  w.m.sum_factor = every_plane_sums(w.s.weight_planes, w.m.w.sum_scale);
   place(&w);
   if (w.m.table.tile_bytes > w.s.table_bytes) w.m.table.tile_bytes = 0; /* it stays in global memory */
   w.m.table.is_shared = w.m.table.tile_bytes > 0;

@@ -135,7 +135,6 @@ void mma_finish(Mma *m) {
   Results r = {.m = m};
   r.lane_channel = mma_tile_channel(m, 0);
   r.lane_channel = ptx_add(p, r.lane_channel, ptx_shl(p, m->quad, 1));
-  mma_finish_sums(m);
   mma_place_rows(m, r.rows, r.lane_channel, reads_activations(m));
   r.others = mma_place_others(m, r.rows, r.lane_channel);
   m->epilogue.read_other = read_other;

@@ -16,7 +16,7 @@ void mma_finish_sums(Mma *m) {
         ptx_raw(p, "shfl.sync.bfly.b32 %s, %s, %d, 31, -1;", ptx_text(p, other), ptx_text(p, sum), distance);
         sum = ptx_add(p, sum, other);
       }
-      m->sums[i][h] = ptx_mul(p, sum, ptx_int(m->sum_factor));
+      m->sums[i][h] = ptx_mul(p, sum, ptx_int(-(int64_t)m->w.sum_scale));
     }
 }
 

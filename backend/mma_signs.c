@@ -158,7 +158,6 @@ void mma_signs_finish(Mma *m) {
   Ptx *p = &m->k->ptx;
   Signs s = {.m = m};
   PtxValue lane_channel = ptx_add(p, mma_tile_channel(m, 0), ptx_shl(p, m->quad, 1));
-  mma_finish_sums(m);
   mma_place_rows(m, s.rows, lane_channel, false);
   int tiles = mma_run_tiles(m, m->out.type.layout);
   for (int first = 0; first < m->column_tiles; first += tiles) {

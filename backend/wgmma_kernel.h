@@ -27,6 +27,9 @@ typedef struct Wgmma {
   Ring ring;          /* of the role whose code is emitted */
   Ring tables;        /* the same, where tables are streamed */
   bool alternates;    /* the groups of warps finish tiles in turn */
+  PtxValue summed_position; /* where sums are kept: first position of the tile whose sums they are, or -1 */
+  PtxValue has_new_rows;    /* predicate: that is not the tile under way */
+  PtxValue kept_sums[MAX_ROW_TILES][2];
   PtxValue ahead;     /* streamed weights: chunks to come whose weights are there or on their way */
 } Wgmma;
 
@@ -59,12 +62,21 @@ void wgmma_end_turn(Wgmma *w);
 /* wgmma_load.c, streamed weights: all copies, by the thread that runs this; before it, while the launch before still
  * runs, the weights of the first chunks. Resident weights: they and the windows of the first tiles; and, when the stage
  * of the tile under way has been given back, the tile that takes it next. */
-void wgmma_write_sum_rows(Wgmma *w); /* of all copies of the weights; before the block's first bar.sync */
 PtxValue wgmma_is_loader(Wgmma *w);  /* predicate: the thread that loads streamed weights */
 void wgmma_load_weights_ahead(Wgmma *w);
 void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);
 void wgmma_load_ahead(Wgmma *w);
+
+/* wgmma_sums.c */
+void wgmma_write_sum_rows(Wgmma *w); /* of all copies of the weights; before the block's first bar.sync */
+void wgmma_sums_start(Wgmma *w);
+void wgmma_sums_begin_tile(Wgmma *w);
+void wgmma_finish_sums(Wgmma *w); /* m.sums, as mma_finish_sums */
+/* Whether the products of a pair of planes go with the columns that sum, and code for pairs known at run time. */
+bool wgmma_goes_with_sums(const Wgmma *w, uint32_t pair);
+typedef void MultiplyPair(Wgmma *w, PtxValue index, PtxValue pair, bool sums);
+void wgmma_with_sums(Wgmma *w, PtxValue index, PtxValue pair, MultiplyPair *multiply);
 
 /* wgmma_multiply.c: the products of a tile, into m.accumulators. */
 void wgmma_multiply_begin(Wgmma *w);

@@ -235,30 +235,6 @@ static void load_chunks(Wgmma *w) {
   ptx_end_for(p);
 }
 
-/* --- what is written once --- */
-
-/* Lines of 16 bytes, behind the copied rows: [copy of the weights][group of 8 rows][piece][row]. */
-void wgmma_write_sum_rows(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  const Tile *t = &w->m.tile;
-  if (w->s.weight_rows == t->n) return;
-  uint32_t copies = t->resident ? w->s.weight_planes : t->stages, lines = w->s.pieces * SUM_ROWS;
-  uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
-  PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
-  PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * lines), ptx_int(staging_threads(t)));
-  PtxValue line = ptx_rem(p, i, ptx_int(lines));
-  PtxValue at = ptx_mad(p, ptx_div(p, i, ptx_int(lines)), ptx_int(apart), base);
-  at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes));
-  PtxValue first_row = ptx_setp(p, "eq.s32", ptx_and(p, line, ptx_int(7)), ptx_int(0));
-  PtxValue real = ptx_setp(p, "lt.s32", ptx_shr(p, line, 3), ptx_int(w->s.real_pieces));
-  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
-  PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ptx_int(one), ptx_int(0)));
-  const char *text = ptx_text(p, word);
-  ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), text, text, text, text);
-  ptx_end_for(p);
-  ptx_raw(p, "fence.proxy.async;");
-}
-
 void wgmma_load_all(Wgmma *w) {
   wgmma_rings_start(w, 1);
   w->ahead = ptx_variable(&w->m.k->ptx, ptx_int(chunks_ahead(w)));

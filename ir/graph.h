@@ -110,6 +110,13 @@ static inline uint32_t tile_count_of_channels(const Tile *t, const Type *result)
   return tile_is_single(t, result) ? 1 : (written + t->n - 1u) / t->n;
 }
 
+/* Constant arrays indexed by channel are padded to a multiple of this, so that whole tiles can read them. */
+enum { CHANNEL_PADDING = 128 };
+static inline bool tile_within_padding(const Tile *t, const Type *result) {
+  uint32_t channels = (uint32_t)type_channels(result);
+  return t->n <= CHANNEL_PADDING || (channels + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING % t->n == 0;
+}
+
 /* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads
  * of half a warp touch every bank once. That of wgmma stands in staging.h. */
 static inline uint32_t tile_row_words(const Tile *t) {

@@ -54,6 +54,12 @@ static inline uint32_t staging_threads(const Tile *tile) {
   if (tile->resident) return 32u * tile->warps_m;
   return 32u * (tile->warps_m + (staging_moves_registers(tile) ? 4u : 1u));
 }
+/* Rows of tiles that are gone through column by column before the next: what the blocks at work read together, rows of
+ * the input and columns of streamed weights, then fits the L2 cache many times. */
+static inline int staging_band_rows(const Tile *tile) {
+  enum { BAND_POSITIONS = 4096 };
+  return BAND_POSITIONS / tile->m;
+}
 /* Positions from tap 0's input to that of a tap. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
 /* Where a tap stands in the reduction, 0 to taps - 1: by its shift. Wide dilations let rows of the filter overlap. */

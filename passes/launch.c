@@ -52,6 +52,19 @@ static uint32_t shared_of_walkers(uint64_t needed, int blocks_of_sm, const Targe
   return (uint32_t)(needed + BLOCK_SHARED_BYTES > with_one_more ? needed : with_one_more - BLOCK_SHARED_BYTES);
 }
 
+/* A block that keeps to the same rows of a band sums their input once (backend/wgmma_sums.c): a few blocks less, so that
+ * rows share them evenly, where they take hardly longer for all tiles. */
+static uint32_t blocks_of_bands(const Graph *g, const Node *node, uint32_t blocks, uint32_t columns) {
+  const Tile *tile = &node->tile;
+  enum { HARDLY = 32 };
+  uint32_t rows = (uint32_t)staging_band_rows(tile), fewer = blocks / rows * rows;
+  if (columns == 1 || !fewer || staging_of(g, node, tile).weight_rows == tile->n) return blocks;
+  uint64_t positions = (uint64_t)positions_of(graph_type(g, node->inputs[0])) * g->max_batch;
+  uint64_t tiles = (positions + tile->m - 1) / tile->m * columns;
+  uint64_t rounds = (tiles + blocks - 1) / blocks, rounds_of_fewer = (tiles + fewer - 1) / fewer;
+  return rounds_of_fewer <= rounds + rounds / HARDLY ? fewer : blocks;
+}
+
 /* As many blocks as run at once, which walk over the tiles. */
 static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *options) {
   const Tile *tile = &node->tile;
@@ -65,7 +78,7 @@ static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *
                    .y = tile->resident ? columns : 1,
                    .threads = staging_threads(tile),
                    .shared_bytes = shared_of_walkers(shared_bytes, blocks_of_sm, options->target),
-                   .x_most = blocks};
+                   .x_most = blocks_of_bands(g, node, blocks, columns)};
   if (tile->resident) launch.x_most = blocks > columns ? blocks / columns : 1;
   return launch;
 }

@@ -16,7 +16,7 @@ typedef struct Shape {
 
 /* Larger ones first: of equals the larger wins. */
 static const Shape shapes[] = {
-    {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8},
+    {128, 256, 8}, {64, 256, 4}, {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8},
     {128, 64, 4},  {128, 32, 4}, {64, 128, 4},   {64, 64, 4},   {64, 32, 4},
 };
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
@@ -73,7 +73,7 @@ int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
 
 /* Cycles of one instruction of 64 rows: what its operations need at the target's rate (at the clock that this is
  * measured at), or its rows of shared memory; and what a group of four warps by itself loses between two of them. */
-static double product_cycles(const Node *node, uint32_t columns, double groups, const Target *target) {
+static double product_cycles(const Node *node, double columns, double groups, const Target *target) {
   static const double clock = 1.755e9, between = 16;
   double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (engine_uses_planes(node->engine) ? 8 : 1);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / clock;
@@ -101,9 +101,10 @@ typedef struct Work {
 static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, double at_once, const Target *target) {
   const Staging staging = staging_of(g, node, tile), *s = &staging;
   double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
+  double columns = tile->n + (s->weight_rows - tile->n) / (double)s->weight_planes; /* inputs are summed once */
   double results = (double)tile->m * tile->n / (32.0 * tile->warps_m), of_warp = products / (tile->warps_m / 4.0);
   double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
-  return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * tile->warps_m / 4, target),
+  return (Work){.products = products * product_cycles(node, columns, at_once * tile->warps_m / 4, target),
                 .epilogue = issued * tile->warps_m / schedulers,
                 .epilogue_alone = issued * greater(tile->warps_m / schedulers, dependent),
                 .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle,
@@ -140,8 +141,9 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *x = graph_type(g, node->inputs[0]);
   uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout), chunk = tile->k / 4u;
-  bool columns = tile->n == 32 || tile->n == 64 || tile->n == 128;
+  bool columns = tile->n == 32 || tile->n == 64 || tile->n == 128 || tile->n == 256;
   bool warps = tile->warps_m && tile->warps_m % 4 == 0 && tile->warps_m <= MOST_WARPS && tile->warps_n == 1;
+  columns = columns && tile_within_padding(tile, graph_type(g, node->result));
   if (!columns || !warps || !chunk || tile->k % 4 || chunk > blocks || tile->split_k != 1 || tile->stages < 2)
     return false;
   int row_tiles = tile->m / tile->warps_m / 16;
