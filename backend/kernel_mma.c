@@ -93,14 +93,9 @@ static void place_thread(Mma *m) {
 
 /* --- accumulators --- */
 
-/* Column tiles of accumulators: wgmma sums the input in columns of its own. */
-static int accumulator_tiles(const Mma *m) {
-  return m->column_tiles + (m->w.sum_scale && engine_uses_wgmma(m->node->engine) ? SUM_TILES : 0);
-}
-
 static void for_each_accumulator(Mma *m, int row_tile, void (*visit)(Ptx *p, PtxValue r)) {
   Ptx *p = &m->k->ptx;
-  for (int j = 0; j < accumulator_tiles(m); j++)
+  for (int j = 0; j < m->column_tiles; j++)
     for (int r = 0; r < 4; r++) visit(p, m->accumulators[row_tile][j][r]);
   if (m->w.sum_scale && !engine_uses_wgmma(m->node->engine))
     for (int h = 0; h < 2; h++) visit(p, m->sums[row_tile][h]);
@@ -117,11 +112,9 @@ static void shift_left(Ptx *p, PtxValue r) {
 void mma_make_accumulators(Mma *m) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < accumulator_tiles(m); j++)
+    for (int j = 0; j < m->column_tiles; j++)
       for (int r = 0; r < 4; r++) m->accumulators[i][j][r] = ptx_new(p, CLASS_B32);
-    for (int h = 0; h < 2; h++)
-      m->sums[i][h] = engine_uses_wgmma(m->node->engine) && m->w.sum_scale ? m->accumulators[i][m->column_tiles][2 * h]
-                                                                           : ptx_new(p, CLASS_B32);
+    for (int h = 0; h < 2; h++) m->sums[i][h] = ptx_new(p, CLASS_B32);
   }
   for (int i = 0; i < m->row_tiles; i++) for_each_accumulator(m, i, set_zero);
 }

@@ -50,6 +50,10 @@ PtxValue wgmma_table_empty(Wgmma *w, PtxValue number) {
   return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages + 1 + (int)w->s.tables)));
 }
 
+PtxValue wgmma_sums(Wgmma *w) {
+  return ptx_add(&w->m.k->ptx, barrier(w, ptx_int(0)), ptx_int(w->s.barrier_bytes));
+}
+
 bool wgmma_streams_tables(const Wgmma *w) {
   return w->m.table.tile_bytes && !w->m.tile.resident;
 }
@@ -263,7 +267,6 @@ bool kernel_wgmma(Kernel *k) {
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
   w.alternates = wgmma_may_alternate(&w);
   limit_registers(&w);
-  wgmma_write_sum_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);
   return true;

@@ -12,8 +12,8 @@
 #include "mma.h"
 #include "weights.h"
 
-/* Instruction tiles of 16 x 8 a warp; on wgmma SUM_TILES more hold the columns that sum the input. */
-enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 32, SUM_TILES = SUM_ROWS / 8 };
+/* Instruction tiles of 16 x 8 a warp. */
+enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 32 };
 
 /* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums.
  */
@@ -73,7 +73,7 @@ typedef struct Mma {
   PtxValue total_positions;                       /* of the batch */
   PtxValue shared;
   InputCopy copy;
-  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
+  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES][4];
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 

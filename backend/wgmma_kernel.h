@@ -43,6 +43,7 @@ PtxValue wgmma_empty(Wgmma *w, PtxValue stage); /* barrier: its products are don
 PtxValue wgmma_resident(Wgmma *w);              /* address of resident weights */
 PtxValue wgmma_resident_barrier(Wgmma *w);
 PtxValue wgmma_table(Wgmma *w, PtxValue number); /* address */
+PtxValue wgmma_sums(Wgmma *w); /* address of the sums of positions */
 PtxValue wgmma_table_full(Wgmma *w, PtxValue number);
 PtxValue wgmma_table_empty(Wgmma *w, PtxValue number);
 /* Streamed weights: tiles of all positions and channels; m.first_position and m.first_channel of one. */
@@ -68,15 +69,14 @@ void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);
 void wgmma_load_ahead(Wgmma *w);
 
-/* wgmma_sums.c */
-void wgmma_write_sum_rows(Wgmma *w); /* of all copies of the weights; before the block's first bar.sync */
+/* wgmma_sums.c: m.sums. With resident weights in one go, from a stage; with streamed ones from each chunk, between the
+ * tile's begin and its end. */
+void wgmma_sum_positions(Wgmma *w);
+void wgmma_sum_rows(Wgmma *w); /* when positions are summed up */
 void wgmma_sums_start(Wgmma *w);
 void wgmma_sums_begin_tile(Wgmma *w);
-void wgmma_finish_sums(Wgmma *w); /* m.sums, as mma_finish_sums */
-/* Whether the products of a pair of planes go with the columns that sum, and code for pairs known at run time. */
-bool wgmma_goes_with_sums(const Wgmma *w, uint32_t pair);
-typedef void MultiplyPair(Wgmma *w, PtxValue index, PtxValue pair, bool sums);
-void wgmma_with_sums(Wgmma *w, PtxValue index, PtxValue pair, MultiplyPair *multiply);
+void wgmma_sum_chunk(Wgmma *w, PtxValue pair, PtxValue stage);
+void wgmma_finish_sums(Wgmma *w);
 
 /* wgmma_multiply.c: the products of a tile, into m.accumulators. */
 void wgmma_multiply_begin(Wgmma *w);

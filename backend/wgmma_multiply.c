@@ -10,10 +10,7 @@
 
 #include <string.h>
 
-enum {
-  MOST_UNROLLED = 160, /* instructions of a tile with resident weights */
-  MOST_COLUMNS = 128   /* of an instruction, but for those that sum */
-};
+enum { MOST_UNROLLED = 160 }; /* instructions of a tile with resident weights */
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
@@ -21,38 +18,27 @@ static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
   return piece / w->s.taps * w->s.input_rows + w->tap_shifts[piece % w->s.taps];
 }
 
-/* One instruction: columns of a row tile. */
-static void multiply(Wgmma *w, int row_tile, uint32_t first, uint32_t count, PtxValue a, PtxValue b, PtxValue adds) {
+static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue adds) {
   Mma *m = &w->m;
   Ptx *p = &m->k->ptx;
   Text line = {.context = p->context};
   const char *mnemonic = m->instruction->mnemonic, *columns = strchr(mnemonic, '%');
-  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, count, columns + 2);
-  for (uint32_t j = first / 8; j < (first + count) / 8; j++)
+  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, m->tile.n, columns + 2);
+  for (int j = 0; j < m->column_tiles; j++)
     for (int r = 0; r < 4; r++)
-      text_add(&line, "%s%s", j > first / 8 || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
+      text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
   ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
 }
 
-/* Columns of the first instruction of a row tile that has so many. */
-static uint32_t columns_at_once(uint32_t columns) {
-  return columns <= MOST_COLUMNS + SUM_ROWS ? columns : MOST_COLUMNS;
-}
-
 /* The products of a row tile and a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the
- * weights. `sums`: also with the row of ones. `adds`: the first products add to what accumulators hold. */
-static void multiply_row_tile(Wgmma *w, int row_tile, PtxValue input, PtxValue weights, bool sums, PtxValue adds) {
+ * weights. `adds`: the first products add to what accumulators hold. */
+static void multiply_row_tile(Wgmma *w, int row_tile, PtxValue input, PtxValue weights, PtxValue adds) {
   Ptx *p = &w->m.k->ptx;
-  uint32_t columns = sums ? w->s.weight_rows : w->m.tile.n;
   for (uint32_t piece = 0; piece < w->s.pieces; piece += 2) {
     uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
     PtxValue a = ptx_descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, DESCRIPTOR_ROWS);
-    for (uint32_t column = 0, count; column < columns; column += count) {
-      count = columns_at_once(columns - column);
-      PtxValue b = ptx_descriptor(p, weights, piece * DESCRIPTOR_ROWS + column * w->s.pieces, DESCRIPTOR_ROWS,
-                                  w->s.pieces * DESCRIPTOR_ROWS);
-      multiply(w, row_tile, column, count, a, b, piece ? ptx_int(1) : adds);
-    }
+    PtxValue b = ptx_descriptor(p, weights, piece * DESCRIPTOR_ROWS, DESCRIPTOR_ROWS, w->s.pieces * DESCRIPTOR_ROWS);
+    multiply(w, row_tile, a, b, piece ? ptx_int(1) : adds);
   }
 }
 
@@ -64,9 +50,9 @@ static void commit_products(Wgmma *w) {
   ptx_raw(&w->m.k->ptx, "wgmma.commit_group.sync.aligned;");
 }
 
-static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, bool sums, PtxValue adds) {
+static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
   begin_products(w);
-  for (int i = 0; i < w->m.row_tiles; i++) multiply_row_tile(w, i, input, weights, sums, adds);
+  for (int i = 0; i < w->m.row_tiles; i++) multiply_row_tile(w, i, input, weights, adds);
   commit_products(w);
 }
 
@@ -125,30 +111,28 @@ static void multiply_each_pair(Wgmma *w) {
       for (int k = first; k < end; k++) {
         PtxValue pair = ptx_int(w->m.pair_list[k]);
         PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
-        multiply_row_tile(w, i, at, with, wgmma_goes_with_sums(w, w->m.pair_list[k]), ptx_int(k > 0));
+        multiply_row_tile(w, i, at, with, ptx_int(k > 0));
       }
       commit_products(w);
     }
+    if (first == 0) wgmma_sum_positions(w);
+    if (first == 1 || count == 1) wgmma_sum_rows(w); /* the second significance begins with pair 1 */
   }
-  wait_for_products(w, 0);
-}
-
-static void multiply_resident_pair(Wgmma *w, PtxValue index, PtxValue pair, bool sums) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue adds = ptx_setp(p, "gt.s32", index, ptx_int(0));
-  PtxValue input = input_of_pair(w, pair, input_address(w, w->ring.stage));
-  PtxValue weights = weights_of_pair(w, pair, in_pieces(w, wgmma_resident(w)));
-  multiply_chunk(w, input, weights, sums, adds);
   wait_for_products(w, 0);
 }
 
 /* One code for all pairs, where that would be too long. */
 static void multiply_pairs_in_turn(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
+  wgmma_sum_positions(w);
+  wgmma_sum_rows(w);
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
-  PtxValue pair = mma_pair_word(&w->m, index);
+  PtxValue pair = mma_pair_word(&w->m, index), adds = ptx_setp(p, "gt.s32", index, ptx_int(0));
   shift_accumulators(w, pair);
-  wgmma_with_sums(w, index, pair, multiply_resident_pair);
+  PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
+  multiply_chunk(w, at, with, adds);
+  wait_for_products(w, 0);
   ptx_end_for(p);
 }
 
@@ -164,8 +148,7 @@ static void multiply_resident(Wgmma *w) {
 
 /* --- streamed weights: a stage is a chunk of a pair of planes --- */
 
-static void multiply_streamed_pair(Wgmma *w, PtxValue index, PtxValue pair, bool sums) {
-  (void)pair; /* its planes are what the stages hold */
+static void multiply_pair(Wgmma *w, PtxValue index, PtxValue pair) {
   Ptx *p = &w->m.k->ptx;
   PtxValue before = ptx_variable(p, ptx_int(0)); /* stage of the chunk before */
   PtxValue chunk = ptx_for(p, ptx_int(0), ptx_int(w->s.chunks), ptx_int(1));
@@ -173,7 +156,8 @@ static void multiply_streamed_pair(Wgmma *w, PtxValue index, PtxValue pair, bool
   PtxValue input = input_address(w, w->ring.stage);
   PtxValue weights = ptx_add(p, wgmma_stage(w, w->ring.stage), ptx_int(w->s.window_bytes));
   PtxValue adds = ptx_setp(p, "gt.s32", ptx_or(p, index, chunk), ptx_int(0));
-  multiply_chunk(w, input, in_pieces(w, weights), sums, adds);
+  multiply_chunk(w, input, in_pieces(w, weights), adds);
+  wgmma_sum_chunk(w, pair, w->ring.stage);
   wait_for_products(w, 1);
   give_back(w, ptx_setp(p, "gt.s32", chunk, ptx_int(0)), before);
   ptx_assign(p, before, w->ring.stage);
@@ -188,7 +172,7 @@ static void multiply_streamed(Wgmma *w) {
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
   PtxValue pair = mma_pair_word(&w->m, index);
   shift_accumulators(w, pair);
-  wgmma_with_sums(w, index, pair, multiply_streamed_pair);
+  multiply_pair(w, index, pair);
   ptx_end_for(p);
 }
 

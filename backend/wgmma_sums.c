@@ -1,41 +1,127 @@
-/* Layers on wgmma, the sums of their input (S2 of weights.h): of each row, by columns of ones behind those of the tile.
+/* Layers on wgmma, the sums of their input (S2 of weights.h), by the warps that multiply and while the tensor cores do.
  *
- * The products of weight plane 0 go with them: of an input plane each once, and what comes after doubles the sums as it
- * doubles all accumulators. A block that goes through tiles of the same rows, one column after the other, sums their
- * input with the first of them and keeps the sums.
+ * A group of four warps sums up every position that its rows read, all channels and planes of it, a thread a position:
+ * in shared memory, where the windows lie. The sum of a row is then that of the positions under its filter. A block
+ * that goes through tiles of the same rows, one column after the other, does so with the first of them and keeps the
+ * sums of the rows.
  */
 #include "wgmma_kernel.h"
 
-static bool has_sum_rows(const Wgmma *w) {
-  return w->s.weight_rows > w->m.tile.n;
+enum { GROUP_THREADS = 128, FIRST_GROUP_BARRIER = 3 }; /* behind those of wgmma_turns.c */
+
+static bool has_sums(const Wgmma *w) {
+  return w->s.summed > 0;
 }
 
 /* Resident weights belong to one column of tiles, so that rows change with every tile. */
 static bool keeps_sums(const Wgmma *w) {
-  return has_sum_rows(w) && !w->m.tile.resident && wgmma_column_tiles(w) > 1;
+  return has_sums(w) && !w->m.tile.resident && wgmma_column_tiles(w) > 1;
 }
 
-/* Lines of 16 bytes, behind the copied rows: [copy of the weights][group of 8 rows][piece][row]. */
-void wgmma_write_sum_rows(Wgmma *w) {
+/* Address of the sum of a position of the group's windows. */
+static PtxValue sum_at(Wgmma *w, PtxValue position) {
   Ptx *p = &w->m.k->ptx;
-  const Tile *t = &w->m.tile;
-  if (!has_sum_rows(w)) return;
-  uint32_t copies = t->resident ? w->s.weight_planes : t->stages, lines = w->s.pieces * SUM_ROWS;
-  uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
-  PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
-  PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * lines), ptx_int(staging_threads(t)));
-  PtxValue line = ptx_rem(p, i, ptx_int(lines));
-  PtxValue at = ptx_mad(p, ptx_div(p, i, ptx_int(lines)), ptx_int(apart), base);
-  at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes));
-  PtxValue first_row = ptx_setp(p, "eq.s32", ptx_and(p, line, ptx_int(7)), ptx_int(0));
-  PtxValue real = ptx_setp(p, "lt.s32", ptx_shr(p, line, 3), ptx_int(w->s.real_pieces));
-  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
-  PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ptx_int(one), ptx_int(0)));
-  const char *text = ptx_text(p, word);
-  ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), text, text, text, text);
-  ptx_end_for(p);
-  ptx_raw(p, "fence.proxy.async;");
+  PtxValue sums = ptx_mad(p, ptx_shr(p, w->warp, 2), ptx_int(4 * w->s.summed), wgmma_sums(w));
+  if (w->m.tile.resident) sums = ptx_mad(p, w->ring.stage, ptx_int(w->s.sums_bytes), sums);
+  return ptx_mad(p, position, ptx_int(4), sums);
 }
+
+/* Opens the loop over the thread's positions. */
+static PtxValue for_each_position(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue first = ptx_and(p, w->m.thread, ptx_int(GROUP_THREADS - 1));
+  return ptx_for(p, first, ptx_int(w->s.summed), ptx_int(GROUP_THREADS));
+}
+
+static void end_positions(Wgmma *w) {
+  ptx_end_for(&w->m.k->ptx);
+  ptx_raw(&w->m.k->ptx, "bar.warp.sync -1;");
+}
+
+/* Four words: their ones, or their bytes. */
+static PtxValue add_piece(Wgmma *w, PtxValue at, int64_t offset, PtxValue sum) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue words[4];
+  for (int i = 0; i < 4; i++) words[i] = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "ld.shared.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, words[0]), ptx_text(p, words[1]),
+          ptx_text(p, words[2]), ptx_text(p, words[3]), ptx_at(p, at, offset));
+  const char *of_bytes = w->m.in.type.kind == ELEM_UINT ? "dp4a.u32.u32" : "dp4a.s32.u32";
+  for (int i = 0; i < 4; i++)
+    sum = engine_uses_planes(w->m.node->engine) ? ptx_add(p, ptx_1(p, "popc.b32", words[i]), sum)
+                                                : ptx_3(p, of_bytes, words[i], ptx_int(0x01010101), sum);
+  return sum;
+}
+
+/* The blocks of channels of a position in one plane. `at`: of the first. */
+static PtxValue add_blocks(Wgmma *w, PtxValue at, int64_t offset, PtxValue sum) {
+  enum { MOST_UNROLLED = 8 };
+  Ptx *p = &w->m.k->ptx;
+  int64_t block_bytes = (int64_t)w->s.input_rows * PIECE_BYTES;
+  if (w->s.chunk_blocks <= MOST_UNROLLED) {
+    for (uint32_t i = 0; i < w->s.chunk_blocks; i++) sum = add_piece(w, at, offset + i * block_bytes, sum);
+    return sum;
+  }
+  PtxValue all = ptx_variable(p, sum);
+  PtxValue block = ptx_for(p, ptx_int(0), ptx_int(w->s.chunk_blocks), ptx_int(1));
+  ptx_assign(p, all, add_piece(w, ptx_mad(p, block, ptx_int(block_bytes), at), offset, all));
+  ptx_end_for(p);
+  return all;
+}
+
+/* Address of a position of the group's windows, in the first window of a stage. */
+static PtxValue position_at(Wgmma *w, PtxValue stage, PtxValue position) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue row = ptx_mad(p, ptx_shr(p, w->warp, 2), ptx_int(staging_group_rows(&w->m.tile)), position);
+  return ptx_mad(p, row, ptx_int(PIECE_BYTES), wgmma_stage(w, stage));
+}
+
+/* A number in a register would reserve all barriers that a block can have. */
+static void wait_for_group(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue group = ptx_shr(p, w->warp, 2);
+  for (int i = 0; i < w->consumer_warps / 4; i++) {
+    ptx_if(p, ptx_setp(p, "eq.s32", group, ptx_int(i)));
+    ptx_raw(p, "bar.sync %d, %d;", FIRST_GROUP_BARRIER + i, GROUP_THREADS);
+    ptx_end_if(p);
+  }
+}
+
+/* m.sums from the sums of positions. */
+static void sum_rows(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue row = ptx_mad(p, ptx_and(p, w->warp, ptx_int(3)), ptx_int(16), w->m.group);
+  PtxValue at = sum_at(w, row);
+  wait_for_group(w);
+  for (int i = 0; i < w->m.row_tiles; i++)
+    for (int h = 0; h < 2; h++) {
+      PtxValue sum = ptx_int(0);
+      for (uint32_t tap = 0; tap < w->s.taps; tap++) {
+        int64_t offset = 4 * ((int64_t)w->tap_shifts[tap] + 64 * i + 8 * h);
+        sum = ptx_add(p, ptx_load(p, "shared.b32", CLASS_B32, at, offset), sum);
+      }
+      w->m.sums[i][h] = ptx_mul(p, sum, ptx_int(-(int64_t)w->m.w.sum_scale));
+    }
+}
+
+/* --- resident weights: a stage holds all planes and channels; its sums are written again when it is --- */
+
+void wgmma_sum_positions(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  if (!has_sums(w)) return;
+  PtxValue position = for_each_position(w), at = position_at(w, w->ring.stage, position), sum = ptx_int(0);
+  for (uint32_t plane = w->s.input_planes; plane-- > 0;) {
+    if (plane + 1 < w->s.input_planes) sum = ptx_shl(p, sum, 1);
+    sum = add_blocks(w, at, (int64_t)plane * w->s.window_bytes, sum);
+  }
+  ptx_store(p, "shared.b32", sum_at(w, position), 0, sum);
+  end_positions(w);
+}
+
+void wgmma_sum_rows(Wgmma *w) {
+  if (has_sums(w)) sum_rows(w);
+}
+
+/* --- streamed weights: a chunk of a plane after the other --- */
 
 void wgmma_sums_start(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
@@ -47,41 +133,39 @@ void wgmma_sums_start(Wgmma *w) {
 
 void wgmma_sums_begin_tile(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  if (!has_sums(w) || w->m.tile.resident) return;
+  w->has_new_rows = ptx_int(1);
   if (keeps_sums(w)) w->has_new_rows = ptx_setp(p, "ne.s32", w->m.first_position, w->summed_position);
-  if (!has_sum_rows(w) || w->s.weight_planes == 1) return;
-  for (int i = 0; i < w->m.row_tiles; i++) /* planes of greater significance do not touch them */
-    for (int j = 0; j < SUM_TILES; j++)
-      for (int r = 0; r < 4; r++) ptx_assign(p, w->m.accumulators[i][w->m.column_tiles + j][r], ptx_int(0));
+  ptx_store(p, "shared.b32", sum_at(w, for_each_position(w)), 0, ptx_int(0));
+  end_positions(w);
 }
 
-bool wgmma_goes_with_sums(const Wgmma *w, uint32_t pair) {
-  return has_sum_rows(w) && (pair & 255) == 0;
-}
-
-void wgmma_with_sums(Wgmma *w, PtxValue index, PtxValue pair, MultiplyPair *multiply) {
+void wgmma_sum_chunk(Wgmma *w, PtxValue pair, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue goes = ptx_int(has_sum_rows(w));
-  if (has_sum_rows(w) && w->s.weight_planes > 1) goes = mma_pair_is_first(&w->m, pair);
-  if (keeps_sums(w)) goes = ptx_pred_and(p, w->has_new_rows, goes);
-  if (goes.kind == OPERAND_IMMEDIATE) {
-    multiply(w, index, pair, has_sum_rows(w));
-    return;
-  }
-  ptx_if(p, goes);
-  multiply(w, index, pair, true);
-  ptx_else(p);
-  multiply(w, index, pair, false);
-  ptx_end_if(p);
+  if (!has_sums(w)) return;
+  PtxValue due = w->has_new_rows, plane = ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255));
+  if (w->s.weight_planes > 1) due = ptx_pred_and(p, due, mma_pair_is_first(&w->m, pair)); /* each input plane once */
+  bool always = due.kind == OPERAND_IMMEDIATE;
+  if (!always) ptx_if(p, due);
+  PtxValue position = for_each_position(w), to = sum_at(w, position);
+  PtxValue sum = add_blocks(w, position_at(w, stage, position), 0, ptx_int(0));
+  sum = ptx_2(p, "shl.b32", sum, plane);
+  ptx_store(p, "shared.b32", to, 0, ptx_add(p, ptx_load(p, "shared.b32", CLASS_B32, to, 0), sum));
+  end_positions(w);
+  if (!always) ptx_end_if(p);
 }
 
 void wgmma_finish_sums(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  if (!has_sums(w) || w->m.tile.resident) return;
   if (!keeps_sums(w)) {
-    mma_finish_sums(&w->m);
+    sum_rows(w);
+    wait_for_group(w); /* positions may be summed up again */
     return;
   }
   ptx_if(p, w->has_new_rows);
-  mma_finish_sums(&w->m);
+  sum_rows(w);
+  wait_for_group(w);
   for (int i = 0; i < w->m.row_tiles; i++)
     for (int h = 0; h < 2; h++) {
       ptx_assign(p, w->kept_sums[i][h], w->m.sums[i][h]);

@@ -30,19 +30,19 @@ uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint
 
 /* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
 static void size_stages(Staging *s, const Tile *tile) {
-  uint64_t chunk = (uint64_t)s->pieces * s->weight_rows * PIECE_BYTES;
-  uint64_t packed = (uint64_t)s->pieces * tile->n * PIECE_BYTES;
+  uint64_t chunk = (uint64_t)s->pieces * tile->n * PIECE_BYTES;
   uint64_t weights = tile->resident ? s->weight_planes * s->chunks * chunk : 0;
   uint64_t window = (uint64_t)s->chunk_blocks * s->input_rows * PIECE_BYTES;
   uint64_t stage = tile->resident ? s->input_planes * window : window + chunk;
   s->chunk_bytes = (uint32_t)chunk;
-  s->packed_bytes = (uint32_t)packed;
   s->window_bytes = (uint32_t)window;
   s->stage_bytes = (uint32_t)stage;
   s->resident_bytes = (uint32_t)weights;
   s->tables = !s->table_bytes ? 0 : tile->resident ? 1 : 2;
   s->barrier_bytes = 8 * (2 * tile->stages + 1u + (tile->resident ? 0 : 2 * s->tables));
-  s->shared_bytes = tile->stages * stage + weights + (uint64_t)s->tables * s->table_bytes + s->barrier_bytes;
+  s->sums_bytes = 4 * s->summed * (tile->warps_m / 4u);
+  uint64_t sums = (uint64_t)s->sums_bytes * (tile->resident ? tile->stages : 1);
+  s->shared_bytes = tile->stages * stage + weights + (uint64_t)s->tables * s->table_bytes + s->barrier_bytes + sums;
 }
 
 /* A row of a word or of four for each channel, where the epilogue is thresholds alone. */
@@ -67,7 +67,7 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
   s.input_rows = tile->m + s.halo;
-  s.weight_rows = tile->n + (weight_storage(w, planes, &as_level).offset ? SUM_ROWS : 0u);
+  if (weight_storage(w, planes, &as_level).offset) s.summed = staging_group_rows(tile) + s.halo;
   s.table_bytes = table_bytes(g, node, tile);
   size_stages(&s, tile);
   return s;

@@ -58,7 +58,7 @@ static uint32_t blocks_of_bands(const Graph *g, const Node *node, uint32_t block
   const Tile *tile = &node->tile;
   enum { HARDLY = 32 };
   uint32_t rows = (uint32_t)staging_band_rows(tile), fewer = blocks / rows * rows;
-  if (columns == 1 || !fewer || staging_of(g, node, tile).weight_rows == tile->n) return blocks;
+  if (columns == 1 || !fewer || !staging_of(g, node, tile).summed) return blocks;
   uint64_t positions = (uint64_t)positions_of(graph_type(g, node->inputs[0])) * g->max_batch;
   uint64_t tiles = (positions + tile->m - 1) / tile->m * columns;
   uint64_t rounds = (tiles + blocks - 1) / blocks, rounds_of_fewer = (tiles + fewer - 1) / fewer;

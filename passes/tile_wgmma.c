@@ -47,8 +47,8 @@ static const double block_start = 500;       /* until the next block of an SM ru
 static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
 static const double product_instructions = 4;
 
-static int accumulators(const Tile *tile, const Staging *s) {
-  return tile->m / tile->warps_m / 16 * (int)s->weight_rows / 2;
+static int accumulators(const Tile *tile) {
+  return tile->m / tile->warps_m / 16 * tile->n / 2;
 }
 
 /* Registers that a multiplying thread can have where one block has the SM, whose four parts share out its warps. */
@@ -58,14 +58,14 @@ static int registers_of_thread(const Tile *tile) {
   return registers > 255 ? 255 : registers;
 }
 
-static int registers_needed(const Tile *tile, const Staging *s) {
-  return accumulators(tile, s) + (tile->resident ? OTHER_REGISTERS : STREAMING_REGISTERS);
+static int registers_needed(const Tile *tile) {
+  return accumulators(tile) + (tile->resident ? OTHER_REGISTERS : STREAMING_REGISTERS);
 }
 
 int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   Staging s = staging_of(g, node, tile);
   if (staging_moves_registers(tile)) return 1;
-  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(tile, &s));
+  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(tile));
   int by_shared = (int)(target->sm_shared_bytes / (s.shared_bytes + BLOCK_SHARED_BYTES));
   int blocks = by_registers < by_shared ? by_registers : by_shared;
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
@@ -73,7 +73,7 @@ int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
 
 /* Cycles of one instruction of 64 rows: what its operations need at the target's rate (at the clock that this is
  * measured at), or its rows of shared memory; and what a group of four warps by itself loses between two of them. */
-static double product_cycles(const Node *node, double columns, double groups, const Target *target) {
+static double product_cycles(const Node *node, uint32_t columns, double groups, const Target *target) {
   static const double clock = 1.755e9, between = 16;
   double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (engine_uses_planes(node->engine) ? 8 : 1);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / clock;
@@ -101,10 +101,9 @@ typedef struct Work {
 static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, double at_once, const Target *target) {
   const Staging staging = staging_of(g, node, tile), *s = &staging;
   double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
-  double columns = tile->n + (s->weight_rows - tile->n) / (double)s->weight_planes; /* inputs are summed once */
   double results = (double)tile->m * tile->n / (32.0 * tile->warps_m), of_warp = products / (tile->warps_m / 4.0);
   double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
-  return (Work){.products = products * product_cycles(node, columns, at_once * tile->warps_m / 4, target),
+  return (Work){.products = products * product_cycles(node, tile->n, at_once * tile->warps_m / 4, target),
                 .epilogue = issued * tile->warps_m / schedulers,
                 .epilogue_alone = issued * greater(tile->warps_m / schedulers, dependent),
                 .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle,
@@ -154,7 +153,7 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
   if (tile->resident && (staging.input_planes * blocks > MOST_WINDOWS || staging.pieces > MOST_RESIDENT_PIECES))
     return false;
-  if (registers_needed(tile, &staging) > registers_of_thread(tile)) return false;
+  if (registers_needed(tile) > registers_of_thread(tile)) return false;
   return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 

@@ -277,15 +277,14 @@ static uint8_t *pack_pieces(Context *c, const Layer *l) {
   return packed;
 }
 
-/* A word of the weights as they stand in shared memory: packed, or in rows and pieces behind these a row of ones, that
- * sums the input with every plane of weights, and zeros. */
+/* A word of the weights as they stand in shared memory; row n, of ones, is what sums of the input count with. */
 static uint32_t weight_word(const Layer *l, const PackedWeights *w, const Staging *s, uint32_t chunk, uint32_t piece,
                             uint32_t row, int word) {
   uint32_t n = l->node.tile.n;
-  if (row >= n && (row > n || piece >= s->real_pieces)) return 0;
+  if (row == n && piece >= s->real_pieces) return 0;
   if (row == n) return engine_uses_planes(l->node.engine) ? UINT32_MAX : 0x01010101;
   size_t line = ((size_t)(row / 8) * s->pieces + piece) * 8 + row % 8;
-  return w->data[((size_t)chunk * s->packed_bytes + line * PIECE_BYTES) / 4 + (size_t)word];
+  return w->data[((size_t)chunk * s->chunk_bytes + line * PIECE_BYTES) / 4 + (size_t)word];
 }
 
 /* What a kernel's accumulator of one row of weights holds at a position of image 1. Blocks of the input past the last
@@ -297,7 +296,7 @@ static int64_t accumulated(const Layer *l, const PackedWeights *w, const Staging
   uint8_t garbage[PIECE_BYTES];
   memset(garbage, GARBAGE, sizeof garbage);
   int64_t sum = 0;
-  for (uint32_t wp = 0; wp < s->weight_planes; wp++)
+  for (uint32_t wp = 0; wp < (row == l->node.tile.n ? 1 : s->weight_planes); wp++)
     for (uint32_t xp = 0; xp < s->input_planes; xp++)
       for (uint32_t i = 0; i < s->chunks * s->pieces; i++) {
         uint32_t chunk = i / s->pieces, piece = i % s->pieces, block = chunk * s->chunk_blocks + piece / s->taps;
@@ -333,18 +332,17 @@ static void check_pieces(Context *c, const PieceCase *k, Elem x, Elem w, Engine 
   Staging s = staging_of(l.g, &l.node, &l.node.tile);
   const uint8_t *input = pack_pieces(c, &l);
   uint32_t n = l.node.tile.n, tiles = tile_count_of_channels(&l.node.tile, graph_type(l.g, l.node.result));
-  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.packed_bytes);
-  assert_true(tiles * n >= (uint32_t)l.out.channels && (s.weight_rows > n) == (packed.sum_scale != 0));
+  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.chunk_bytes);
+  assert_true(tiles * n >= (uint32_t)l.out.channels && (s.summed > 0) == (packed.sum_scale != 0));
   expect_zero_rows(&l, &packed, &s, tiles);
   for (int32_t y = 0; y < l.out.height; y++)
     for (int32_t column = 0; column < l.out.width; column++) {
-      int64_t position = (int64_t)y * l.in.layout.row_pitch + column, inputs[5] = {0};
-      for (uint32_t tile = 0; s.weight_rows > n && tile < tiles && tile < 5; tile++)
-        inputs[tile] = accumulated(&l, &packed, &s, input, tile, n, position) / ((1 << s.weight_planes) - 1);
+      int64_t position = (int64_t)y * l.in.layout.row_pitch + column;
+      int64_t inputs = s.summed ? accumulated(&l, &packed, &s, input, 0, n, position) : 0;
       for (int32_t o = 0; o < l.out.channels; o++) {
         uint32_t tile = (uint32_t)o / n;
         int64_t got = accumulated(&l, &packed, &s, input, tile, (uint32_t)o % n, position) * packed.product_scale;
-        got -= packed.sum_scale * inputs[tile];
+        got -= packed.sum_scale * inputs;
         uint32_t class = packed.class_count > 1 ? packed.row_class[y] * (uint32_t)packed.column_classes : 0;
         if (packed.class_count > 1) class += packed.column_class[column];
         if (packed.border) got += packed.border[(int64_t) class * packed.rows + o];
