@@ -286,7 +286,9 @@ static bool launch_wgmma(const Check *c, Launch *wanted) {
   const Tile *t = &c->node->tile;
   uint64_t shared_bytes = staging_of(c->g, c->node, t).shared_bytes;
   uint64_t positions = layout_image_positions(x) * (t->resident ? 1 : column_tiles(c));
-  *wanted = (Launch){.x_mul = (uint32_t)positions,
+  const Launch *l = &c->node->launch;
+  bool all_blocks = l->x_most && l->x_mul == l->x_most * t->m; /* also those without a tile */
+  *wanted = (Launch){.x_mul = all_blocks ? l->x_mul : (uint32_t)positions,
                      .x_div = t->m,
                      .y = t->resident ? column_tiles(c) : 1,
                      .threads = staging_threads(t),

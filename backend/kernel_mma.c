@@ -93,11 +93,15 @@ static void place_thread(Mma *m) {
 
 /* --- accumulators --- */
 
+static bool sums_beside(const Mma *m) {
+  return m->w.sum_scale && !engine_uses_wgmma(m->node->engine);
+}
+
 static void for_each_accumulator(Mma *m, int row_tile, void (*visit)(Ptx *p, PtxValue r)) {
   Ptx *p = &m->k->ptx;
-  for (int j = 0; j < m->column_tiles; j++)
+  for (int j = 0; j < m->column_tiles + m->sum_tiles; j++)
     for (int r = 0; r < 4; r++) visit(p, m->accumulators[row_tile][j][r]);
-  if (m->w.sum_scale && !engine_uses_wgmma(m->node->engine))
+  if (sums_beside(m))
     for (int h = 0; h < 2; h++) visit(p, m->sums[row_tile][h]);
 }
 
@@ -112,7 +116,7 @@ static void shift_left(Ptx *p, PtxValue r) {
 void mma_make_accumulators(Mma *m) {
   Ptx *p = &m->k->ptx;
   for (int i = 0; i < m->row_tiles; i++) {
-    for (int j = 0; j < m->column_tiles; j++)
+    for (int j = 0; j < m->column_tiles + m->sum_tiles; j++)
       for (int r = 0; r < 4; r++) m->accumulators[i][j][r] = ptx_new(p, CLASS_B32);
     for (int h = 0; h < 2; h++) m->sums[i][h] = ptx_new(p, CLASS_B32);
   }
@@ -210,7 +214,7 @@ bool kernel_mma(Kernel *k) {
   mma_place_copies(&m);
   mma_make_accumulators(&m);
   mma_reduce_sync(&m);
-  mma_finish_sums(&m);
+  mma_finish_sums(&m, -m.w.sum_scale);
   (m.signs ? mma_signs_finish : mma_finish)(&m);
   return true;
 }

@@ -107,7 +107,7 @@ static void emit(PatchKernel *k) {
   patch_multiply(k);
   patch_fill_end(k);
   k->tile = patch_tile_place(k, tile);
-  mma_finish_sums(m);
+  mma_finish_sums(m, -m->w.sum_scale);
   (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);
   ptx_raw(p, "cp.async.wait_group 0;");

@@ -235,7 +235,9 @@ static void emit_streamed(Wgmma *w) {
 }
 
 static void emit_resident(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
   wgmma_load_first(w);
+  ptx_return_unless(p, ptx_setp(p, "lt.s32", ptx_special(p, "%ctaid.x"), w->row_tiles));
   if (w->m.table.tile_bytes) w->m.table.shared = wgmma_table(w, ptx_int(0));
   finish_tiles(w);
 }
@@ -255,6 +257,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.in = tensor_of(k, k->node->inputs[0]);
   w.m.out = tensor_of(k, k->node->result);
   w.s = staging_of(k->graph, k->node, t);
+  w.m.sum_tiles = (int)(w.s.weight_rows - t->n) / 8;
   if (!tile_fits(&w) || !same_positions(k->graph, k->node)) return false;
   w.m.w = weights_pack_pieces(k->graph, k->node);
   if (!mma_find_instruction(&w.m)) return false;
@@ -267,6 +270,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
   w.alternates = wgmma_may_alternate(&w);
   limit_registers(&w);
+  wgmma_write_sum_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);
   return true;

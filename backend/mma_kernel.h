@@ -12,8 +12,8 @@
 #include "mma.h"
 #include "weights.h"
 
-/* Instruction tiles of 16 x 8 a warp. */
-enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 32 };
+/* Instruction tiles of 16 x 8 a warp; on wgmma SUM_TILES more may hold columns that sum the input. */
+enum { MAX_ROW_TILES = 2, MAX_COLUMN_TILES = 32, SUM_TILES = SUM_ROWS / 8 };
 
 /* A row of the input tile that a thread copies: a pixel of the result, seen as the window of input pixels that it sums.
  */
@@ -73,7 +73,8 @@ typedef struct Mma {
   PtxValue total_positions;                       /* of the batch */
   PtxValue shared;
   InputCopy copy;
-  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES][4];
+  PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
+  int sum_tiles;                   /* behind column_tiles: SUM_TILES or none */
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 
@@ -129,7 +130,8 @@ typedef struct MmaRow {
 PtxValue mma_table_at(Mma *m, int column_tile, int channels, int64_t bytes);
 
 /* mma_rows.c */
-void mma_finish_sums(Mma *m);            /* m->sums: -sum_scale * S2 of whole rows; before the two that finish */
+/* m->sums: of the quad's four parts, times a factor, - sum_scale * S2 of whole rows; before the two that finish. */
+void mma_finish_sums(Mma *m, int32_t factor);
 bool mma_has_more_columns(const Mma *m); /* than channels: some columns of the tiles are none */
 /* rows[row tile][half]; row.pixel only where asked for. */
 void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels);

@@ -5,7 +5,7 @@
 #include "mma_kernel.h"
 
 /* The four lanes of a quad hold parts of a row's sum of inputs. */
-void mma_finish_sums(Mma *m) {
+void mma_finish_sums(Mma *m, int32_t factor) {
   Ptx *p = &m->k->ptx;
   if (!m->w.sum_scale) return;
   for (int i = 0; i < m->row_tiles; i++)
@@ -16,7 +16,7 @@ void mma_finish_sums(Mma *m) {
         ptx_raw(p, "shfl.sync.bfly.b32 %s, %s, %d, 31, -1;", ptx_text(p, other), ptx_text(p, sum), distance);
         sum = ptx_add(p, sum, other);
       }
-      m->sums[i][h] = ptx_mul(p, sum, ptx_int(-(int64_t)m->w.sum_scale));
+      m->sums[i][h] = ptx_mul(p, sum, ptx_int(factor));
     }
 }
 

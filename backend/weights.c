@@ -90,7 +90,7 @@ static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, in
   uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
   uint64_t piece = block % g->chunk_blocks * g->taps + s->place_of_tap[tap];
   uint64_t line = (row / 8 * g->pieces + piece) * 8 + row % 8;
-  return w->data + (chunk * g->chunk_bytes + line * PIECE_BYTES) / 4;
+  return w->data + (chunk * g->packed_bytes + line * PIECE_BYTES) / 4;
 }
 
 static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
@@ -279,7 +279,7 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   for (uint32_t tap = 0; tap < s.staging.taps; tap++)
     s.place_of_tap[tap] = staging_tap_place(g, node, s.staging.taps, tap);
   uint32_t tiles = tile_count_of_channels(&node->tile, graph_type(g, node->result));
-  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.chunk_bytes;
+  w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.packed_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_pieces);
   correct(&s, &w);

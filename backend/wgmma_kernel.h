@@ -69,8 +69,10 @@ void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);
 void wgmma_load_ahead(Wgmma *w);
 
-/* wgmma_sums.c: m.sums. With resident weights in one go, from a stage; with streamed ones from each chunk, between the
- * tile's begin and its end. */
+/* wgmma_sums.c: m.sums. By columns that are written once, of all copies of the weights, before the block's first
+ * bar.sync. Or beside the products: with resident weights in one go, from a stage; with streamed ones from each chunk,
+ * between the tile's begin and its end. */
+void wgmma_write_sum_rows(Wgmma *w);
 void wgmma_sum_positions(Wgmma *w);
 void wgmma_sum_rows(Wgmma *w); /* when positions are summed up */
 void wgmma_sums_start(Wgmma *w);

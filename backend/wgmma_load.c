@@ -79,14 +79,14 @@ static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk
 static PtxValue tile_weights(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   PtxValue number = ptx_div(p, w->m.first_channel, ptx_int(w->m.tile.n));
-  return ptx_address(p, w->m.weights, number, (int64_t)w->s.weight_planes * w->s.chunks * w->s.chunk_bytes);
+  return ptx_address(p, w->m.weights, number, (int64_t)w->s.weight_planes * w->s.chunks * w->s.packed_bytes);
 }
 
 /* A stage's barrier, which expects the stage's bytes. */
 static PtxValue open_stage(Wgmma *w, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
   PtxValue full = wgmma_full(w, stage);
-  uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes + w->s.chunk_bytes;
+  uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes + w->s.packed_bytes;
   ptx_barrier_expect(p, full, ptx_int(bytes));
   return full;
 }
@@ -119,15 +119,16 @@ static void meet_again(Ptx *p) {
 
 static void load_resident_weights(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
+  PtxValue has_tile = ptx_setp(p, "lt.s32", ptx_special(p, "%ctaid.x"), w->row_tiles);
+  ptx_if(p, ptx_pred_and(p, has_tile, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
   PtxValue done = wgmma_resident_barrier(w);
   w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
-  ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.chunk_bytes + w->m.table.tile_bytes));
+  ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.packed_bytes + w->m.table.tile_bytes));
   PtxValue from = tile_weights(w), to = wgmma_resident(w);
   for (uint32_t plane = 0; plane < w->s.weight_planes; plane++) {
-    PtxValue weights = ptx_address(p, from, ptx_int(plane), w->s.chunk_bytes);
+    PtxValue weights = ptx_address(p, from, ptx_int(plane), w->s.packed_bytes);
     PtxValue at = ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes));
-    ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.chunk_bytes), done);
+    ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.packed_bytes), done);
   }
   if (w->m.table.tile_bytes) copy_table(w, ptx_int(0), done);
   ptx_end_if(p);
@@ -177,9 +178,9 @@ static void load_chunk_weights(Wgmma *w, PtxValue from, PtxValue pair, PtxValue 
   Ptx *p = &w->m.k->ptx;
   PtxValue full = open_stage(w, stage);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
-  from = ptx_address(p, from, number, w->s.chunk_bytes);
+  from = ptx_address(p, from, number, w->s.packed_bytes);
   PtxValue to = ptx_add(p, wgmma_stage(w, stage), ptx_int(w->s.window_bytes));
-  ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.chunk_bytes), full);
+  ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(w->s.packed_bytes), full);
 }
 
 /* Chunks of the block's first tile for which there are stages. */

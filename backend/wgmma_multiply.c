@@ -23,8 +23,8 @@ static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue ad
   Ptx *p = &m->k->ptx;
   Text line = {.context = p->context};
   const char *mnemonic = m->instruction->mnemonic, *columns = strchr(mnemonic, '%');
-  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, m->tile.n, columns + 2);
-  for (int j = 0; j < m->column_tiles; j++)
+  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, w->s.weight_rows, columns + 2);
+  for (int j = 0; j < m->column_tiles + m->sum_tiles; j++)
     for (int r = 0; r < 4; r++)
       text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
   ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));

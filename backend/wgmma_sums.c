@@ -1,21 +1,67 @@
-/* Layers on wgmma, the sums of their input (S2 of weights.h), by the warps that multiply and while the tensor cores do.
+/* Layers on wgmma, the sums of their input (S2 of weights.h), in one of two ways (../ir/staging.h).
  *
- * A group of four warps sums up every position that its rows read, all channels and planes of it, a thread a position:
- * in shared memory, where the windows lie. The sum of a row is then that of the positions under its filter. A block
- * that goes through tiles of the same rows, one column after the other, does so with the first of them and keeps the
- * sums of the rows.
+ * By columns: a row of ones behind the weights sums up the input with every plane of weights.
+ *
+ * Beside the products, by the warps that wait for them: a group of four warps sums up every position that its rows
+ * read, all channels and planes of it, a thread a position, in shared memory, where the windows lie. The sum of a row
+ * is then that of the positions under its filter. A block that goes through tiles of the same rows, one column after
+ * the other, does so with the first of them and keeps the sums of the rows.
  */
 #include "wgmma_kernel.h"
 
 enum { GROUP_THREADS = 128, FIRST_GROUP_BARRIER = 3 }; /* behind those of wgmma_turns.c */
 
-static bool has_sums(const Wgmma *w) {
+static bool has_columns(const Wgmma *w) {
+  return w->s.weight_rows > w->m.tile.n;
+}
+
+static bool sums_beside(const Wgmma *w) {
   return w->s.summed > 0;
 }
 
+/* --- by columns --- */
+
+/* Lines of 16 bytes, behind the copied rows: [copy of the weights][group of 8 rows][piece][row]. */
+void wgmma_write_sum_rows(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  const Tile *t = &w->m.tile;
+  if (!has_columns(w)) return;
+  uint32_t copies = t->resident ? w->s.weight_planes : t->stages, lines = w->s.pieces * SUM_ROWS;
+  uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
+  PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
+  PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * lines), ptx_int(staging_threads(t)));
+  PtxValue line = ptx_rem(p, i, ptx_int(lines));
+  PtxValue at = ptx_mad(p, ptx_div(p, i, ptx_int(lines)), ptx_int(apart), base);
+  at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes));
+  PtxValue first_row = ptx_setp(p, "eq.s32", ptx_and(p, line, ptx_int(7)), ptx_int(0));
+  PtxValue real = ptx_setp(p, "lt.s32", ptx_shr(p, line, 3), ptx_int(w->s.real_pieces));
+  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
+  PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ptx_int(one), ptx_int(0)));
+  const char *text = ptx_text(p, word);
+  ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), text, text, text, text);
+  ptx_end_for(p);
+  ptx_raw(p, "fence.proxy.async;");
+}
+
+/* Weight plane i counts 2^i times, all planes 2^planes - 1 times. That is odd, so modulo 2^32 it has an inverse. */
+static uint32_t inverse_of_planes(uint32_t planes) {
+  uint32_t times = (1u << planes) - 1, inverse = 1;
+  for (int i = 0; i < 5; i++) inverse *= 2 - times * inverse; /* each step doubles the bits that are right */
+  return inverse;
+}
+
+static void finish_columns(Wgmma *w) {
+  Mma *m = &w->m;
+  for (int i = 0; i < m->row_tiles; i++)
+    for (int h = 0; h < 2; h++) m->sums[i][h] = m->accumulators[i][m->column_tiles][2 * h];
+  mma_finish_sums(m, (int32_t)(0u - (uint32_t)m->w.sum_scale * inverse_of_planes(w->s.weight_planes)));
+}
+
+/* --- beside the products --- */
+
 /* Resident weights belong to one column of tiles, so that rows change with every tile. */
 static bool keeps_sums(const Wgmma *w) {
-  return has_sums(w) && !w->m.tile.resident && wgmma_column_tiles(w) > 1;
+  return sums_beside(w) && !w->m.tile.resident && wgmma_column_tiles(w) > 1;
 }
 
 /* Address of the sum of a position of the group's windows. */
@@ -107,7 +153,7 @@ static void sum_rows(Wgmma *w) {
 
 void wgmma_sum_positions(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  if (!has_sums(w)) return;
+  if (!sums_beside(w)) return;
   PtxValue position = for_each_position(w), at = position_at(w, w->ring.stage, position), sum = ptx_int(0);
   for (uint32_t plane = w->s.input_planes; plane-- > 0;) {
     if (plane + 1 < w->s.input_planes) sum = ptx_shl(p, sum, 1);
@@ -118,7 +164,7 @@ void wgmma_sum_positions(Wgmma *w) {
 }
 
 void wgmma_sum_rows(Wgmma *w) {
-  if (has_sums(w)) sum_rows(w);
+  if (sums_beside(w)) sum_rows(w);
 }
 
 /* --- streamed weights: a chunk of a plane after the other --- */
@@ -133,7 +179,7 @@ void wgmma_sums_start(Wgmma *w) {
 
 void wgmma_sums_begin_tile(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  if (!has_sums(w) || w->m.tile.resident) return;
+  if (!sums_beside(w) || w->m.tile.resident) return;
   w->has_new_rows = ptx_int(1);
   if (keeps_sums(w)) w->has_new_rows = ptx_setp(p, "ne.s32", w->m.first_position, w->summed_position);
   ptx_store(p, "shared.b32", sum_at(w, for_each_position(w)), 0, ptx_int(0));
@@ -142,7 +188,7 @@ void wgmma_sums_begin_tile(Wgmma *w) {
 
 void wgmma_sum_chunk(Wgmma *w, PtxValue pair, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  if (!has_sums(w)) return;
+  if (!sums_beside(w)) return;
   PtxValue due = w->has_new_rows, plane = ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255));
   if (w->s.weight_planes > 1) due = ptx_pred_and(p, due, mma_pair_is_first(&w->m, pair)); /* each input plane once */
   bool always = due.kind == OPERAND_IMMEDIATE;
@@ -157,7 +203,8 @@ void wgmma_sum_chunk(Wgmma *w, PtxValue pair, PtxValue stage) {
 
 void wgmma_finish_sums(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  if (!has_sums(w) || w->m.tile.resident) return;
+  if (has_columns(w)) finish_columns(w);
+  if (!sums_beside(w) || w->m.tile.resident) return;
   if (!keeps_sums(w)) {
     sum_rows(w);
     wait_for_group(w); /* positions may be summed up again */

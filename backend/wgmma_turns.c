@@ -1,8 +1,8 @@
 /* Layers on wgmma, two groups of warps that finish tiles in turn.
  *
- * Both groups would multiply at the same time and finish at the same time, and the tensor cores would rest meanwhile. So
- * only one of them finishes its part of a tile, and the other, once it has waited for it, is as long behind from then
- * on. Each turn of one is let go by the other, once a tile: arrivals and waits are equally many.
+ * Both groups would multiply at the same time and finish at the same time, and the tensor cores would rest meanwhile.
+ * So only one of them finishes its part of a tile, and the other, once it has waited for it, is as long behind from
+ * then on. Each turn of one is let go by the other, once a tile: arrivals and waits are equally many.
  */
 #include "wgmma_kernel.h"
 

@@ -30,11 +30,13 @@ uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint
 
 /* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
 static void size_stages(Staging *s, const Tile *tile) {
-  uint64_t chunk = (uint64_t)s->pieces * tile->n * PIECE_BYTES;
+  uint64_t chunk = (uint64_t)s->pieces * s->weight_rows * PIECE_BYTES;
+  uint64_t packed = (uint64_t)s->pieces * tile->n * PIECE_BYTES;
   uint64_t weights = tile->resident ? s->weight_planes * s->chunks * chunk : 0;
   uint64_t window = (uint64_t)s->chunk_blocks * s->input_rows * PIECE_BYTES;
   uint64_t stage = tile->resident ? s->input_planes * window : window + chunk;
   s->chunk_bytes = (uint32_t)chunk;
+  s->packed_bytes = (uint32_t)packed;
   s->window_bytes = (uint32_t)window;
   s->stage_bytes = (uint32_t)stage;
   s->resident_bytes = (uint32_t)weights;
@@ -52,6 +54,18 @@ static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) 
   return tile->n * (is_word ? 4u : 16u);
 }
 
+/* Sums beside the products take about as long as so many pieces times columns, whatever the tile; the windows of a
+ * streamed convolution would be gone through with each chunk. Instructions of 256 columns have no room for more. */
+static void share_out_sums(Staging *s, const Tile *tile) {
+  enum { LEAST_PRODUCTS = 2048, MOST_COLUMNS = 256 };
+  uint64_t products = (uint64_t)s->pieces * s->chunks * s->weight_planes * s->input_planes * tile->n;
+  bool pays = products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1);
+  if (pays || tile->n + SUM_ROWS > MOST_COLUMNS)
+    s->summed = staging_group_rows(tile) + s->halo;
+  else
+    s->weight_rows += SUM_ROWS;
+}
+
 Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
   bool planes = engine_uses_planes(node->engine), as_level;
@@ -67,7 +81,8 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
   s.input_rows = tile->m + s.halo;
-  if (weight_storage(w, planes, &as_level).offset) s.summed = staging_group_rows(tile) + s.halo;
+  s.weight_rows = tile->n;
+  if (weight_storage(w, planes, &as_level).offset) share_out_sums(&s, tile);
   s.table_bytes = table_bytes(g, node, tile);
   size_stages(&s, tile);
   return s;

@@ -13,13 +13,17 @@
  * that cannot be negative. Their number is even and the last may be zeros. Weights lie in groups of eight rows, in
  * each piece after piece.
  *
- * Where the sum of the input is needed (level maps with an offset), each group of four warps keeps the sum of every
- * position that its rows read.
+ * Where the sum of the input is needed (level maps with an offset), there are two ways. Behind the groups of the tile's
+ * n rows stand SUM_ROWS more: one of ones, the others zero, as instructions have multiples of 16 columns; these are
+ * written once and not copied. Or each group of four warps adds up every position that its rows read, while the tensor
+ * cores multiply: where that takes long enough.
  */
 #ifndef IR_STAGING_H
 #define IR_STAGING_H
 
 #include "graph.h"
+
+enum { SUM_ROWS = 16 };
 
 typedef struct Staging {
   uint32_t taps, blocks;                /* of the filter; of the input's channels */
@@ -29,14 +33,16 @@ typedef struct Staging {
   uint32_t real_pieces;    /* without a last one of zeros */
   uint32_t shift, halo;    /* positions from the window's first to the tile's first; window minus tile */
   uint32_t input_rows;     /* of a window: m + halo */
-  uint32_t chunk_bytes;    /* of the weights of one plane */
+  uint32_t weight_rows;    /* n, and SUM_ROWS where these sum the input */
+  uint32_t chunk_bytes;    /* of the weights of one plane, in shared memory */
+  uint32_t packed_bytes;   /* the same as it is copied: without SUM_ROWS */
   uint32_t window_bytes;   /* of a chunk of one plane of the input */
   uint32_t stage_bytes;    /* input windows, then streamed weights */
   uint32_t resident_bytes; /* of weights beside the stages, behind them; 0 where they are streamed */
   uint32_t table_bytes;    /* of the epilogue's constants for the tile's channels; 0: none are kept */
   uint32_t tables;         /* that lie behind the weights: one with resident weights, else two, filled in turn */
   uint32_t barrier_bytes;  /* behind these: two barriers a stage and a streamed table, one for what is resident */
-  uint32_t summed;         /* positions that a group of warps sums up; 0 where none are needed */
+  uint32_t summed;         /* positions that a group of warps sums up; 0 where none does */
   uint32_t sums_bytes;     /* 32 bits for each of them and group, behind all; so many for each stage where weights are
                               resident */
   uint64_t shared_bytes;   /* all of it */

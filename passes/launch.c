@@ -52,8 +52,8 @@ static uint32_t shared_of_walkers(uint64_t needed, int blocks_of_sm, const Targe
   return (uint32_t)(needed + BLOCK_SHARED_BYTES > with_one_more ? needed : with_one_more - BLOCK_SHARED_BYTES);
 }
 
-/* A block that keeps to the same rows of a band sums their input once (backend/wgmma_sums.c): a few blocks less, so that
- * rows share them evenly, where they take hardly longer for all tiles. */
+/* A block that keeps to the same rows of a band sums their input once (backend/wgmma_sums.c): a few blocks less, so
+ * that rows share them evenly, where they take hardly longer for all tiles. */
 static uint32_t blocks_of_bands(const Graph *g, const Node *node, uint32_t blocks, uint32_t columns) {
   const Tile *tile = &node->tile;
   enum { HARDLY = 32 };
@@ -68,18 +68,17 @@ static uint32_t blocks_of_bands(const Graph *g, const Node *node, uint32_t block
 /* As many blocks as run at once, which walk over the tiles. */
 static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *options) {
   const Tile *tile = &node->tile;
-  const Type *x = graph_type(g, node->inputs[0]);
-  uint32_t columns = tiles_of_channels(g, node);
-  int blocks_of_sm = wgmma_blocks_at_once(g, node, tile, options->target);
-  uint32_t blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
+  uint32_t columns = tiles_of_channels(g, node), y = tile->resident ? columns : 1;
+  WgmmaBlocks at_once = wgmma_blocks(g, node, tile, options);
+  uint32_t blocks = (uint32_t)options->target->sm_count * at_once.of_launch;
   uint64_t shared_bytes = staging_of(g, node, tile).shared_bytes;
-  Launch launch = {.x_mul = positions_of(x) * (tile->resident ? 1 : columns),
+  Launch launch = {.x_mul = positions_of(graph_type(g, node->inputs[0])) * (columns / y),
                    .x_div = tile->m,
-                   .y = tile->resident ? columns : 1,
+                   .y = y,
                    .threads = staging_threads(tile),
-                   .shared_bytes = shared_of_walkers(shared_bytes, blocks_of_sm, options->target),
-                   .x_most = blocks_of_bands(g, node, blocks, columns)};
-  if (tile->resident) launch.x_most = blocks > columns ? blocks / columns : 1;
+                   .shared_bytes = shared_of_walkers(shared_bytes, (int)at_once.of_sm, options->target),
+                   .x_most = tile->resident ? blocks > y ? blocks / y : 1 : blocks_of_bands(g, node, blocks, columns)};
+  if (at_once.all_start) launch.x_mul = launch.x_most * launch.x_div; /* all of them, also those without a tile */
   return launch;
 }
 

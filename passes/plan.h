@@ -42,8 +42,13 @@ int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
 /* tile.c */
 /* Whether the tile is one that the passes choose for layers of the node's engine, and fits it as the layouts stand. */
 bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
-/* Blocks of a layer on wgmma that an SM runs side by side. */
-int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+/* Blocks of a layer on wgmma that an SM runs side by side: at most so many of a launch, and so many in all, where the
+ * next launch begins early. all_start: as many as there may be, also blocks without a tile. */
+typedef struct WgmmaBlocks {
+  uint32_t of_launch, of_sm;
+  bool all_start;
+} WgmmaBlocks;
+WgmmaBlocks wgmma_blocks(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 struct Skinny;
 uint32_t skinny_clusters(const struct Skinny *s, const Tile *tile, const Target *target); /* that work side by side */
 double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options);   /* with its tile */

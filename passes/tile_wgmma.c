@@ -3,8 +3,8 @@
  *
  * The estimate counts cycles of the SM with most tiles: those in which its tensor cores multiply, in which its warps
  * issue the epilogue, and in which copies come from L2. Blocks that share the SM overlap them, not wholly; a tile by
- * itself takes them one after the other. The constants are fitted to some hundred tiles measured on Hopper (H100 and
- * H200), of convolutions and products from 2 to 100 microseconds.
+ * itself takes them one after the other. The constants are fitted to some three hundred tiles measured on Hopper (H100
+ * and H200), of convolutions and products from 2 to 100 microseconds.
  */
 #include "../ir/staging.h"
 #include "tile.h"
@@ -16,8 +16,8 @@ typedef struct Shape {
 
 /* Larger ones first: of equals the larger wins. */
 static const Shape shapes[] = {
-    {128, 256, 8}, {64, 256, 4}, {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4}, {128, 64, 8},
-    {128, 64, 4},  {128, 32, 4}, {64, 128, 4},   {64, 64, 4},   {64, 32, 4},
+    {128, 256, 8}, {64, 256, 4}, {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4},
+    {128, 64, 8},  {128, 64, 4}, {128, 32, 4},  {64, 128, 4}, {64, 64, 4},    {64, 32, 4},
 };
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
 
@@ -29,17 +29,19 @@ enum {
   MOST_PIECES = 40,  /* of a chunk: the products of one are unrolled */
   MOST_RESIDENT_PIECES = 160,
   SM_REGISTERS = 65536,
-  OTHER_REGISTERS = 32,    /* besides accumulators; of streamed weights: */
+  OTHER_REGISTERS = 32, /* besides accumulators; of streamed weights: */
   STREAMING_REGISTERS = 48,
-  MOST_BLOCKS = 6       /* of an SM, that pay */
+  MOST_BLOCKS = 6 /* of an SM, that pay */
 };
 
-static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 128;
+static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 100; /* of 128 */
 static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
 static const double first_bytes = 600;       /* cycles until they come */
 static const double early = 0.5;             /* of resident weights, what comes after the layer before has ended */
 static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
-static const double apart = 0.35;            /* of what is not the longest, the part that does not overlap */
+static const double summing = 500;           /* the same, where inputs are summed beside the products */
+static const double apart = 0.4;             /* of what is not the longest, the part that does not overlap */
+static const double chunk_start = 200;       /* until a streamed chunk's copies are under way */
 static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
 static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle, */
 static const double dependent = 2;           /* and for one warp by itself every so many cycles */
@@ -47,8 +49,8 @@ static const double block_start = 500;       /* until the next block of an SM ru
 static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
 static const double product_instructions = 4;
 
-static int accumulators(const Tile *tile) {
-  return tile->m / tile->warps_m / 16 * tile->n / 2;
+static int accumulators(const Tile *tile, const Staging *s) {
+  return tile->m / tile->warps_m / 16 * (int)s->weight_rows / 2;
 }
 
 /* Registers that a multiplying thread can have where one block has the SM, whose four parts share out its warps. */
@@ -58,17 +60,39 @@ static int registers_of_thread(const Tile *tile) {
   return registers > 255 ? 255 : registers;
 }
 
-static int registers_needed(const Tile *tile) {
-  return accumulators(tile) + (tile->resident ? OTHER_REGISTERS : STREAMING_REGISTERS);
+static int registers_needed(const Tile *tile, const Staging *s) {
+  return accumulators(tile, s) + (tile->resident ? OTHER_REGISTERS : STREAMING_REGISTERS);
 }
 
-int wgmma_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+static uint32_t room_for_blocks(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   Staging s = staging_of(g, node, tile);
   if (staging_moves_registers(tile)) return 1;
-  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(tile));
+  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(tile, &s));
   int by_shared = (int)(target->sm_shared_bytes / (s.shared_bytes + BLOCK_SHARED_BYTES));
   int blocks = by_registers < by_shared ? by_registers : by_shared;
-  return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
+  return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : (uint32_t)blocks;
+}
+
+static double tiles_of_positions(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  double positions = (double)layout_image_positions(graph_type(g, node->inputs[0])) * options->max_batch;
+  return divide_up(positions, tile->m);
+}
+
+/* Where the next launch begins while this one runs, its blocks go where there is room, and unevenly so if this one
+ * leaves it unevenly. Few tiles leave it SMs of its own; otherwise as many blocks of each have room on every SM, and
+ * all of them start. With many tiles what matters most is that this launch has all the room. */
+WgmmaBlocks wgmma_blocks(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  const Target *target = options->target;
+  enum { FEW_ROUNDS = 2 };
+  uint32_t room = room_for_blocks(g, node, tile, target);
+  double tiles = tiles_of_positions(g, node, tile, options);
+  tiles *= tile_count_of_channels(tile, graph_type(g, node->result));
+  if (!target->overlaps_launches) return (WgmmaBlocks){room, room, false};
+  if (2 * tiles <= target->sm_count) return (WgmmaBlocks){1, 1, false};
+  double needed = divide_up(tiles, target->sm_count), half = room / 2;
+  if (needed > FEW_ROUNDS * half) return (WgmmaBlocks){room, room, false};
+  uint32_t blocks = (uint32_t)lesser(needed, half);
+  return (WgmmaBlocks){blocks, 2 * blocks, true};
 }
 
 /* Cycles of one instruction of 64 rows: what its operations need at the target's rate (at the clock that this is
@@ -102,11 +126,12 @@ static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, dou
   const Staging staging = staging_of(g, node, tile), *s = &staging;
   double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
   double results = (double)tile->m * tile->n / (32.0 * tile->warps_m), of_warp = products / (tile->warps_m / 4.0);
+  double stage = s->stage_bytes / l2_bytes_a_cycle;
   double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
-  return (Work){.products = products * product_cycles(node, tile->n, at_once * tile->warps_m / 4, target),
+  return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * tile->warps_m / 4, target),
                 .epilogue = issued * tile->warps_m / schedulers,
                 .epilogue_alone = issued * greater(tile->warps_m / schedulers, dependent),
-                .copies = (tile->resident ? 1 : pairs * s->chunks) * s->stage_bytes / l2_bytes_a_cycle,
+                .copies = tile->resident ? stage : pairs * s->chunks * (stage + chunk_start),
                 .chunks = pairs * s->chunks};
 }
 
@@ -120,15 +145,15 @@ static double tiles_of_block(const Tile *tile, double row_tiles, double columns,
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Staging s = staging_of(g, node, tile);
-  double positions = (double)layout_image_positions(graph_type(g, node->inputs[0])) * options->max_batch;
-  double row_tiles = divide_up(positions, tile->m), columns = tile_count_of_channels(tile, graph_type(g, node->result));
-  double blocks_of_sm = wgmma_blocks_at_once(g, node, tile, target);
+  double row_tiles = tiles_of_positions(g, node, tile, options);
+  double columns = tile_count_of_channels(tile, graph_type(g, node->result));
+  double blocks_of_sm = wgmma_blocks(g, node, tile, options).of_launch;
   double at_once = lesser(blocks_of_sm, divide_up(row_tiles * columns, target->sm_count));
   double rounds = tiles_of_block(tile, row_tiles, columns, blocks_of_sm * target->sm_count);
   Work w = work_of_tile(g, node, tile, at_once, target);
   double longest = greater(w.products, greater(w.epilogue, w.copies));
   double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
-  double alone = w.products + w.epilogue_alone + waiting;
+  double alone = w.products + w.epilogue_alone + waiting + (s.summed ? summing : 0);
   if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue_alone + waiting + chunk_waiting * w.chunks;
   double first = at_once * (early * s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
   first += (at_once - 1) * block_start;
@@ -153,7 +178,7 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
   if (tile->resident && (staging.input_planes * blocks > MOST_WINDOWS || staging.pieces > MOST_RESIDENT_PIECES))
     return false;
-  if (registers_needed(tile) > registers_of_thread(tile)) return false;
+  if (registers_needed(tile, &staging) > registers_of_thread(tile)) return false;
   return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 

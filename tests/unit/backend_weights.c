@@ -284,7 +284,7 @@ static uint32_t weight_word(const Layer *l, const PackedWeights *w, const Stagin
   if (row == n && piece >= s->real_pieces) return 0;
   if (row == n) return engine_uses_planes(l->node.engine) ? UINT32_MAX : 0x01010101;
   size_t line = ((size_t)(row / 8) * s->pieces + piece) * 8 + row % 8;
-  return w->data[((size_t)chunk * s->chunk_bytes + line * PIECE_BYTES) / 4 + (size_t)word];
+  return w->data[((size_t)chunk * s->packed_bytes + line * PIECE_BYTES) / 4 + (size_t)word];
 }
 
 /* What a kernel's accumulator of one row of weights holds at a position of image 1. Blocks of the input past the last
@@ -332,13 +332,13 @@ static void check_pieces(Context *c, const PieceCase *k, Elem x, Elem w, Engine 
   Staging s = staging_of(l.g, &l.node, &l.node.tile);
   const uint8_t *input = pack_pieces(c, &l);
   uint32_t n = l.node.tile.n, tiles = tile_count_of_channels(&l.node.tile, graph_type(l.g, l.node.result));
-  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.chunk_bytes);
-  assert_true(tiles * n >= (uint32_t)l.out.channels && (s.summed > 0) == (packed.sum_scale != 0));
+  assert_int_equal(packed.bytes, (size_t)tiles * s.weight_planes * s.chunks * s.packed_bytes);
+  assert_true(tiles * n >= (uint32_t)l.out.channels && (s.summed > 0 || s.weight_rows > n) == (packed.sum_scale != 0));
   expect_zero_rows(&l, &packed, &s, tiles);
   for (int32_t y = 0; y < l.out.height; y++)
     for (int32_t column = 0; column < l.out.width; column++) {
       int64_t position = (int64_t)y * l.in.layout.row_pitch + column;
-      int64_t inputs = s.summed ? accumulated(&l, &packed, &s, input, 0, n, position) : 0;
+      int64_t inputs = packed.sum_scale ? accumulated(&l, &packed, &s, input, 0, n, position) : 0;
       for (int32_t o = 0; o < l.out.channels; o++) {
         uint32_t tile = (uint32_t)o / n;
         int64_t got = accumulated(&l, &packed, &s, input, tile, (uint32_t)o % n, position) * packed.product_scale;

@@ -35,11 +35,12 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.chunks, want.chunks);
   assert_int_equal(s.pieces, want.pieces);
   assert_int_equal(s.real_pieces, want.taps * want.chunk_blocks);
-  assert_int_equal(s.chunk_bytes, s.pieces * tile.n * 16);
+  assert_int_equal(s.packed_bytes, s.pieces * tile.n * 16);
   assert_int_equal(s.window_bytes, want.chunk_blocks * want.input_rows * 16);
   assert_int_equal(s.shift, want.shift);
   assert_int_equal(s.halo, want.halo);
   assert_int_equal(s.input_rows, want.input_rows);
+  assert_int_equal(s.weight_rows, want.weight_rows);
   assert_int_equal(s.summed, want.summed);
   assert_int_equal(s.sums_bytes, want.sums_bytes);
   assert_int_equal(s.chunk_bytes, want.chunk_bytes);
@@ -49,7 +50,8 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.shared_bytes, want.shared_bytes);
 }
 
-/* i3 weights in planes are q + 4: the inputs are summed. */
+/* i3 weights in planes are q + 4: the inputs are summed: by 16 more rows of weights, or where
+ * chunks are many beside the products. */
 static void test_linear(void **state) {
   (void)state;
   Layer l = layer_new(type_make(ELEM_UINT, 2, true, 1, DIMS(300)), type_make(ELEM_INT, 3, false, 2, DIMS(40, 300)),
@@ -63,6 +65,7 @@ static void test_linear(void **state) {
                    .chunks = 3,
                    .pieces = 2,
                    .input_rows = 128,
+                   .weight_rows = 64,
                    .chunk_bytes = 2048,
                    .stage_bytes = 4096,
                    .barrier_bytes = 56,
@@ -78,12 +81,11 @@ static void test_linear(void **state) {
                    .chunks = 2,
                    .pieces = 2,
                    .input_rows = 128,
-                   .chunk_bytes = 2048,
-                   .stage_bytes = 6144,
+                   .weight_rows = 80,
+                   .chunk_bytes = 2560,
+                   .stage_bytes = 6656,
                    .barrier_bytes = 56,
-                   .summed = 128,
-                   .sums_bytes = 512,
-                   .shared_bytes = 19000});
+                   .shared_bytes = 20024});
   expect(&l, (Tile){.m = 128, .n = 64, .k = 12, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1},
          (Staging){.taps = 1,
                    .blocks = 3,
@@ -93,13 +95,12 @@ static void test_linear(void **state) {
                    .chunks = 1,
                    .pieces = 4,
                    .input_rows = 128,
-                   .chunk_bytes = 4096,
+                   .weight_rows = 80,
+                   .chunk_bytes = 5120,
                    .stage_bytes = 12288,
-                   .resident_bytes = 12288,
+                   .resident_bytes = 15360,
                    .barrier_bytes = 40,
-                   .summed = 128,
-                   .sums_bytes = 512,
-                   .shared_bytes = 37416});
+                   .shared_bytes = 39976});
   context_free(l.context);
 }
 
@@ -121,6 +122,7 @@ static void test_padded_convolution(void **state) {
                .shift = 9,
                .halo = 18,
                .input_rows = 82,
+               .weight_rows = 32,
                .chunk_bytes = 5120,
                .stage_bytes = 6432,
                .barrier_bytes = 40,
@@ -153,16 +155,53 @@ static void test_dilated_bytes(void **state) {
                .shift = 22,
                .halo = 46,
                .input_rows = 174,
+               .weight_rows = 128,
                .chunk_bytes = 36864,
                .stage_bytes = 45216,
                .barrier_bytes = 72,
                .shared_bytes = 180936};
   expect(&l, tile, s);
   graph_type(l.g, l.node.inputs[1])->zero2 = 3; /* levels up to 2 * 127 - 3 do not fit a signed byte */
-  s.summed = 174;
-  s.sums_bytes = 696;
-  s.shared_bytes = 181632;
+  s.weight_rows = 144;
+  s.chunk_bytes = 41472;
+  s.stage_bytes = 49824;
+  s.shared_bytes = 199368;
   expect(&l, tile, s);
+  context_free(l.context);
+}
+
+/* Many products hide sums beside them: of the positions that a group's rows and their filters see, for each stage. */
+static void test_sums_beside(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 2, true, 3, DIMS(14, 14, 256)),
+                      type_make(ELEM_INT, 3, false, 4, DIMS(256, 3, 3, 256)), ENGINE_WGMMA_B1, 15, 225);
+  for (int i = 0; i < 4; i++) l.node.attrs.pad[i] = 1;
+  Staging s = {.taps = 9,
+               .blocks = 2,
+               .weight_planes = 3,
+               .input_planes = 2,
+               .chunk_blocks = 2,
+               .chunks = 1,
+               .pieces = 18,
+               .shift = 16,
+               .halo = 32,
+               .input_rows = 288,
+               .weight_rows = 128,
+               .chunk_bytes = 36864,
+               .stage_bytes = 18432,
+               .resident_bytes = 110592,
+               .barrier_bytes = 40,
+               .summed = 96,
+               .sums_bytes = 1536,
+               .shared_bytes = 2 * 18432 + 110592 + 40 + 2 * 1536};
+  expect(&l, (Tile){.m = 256, .n = 128, .k = 8, .warps_m = 16, .warps_n = 1, .stages = 2, .resident = 1}, s);
+  s.weight_rows = 144; /* streamed weights: by columns */
+  s.chunk_bytes = 41472;
+  s.stage_bytes = 50688;
+  s.resident_bytes = 0;
+  s.summed = s.sums_bytes = 0;
+  s.shared_bytes = 2 * 50688 + 40;
+  expect(&l, (Tile){.m = 256, .n = 128, .k = 8, .warps_m = 16, .warps_n = 1, .stages = 2}, s);
   context_free(l.context);
 }
 
@@ -248,8 +287,13 @@ static void test_taps_in_order_of_their_inputs(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_taps_in_order_of_their_inputs),
-      cmocka_unit_test(test_linear),  cmocka_unit_test(test_padded_convolution),  cmocka_unit_test(test_dilated_bytes),
-      cmocka_unit_test(test_threads), cmocka_unit_test(test_larger_than_32_bits), cmocka_unit_test(test_weight_storage),
+      cmocka_unit_test(test_linear),
+      cmocka_unit_test(test_padded_convolution),
+      cmocka_unit_test(test_dilated_bytes),
+      cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_sums_beside),
+      cmocka_unit_test(test_larger_than_32_bits),
+      cmocka_unit_test(test_weight_storage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

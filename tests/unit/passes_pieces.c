@@ -153,7 +153,8 @@ static void expect_layer_on_wgmma(const Graph *g, const Node *node, const Target
   if (layout_is_pieces(y->layout))
     assert_true(y->layout.row_pitch == row && y->layout.image_pitch == x->layout.image_pitch);
   uint32_t blocks = target->sm_shared_bytes / (node->launch.shared_bytes + BLOCK_SHARED_BYTES);
-  assert_int_equal(blocks, wgmma_blocks_at_once(g, node, &node->tile, target)); /* no room for more */
+  PassOptions options = {.target = target, .max_batch = g->max_batch};
+  assert_int_equal(blocks, wgmma_blocks(g, node, &node->tile, &options).of_sm); /* no room for more */
   assert_true(s.shared_bytes <= node->launch.shared_bytes && node->launch.shared_bytes <= target->shared_bytes);
   assert_int_equal(node->launch.threads, staging_threads(&node->tile));
   assert_true(node->launch.x_most > 0);
