@@ -206,9 +206,9 @@ static double spread(int i, double ratio) {
 }
 
 /* The i-th v to look at: it rises with the count. Its slope is of any digits; its offset sets what v is rounded to,
- * from what `reach`, the greatest of the corners' x, is rounded to up to a few times that. */
+ * from what `reach`, the greatest of the corners' x, is rounded to up to 16 times that. */
 static Requantizer draw_value(const Fit *f, int i, double step, double reach) {
-  double slope = 1 + spread(i, 0.6180339887498949), shift = 4 * spread(i, 0.7548776662466927) - 2;
+  double slope = 1 + spread(i, 0.6180339887498949), shift = (4 * spread(i, 0.7548776662466927) - 2) * (1 << i % 4);
   return (Requantizer){.slope = (float)(f->rows->flip ? -slope : slope),
                        .offset = (float)(shift * reach * slope),
                        .of_other = noticed((float)(step * slope))};
@@ -225,7 +225,7 @@ static bool fit_with_gain(Fit *f, Requantizer *out) {
   if (!(f->best_slope > 0)) return false;
   margin_of_slope(f, f->best_slope);
   double step = f->step / f->best_slope, reach = reach_of(f);       /* in x */
-  double error = (reach + fabs(step) * f->rows->numbers) * 0x1p-21; /* of v is less */
+  double error = (reach + fabs(step) * f->rows->numbers) * 0x1p-18; /* of v is less */
   if (f->best_margin < -f->best_slope * error || error > 0x1p20) return false;
   f->has_step = false;
   f->is_over_value = true;
