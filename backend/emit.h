@@ -27,6 +27,7 @@ typedef struct KernelParam {
 typedef struct Requantization {
   int levels, numbers;       /* of the result but one; of the second activation, 1 without */
   int32_t rows;              /* of thresholds: channels, or 1 for all */
+  bool has_gain;             /* not all are plain */
   const Requantizer *of_row; /* [rows] */
 } Requantization;
 

@@ -105,14 +105,17 @@ static StepConstant bind_table(Kernel *k, ValueId value, int numbers) {
   return s;
 }
 
-/* Rows of slope, offset and, with a second activation, what a number more of it adds to the offset. */
+/* Rows of slope and offset; with a second activation, what a number more of it adds to the offset; gain and lift unless
+ * all are plain. */
 static StepConstant bind_requantizers(Kernel *k, const Requantization *r) {
-  int width = r->numbers > 1 ? 3 : 2;
+  int of_value = r->numbers > 1 ? 3 : 2, width = of_value + (r->has_gain ? 2 : 0);
   int32_t *rows = ARENA_NEW(k->graph->context, int32_t, r->rows * width);
   for (int32_t i = 0; i < r->rows; i++) {
     const Requantizer *q = &r->of_row[i];
     int32_t bits[] = {float_bits(q->slope), float_bits(q->offset), float_bits(q->of_other)};
-    memcpy(rows + i * width, bits, (size_t)width * sizeof *rows);
+    int32_t gain[] = {float_bits(q->gain), float_bits(q->lift)};
+    memcpy(rows + i * width, bits, (size_t)of_value * sizeof *rows);
+    memcpy(rows + i * width + of_value, gain, (size_t)(width - of_value) * sizeof *rows);
   }
   return bind(k, rows, r->rows, width, CLASS_F32);
 }
@@ -273,7 +276,9 @@ static Flow apply_requantization(Ptx *p, const Application *a, PtxValue x) {
   const Type *to = &step_of(a)->step->type;
   PtxValue offset = r->numbers > 1 ? offset_by_other(p, a, row[1], row[2]) : row[1];
   x = ptx_convert(p, "cvt.rn.f32.s32", CLASS_F32, x);
-  PtxValue share = ptx_3(p, "fma.rn.sat.f32", x, row[0], offset);
+  const PtxValue *gain = row + (r->numbers > 1 ? 3 : 2); /* and lift */
+  PtxValue share = ptx_3(p, r->has_gain ? "fma.rn.f32" : "fma.rn.sat.f32", x, row[0], offset);
+  if (r->has_gain) share = ptx_3(p, "fma.rn.sat.f32", share, gain[0], gain[1]);
   PtxValue magic = ptx_float(REQUANTIZE_MAGIC + (float)type_q_min(to));
   PtxValue q = ptx_3(p, "fma.rn.f32", share, ptx_float((float)r->levels), magic);
   return (Flow){*to, ptx_convert(p, "mov.b32", CLASS_B32, q), -REQUANTIZE_MAGIC_BITS, 0};

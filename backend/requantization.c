@@ -29,13 +29,15 @@ static const Requantization *search(Kernel *k, uint32_t step) {
   find_reach(k, step, &rows);
   int32_t count = table->type.dim[0] > flips->type.dim[0] ? table->type.dim[0] : flips->type.dim[0];
   Requantizer *of_row = ARENA_NEW(g->context, Requantizer, count);
+  bool has_gain = false;
   for (int32_t r = 0; r < count; r++) {
     rows.t = constant_row(table, r);
     rows.flip = *constant_row(flips, r);
     if (!requantizer_find(&rows, &of_row[r])) return NULL;
+    has_gain |= !requantizer_is_plain(&of_row[r]);
   }
   Requantization *found = ARENA_NEW(g->context, Requantization, 1);
-  *found = (Requantization){rows.levels, numbers, count, of_row};
+  *found = (Requantization){rows.levels, numbers, count, has_gain, of_row};
   return found;
 }
 

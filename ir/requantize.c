@@ -7,6 +7,9 @@
  * tangents of two points on either side meet above the maximum, and the function there gives a new tangent (Kelley,
  * "The cutting-plane method for solving convex programs", 1960, in one dimension). This ends after a few pieces. The
  * outer search, over the slope, has the maximum of the inner one as its function.
+ *
+ * Requantizers that are not plain: with slope, offset and of_other given, v is a number known at each corner, and gain
+ * and lift are a line over v. Their search is that of a plain one without a second activation.
  */
 #include "requantize.h"
 
@@ -15,24 +18,32 @@
 
 enum {
   MOST_CUTS = 100,
-  SLOPES_TRIED = 9 /* the rounded slope and its nearest neighbours, in turn on either side */
+  SLOPES_TRIED = 9,        /* the rounded slope and its nearest neighbours, in turn on either side */
+  MOST_LOOKED_AT = 1 << 17 /* corners of all v that are drawn, so that giving up takes a few milliseconds */
 };
 
 /* Smaller steps per r are none, so that kernels may take a step's 2^32nd part exactly. */
-static const float LEAST_OF_OTHER = 0x1p-60f;
+static float noticed(float step) {
+  return fabsf(step) < 0x1p-60f ? 0 : step;
+}
 
 typedef struct Corner {
   int32_t u, r, level;
   bool reached; /* counted `level` or more; otherwise less */
+  double at;    /* u, or v where the line is over v */
 } Corner;
 
 typedef struct Fit {
   const ThresholdRows *rows;
   Corner corners[2 * MOST_REQUANTIZED];
   int count;
-  double slope; /* of the line that the inner search looks at */
-  double step;  /* per r, as the inner search left it */
+  bool is_over_value; /* the line is over this v, not over x */
+  Requantizer of_value;
+  bool has_step; /* the line has a step per r */
+  double slope;  /* of the line that the inner search looks at */
+  double step;   /* per r, as the inner search left it */
   double most_step;
+  double best_margin, best_slope; /* of the best line */
 } Fit;
 
 /* A concave function at a point, in the variable that is searched and that of the search around it. */
@@ -40,8 +51,16 @@ typedef struct Margin {
   double value, slope, outer_slope;
 } Margin;
 
+static float value(const Requantizer *q, int32_t x, int32_t r) {
+  return fmaf((float)x, q->slope, fmaf((float)r, q->of_other, q->offset));
+}
+
+bool requantizer_is_plain(const Requantizer *q) {
+  return q->gain == 1 && q->lift == 0;
+}
+
 int32_t requantize(const Requantizer *q, int levels, int32_t first, int32_t x, int32_t r) {
-  float y = fmaf((float)x, q->slope, fmaf((float)r, q->of_other, q->offset));
+  float y = fmaf(value(q, x, r), q->gain, q->lift);
   y = y > 0 ? (y < 1 ? y : 1) : 0;
   return (int32_t)(fmaf(y, (float)levels, REQUANTIZE_MAGIC + (float)first) - REQUANTIZE_MAGIC);
 }
@@ -56,7 +75,7 @@ static bool is_ordered(const ThresholdRows *rows) {
 }
 
 static void add_corner(Fit *f, int32_t u, int32_t r, int32_t level, bool reached) {
-  f->corners[f->count++] = (Corner){u, r, level, reached};
+  f->corners[f->count++] = (Corner){u, r, level, reached, u};
 }
 
 /* The two corners of each threshold, or the one that x can come to. Returns how many are of the reached kind. */
@@ -93,12 +112,12 @@ static Margin room(const Fit *f, double step, double *offset) {
   const Corner *lowest = NULL, *highest = NULL; /* that bound the room from below and from above */
   for (int i = 0; i < f->count; i++) {
     const Corner *c = &f->corners[i];
-    double left = c->level - 0.5 - f->slope * c->u - step * c->r;
+    double left = c->level - 0.5 - f->slope * c->at - step * c->r;
     if (c->reached && left > low) low = left, lowest = c;
     if (!c->reached && left < high) high = left, highest = c;
   }
   *offset = (low + high) / 2;
-  double by_step = (double)lowest->r - highest->r, by_slope = (double)lowest->u - highest->u;
+  double by_step = (double)lowest->r - highest->r, by_slope = lowest->at - highest->at;
   return (Margin){(high - low) / 2, by_step / 2, by_slope / 2};
 }
 
@@ -135,8 +154,7 @@ static Margin maximize(Fit *f, Margin (*at)(Fit *f, double x), double low, doubl
 static Margin margin_of_slope(Fit *f, double slope) {
   f->slope = slope;
   f->step = 0;
-  bool has_other = f->rows->numbers > 1;
-  Margin m = has_other ? maximize(f, margin_of_step, -f->most_step, f->most_step, &f->step) : margin_of_step(f, 0);
+  Margin m = f->has_step ? maximize(f, margin_of_step, -f->most_step, f->most_step, &f->step) : margin_of_step(f, 0);
   return (Margin){m.value, m.outer_slope, 0};
 }
 
@@ -159,31 +177,75 @@ static bool try_slope(Fit *f, float slope, Requantizer *out) {
   double levels = rows->levels, offset;
   if (slope < 0) return false;
   margin_of_slope(f, slope * levels);
-  *out = (Requantizer){.slope = rows->flip ? -slope : slope, .of_other = (float)(f->step / levels)};
-  if (fabsf(out->of_other) < LEAST_OF_OTHER) out->of_other = 0;
-  room(f, out->of_other * levels, &offset);
+  float step = noticed((float)(f->step / levels));
+  room(f, step * levels, &offset);
+  if (f->is_over_value) {
+    *out = f->of_value;
+    out->gain = slope;
+    out->lift = (float)(offset / levels);
+    return is_right(f, out);
+  }
   if (rows->flip) offset -= slope * levels; /* slope * ~x = -slope * x - slope */
-  out->offset = (float)(offset / levels);
+  *out = (Requantizer){rows->flip ? -slope : slope, (float)(offset / levels), step, 1, 0};
   return is_right(f, out);
 }
 
 static bool fit_line(Fit *f, Requantizer *out) {
-  const ThresholdRows *rows = f->rows;
-  double slope, span = (double)rows->most - rows->least;
-  f->most_step = rows->levels * (1 + span);
-  Margin best = maximize(f, margin_of_slope, 0, rows->levels * rows->numbers, &slope); /* all at one x: steep enough */
-  for (int i = 0; i < SLOPES_TRIED && best.value > 0; i++)
-    if (try_slope(f, neighbour((float)(slope / rows->levels), alternating(i)), out)) return true;
+  double levels = f->rows->levels, steep = levels * f->rows->numbers; /* enough for all at one x */
+  f->best_margin = maximize(f, margin_of_slope, 0, steep, &f->best_slope).value;
+  for (int i = 0; i < SLOPES_TRIED && f->best_margin > 0; i++)
+    if (try_slope(f, neighbour((float)(f->best_slope / levels), alternating(i)), out)) return true;
+  return false;
+}
+
+/* --- with a gain --- */
+
+/* In 0 .. 1, evenly spread over i = 1, 2, ... where the ratio is far from rational. */
+static double spread(int i, double ratio) {
+  return i * ratio - floor(i * ratio);
+}
+
+/* The i-th v to look at: it rises with the count. Its slope is of any digits; its offset sets what v is rounded to,
+ * from what `reach`, the greatest of the corners' x, is rounded to up to 16 times that. */
+static Requantizer draw_value(const Fit *f, int i, double step, double reach) {
+  double slope = 1 + spread(i, 0.6180339887498949), shift = (4 * spread(i, 0.7548776662466927) - 2) * (1 << i % 4);
+  return (Requantizer){.slope = (float)(f->rows->flip ? -slope : slope),
+                       .offset = (float)(shift * reach * slope),
+                       .of_other = noticed((float)(step * slope))};
+}
+
+static double reach_of(const Fit *f) {
+  double reach = 0;
+  for (int i = 0; i < f->count; i++) reach = fmax(reach, fabs((double)f->corners[i].u));
+  return reach;
+}
+
+/* After fit_line over x. */
+static bool fit_with_gain(Fit *f, Requantizer *out) {
+  if (!(f->best_slope > 0)) return false;
+  margin_of_slope(f, f->best_slope);
+  double step = f->step / f->best_slope, reach = reach_of(f);       /* in x */
+  double error = (reach + fabs(step) * f->rows->numbers) * 0x1p-18; /* of v is less */
+  if (f->best_margin < -f->best_slope * error || error > 0x1p20) return false;
+  f->has_step = false;
+  f->is_over_value = true;
+  for (int i = 1; i * f->count <= MOST_LOOKED_AT; i++) {
+    f->of_value = draw_value(f, i, step, reach);
+    for (int c = 0; c < f->count; c++) {
+      Corner *corner = &f->corners[c];
+      corner->at = value(&f->of_value, corner->u ^ f->rows->flip, corner->r);
+    }
+    if (fit_line(f, out)) return true;
+  }
   return false;
 }
 
 bool requantizer_find(const ThresholdRows *rows, Requantizer *out) {
   if (rows->numbers * rows->levels > MOST_REQUANTIZED || !is_ordered(rows)) return false;
-  Fit f;
-  f.rows = rows;
-  f.count = 0;
+  Fit f = {.rows = rows, .has_step = rows->numbers > 1};
+  f.most_step = rows->levels * (1 + (double)rows->most - rows->least);
   int reached = add_corners(&f);
-  *out = (Requantizer){.offset = reached ? 1 : 0}; /* where no corner is of the other kind */
+  *out = (Requantizer){.offset = reached ? 1 : 0, .gain = 1}; /* where no corner is of the other kind */
   if (!reached || reached == f.count) return true;
-  return fit_line(&f, out);
+  return fit_line(&f, out) || fit_with_gain(&f, out);
 }

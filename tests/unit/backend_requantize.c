@@ -6,6 +6,7 @@
  * What the layers store past their last channel, and between pixels, would show in the sums of those behind them.
  */
 #include "backend_device.h"
+#include "ir/requantize.h"
 
 enum { IMAGES = 3 };
 
@@ -59,29 +60,35 @@ static void add_network(Build *b, const Case *k) {
   graph_add_output(b->g, conv(b, y, bipolar(false, 4, (int32_t[]){8, 1, 1, k->channels}), 1, 0, 0));
 }
 
+/* Computes the network's outputs on the device and compares them with the reference's. `what` it is, for the report;
+ * returns its PTX. */
+static const char *run_and_compare(Build *b, Engine engine, const char *what) {
+  const Type *in = graph_type(b->g, b->g->inputs[0]);
+  uint8_t *x = arena_alloc(b->context, type_dense_bytes(in) * IMAGES);
+  for (int i = 0; i < IMAGES; i++) fill(&b->seed, in, x + (size_t)i * type_dense_bytes(in));
+  void *want[2], *got[2];
+  size_t bytes[2];
+  for (int i = 0; i < 2; i++) {
+    bytes[i] = type_dense_bytes(graph_type(b->g, b->g->outputs[i])) * IMAGES;
+    want[i] = arena_alloc(b->context, bytes[i]);
+    got[i] = arena_alloc(b->context, bytes[i]);
+  }
+  assert_true(graph_eval(b->g, IMAGES, (const void *[]){x}, want));
+  run_passes(b, IMAGES, NULL, engine);
+  const char *ptx = run_on_device(b, IMAGES, (const void *[]){x}, got);
+  for (int i = 0; i < 2; i++)
+    if (memcmp(got[i], want[i], bytes[i])) fail_msg("output %d: %s, %s", i, engine_name[engine], what);
+  return ptx;
+}
+
 /* Returns how many of the layers are requantized. */
 static int check(const Case *k, uint64_t seed) {
   Build b = build_new(seed);
   add_network(&b, k);
-  const Type *in = graph_type(b.g, b.g->inputs[0]);
-  uint8_t *x = arena_alloc(b.context, type_dense_bytes(in) * IMAGES);
-  for (int i = 0; i < IMAGES; i++) fill(&b.seed, in, x + (size_t)i * type_dense_bytes(in));
-  void *want[2], *got[2];
-  size_t bytes[2];
-  for (int i = 0; i < 2; i++) {
-    bytes[i] = type_dense_bytes(graph_type(b.g, b.g->outputs[i])) * IMAGES;
-    want[i] = arena_alloc(b.context, bytes[i]);
-    got[i] = arena_alloc(b.context, bytes[i]);
-  }
-  assert_true(graph_eval(b.g, IMAGES, (const void *[]){x}, want));
-  run_passes(&b, IMAGES, NULL, k->engine);
-  const char *ptx = run_on_device(&b, IMAGES, (const void *[]){x}, got);
-  for (int i = 0; i < 2; i++)
-    if (memcmp(got[i], want[i], bytes[i]))
-      fail_msg("seed %llu, output %d: %s, %d and %d bits, %d channels, weights of %d bits%s", (unsigned long long)seed,
-               i, engine_name[k->engine], k->bits, k->result_bits, k->channels, k->weight_bits,
-               k->residual ? ", residual" : "");
-  int count = count_requantized(&b, ptx);
+  const char *what =
+      arena_printf(b.context, "seed %llu: %d and %d bits, %d channels, weights of %d bits%s", (unsigned long long)seed,
+                   k->bits, k->result_bits, k->channels, k->weight_bits, k->residual ? ", residual" : "");
+  int count = count_requantized(&b, run_and_compare(&b, k->engine, what));
   build_free(&b);
   return count;
 }
@@ -152,12 +159,56 @@ static void borders(void **state) {
       }
 }
 
+/* --- thresholds beside a line --- */
+
+/* Evenly spaced thresholds, but for one that falls on an integer and counts it on the other side: no plain requantizer
+ * does. Half of the channels fall. */
+static ValueId bent_thresholds(Build *b, ValueId sums, Type to, ValueId other) {
+  int numbers = other == NO_VALUE ? 1 : type_q_max(graph_type(b->g, other)) - type_q_min(graph_type(b->g, other)) + 1;
+  int32_t levels = type_q_max(&to) - type_q_min(&to), rows = type_channels(&to), dim[] = {rows, levels * numbers};
+  int32_t *t = ARENA_NEW(b->context, int32_t, rows * dim[1]), *flip = ARENA_NEW(b->context, int32_t, rows);
+  for (int32_t c = 0; c < rows; c++) {
+    int32_t start = (int32_t)draw(&b->seed, 300) - 200, bent = 1 + (int32_t)draw(&b->seed, (uint32_t)levels - 2);
+    flip[c] = c % 2 - 1;
+    for (int32_t i = 0; i < dim[1]; i++)
+      t[c * dim[1] + i] = start + 20 * (i % levels) - 13 * (i / levels) + (i == bent);
+    ThresholdRows row = {t + c * dim[1], numbers, levels, flip[c], type_q_min(&to), -2000, 2000};
+    Requantizer q;
+    assert_true(requantizer_find(&row, &q));
+    assert_false(requantizer_is_plain(&q));
+  }
+  ValueId in[] = {sums, graph_add_const(b->g, "t", type_make(ELEM_I32, 32, false, 2, dim), t),
+                  graph_add_const(b->g, "f", type_make(ELEM_I32, 32, false, 1, &rows), flip), other};
+  return op_with(b, OP_THRESHOLDS, NULL, to, in, other == NO_VALUE ? 3 : 4);
+}
+
+static void check_bent(Engine engine, int bits, int32_t channels, bool residual) {
+  Build b = build_new((uint64_t)(100 * bits + channels));
+  ValueId x = image_input(&b, ELEM_UINT, 2, 7, 8, channels);
+  ValueId sums = conv(&b, x, bipolar(false, 4, (int32_t[]){channels, 3, 3, channels}), 1, 1, 0);
+  ValueId y = bent_thresholds(&b, sums, result_like(&b, sums, ELEM_UINT, bits, 1), residual ? x : NO_VALUE);
+  graph_rename(b.g, y, "y");
+  graph_add_output(b.g, op1(&b, OP_COPY, y));
+  graph_add_output(b.g, conv(&b, y, bipolar(false, 4, (int32_t[]){8, 1, 1, channels}), 1, 0, 0));
+  const char *what = arena_printf(b.context, "%d bits, %d channels%s", bits, channels, residual ? ", residual" : "");
+  const char *kernel = kernel_of_layer(&b, run_and_compare(&b, engine, what), y);
+  assert_non_null(kernel);
+  assert_non_null(strstr(kernel, "fma.rn.sat.f32"));
+  build_free(&b);
+}
+
+static void rows_beside_a_line(void **state) {
+  (void)state;
+  static const int32_t channels[] = {24, 64, 72};
+  for (int e = 0; e < 5; e++)
+    for (int i = 0; i < 3; i++)
+      for (int residual = 0; residual <= 1; residual++) check_bent(engines[e], 3 + i % 2, channels[i], residual);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_width),
-      cmocka_unit_test(ternary_results),
-      cmocka_unit_test(residuals),
-      cmocka_unit_test(borders),
+      cmocka_unit_test(every_width), cmocka_unit_test(ternary_results),    cmocka_unit_test(residuals),
+      cmocka_unit_test(borders),     cmocka_unit_test(rows_beside_a_line),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
