@@ -203,6 +203,10 @@ static bool assemble(void *user) {
   return !problem[0];
 }
 
+bool backend_can_assemble(Context *c) {
+  return find_ptxas(c) != NULL;
+}
+
 bool backend_assemble(Context *c, const Module *m, Text *cubin) {
   Assembly a = {.context = c, .module = m, .ptxas = find_ptxas(c), .cubin = cubin};
   if (!a.ptxas) {

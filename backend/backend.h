@@ -38,6 +38,7 @@ bool backend_emit(Graph *g, const Target *target, Module *out);
 /* assemble.c: the module's PTX to a cubin in the arena, with the toolkit's ptxas (found beside nvcc on PATH, in
  * $CUDA_HOME/bin or /usr/local/cuda/bin). Reports ptxas's own words on failure. */
 bool backend_assemble(Context *c, const Module *m, Text *cubin);
+bool backend_can_assemble(Context *c); /* whether ptxas is found */
 
 /* file.c: the bytes of net.cubin and net.ptx, in the arena. */
 bool backend_cubin_bytes(Context *c, const Module *m, Text *out); /* assembles; false after reporting an error */

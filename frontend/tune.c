@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 enum { USUAL_CANDIDATES = 6 };
-static const double estimate_within = 3; /* times the best engine's */
 
 /* A layer, or several with the same key. */
 typedef struct Layer {
@@ -230,14 +229,11 @@ static bool try_engines(Search *s) {
   const Graph *g = s->tuner.base.graph;
   for (uint32_t i = 0; i < s->layer_count; i++) {
     const Node *node = node_with_key(s, g, s->layers[i].key);
-    double cost[ENGINE_COUNT], least = -1;
-    for (int e = ENGINE_NONE + 1; e < ENGINE_COUNT; e++) {
-      cost[e] = cost_of_node(g, node, (Engine)e, pass_options(s)->target, g->max_batch, NULL);
-      if (cost[e] >= 0 && (least < 0 || cost[e] < least)) least = cost[e];
-    }
-    for (int e = ENGINE_NONE + 1; e < ENGINE_COUNT; e++)
-      if (cost[e] >= 0 && cost[e] <= estimate_within * least &&
-          (s->layers[i].mixed || (Engine)e != s->layers[i].base.engine) && !try_engine(s, &s->layers[i], (Engine)e))
+    EngineList list;
+    list_engines(g, node, pass_options(s)->target, g->max_batch, &list);
+    for (uint32_t e = 0; e < list.count; e++)
+      if ((s->layers[i].mixed || list.engines[e] != s->layers[i].base.engine) &&
+          !try_engine(s, &s->layers[i], list.engines[e]))
         return false;
   }
   return true;

@@ -62,6 +62,21 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
   return *why == NULL;
 }
 
+void list_engines(const Graph *g, const Node *node, const Target *target, uint32_t batch, EngineList *out) {
+  static const double within = 3;
+  double cost[ENGINE_COUNT], least = -1;
+  *out = (EngineList){0};
+  for (int e = ENGINE_NONE + 1; e < ENGINE_COUNT; e++) {
+    cost[e] = cost_of_node(g, node, (Engine)e, target, batch, NULL);
+    if (cost[e] >= 0 && (least < 0 || cost[e] < least)) least = cost[e];
+  }
+  for (int e = ENGINE_NONE + 1; e < ENGINE_COUNT; e++) {
+    if (cost[e] < 0 || cost[e] > within * least) continue;
+    out->engines[out->count] = (Engine)e;
+    out->microseconds[out->count++] = cost[e];
+  }
+}
+
 /* The engine that the tuning file names; ENGINE_NONE where there is none or it cannot do the layer. */
 static Engine tuned_engine(const Graph *g, const Node *node, const PassOptions *options) {
   const TuningEntry *entry = tuning_of_node(g, node, options);

@@ -19,6 +19,14 @@ double engine_tera_ops(const Target *target, Engine engine); /* of the best nati
 
 /* engine.c */
 bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const Target *target, const char **why);
+/* The engines of a layer that are worth measuring, in the order of the enum: those whose estimate is at most three
+ * times the best one's. */
+typedef struct EngineList {
+  Engine engines[ENGINE_COUNT];
+  double microseconds[ENGINE_COUNT];
+  uint32_t count;
+} EngineList;
+void list_engines(const Graph *g, const Node *node, const Target *target, uint32_t batch, EngineList *out);
 
 /* layout.c: bytes of one image that a node reads from memory besides constants, and writes, as the layouts stand. */
 uint64_t bytes_read(const Graph *g, const Node *node);

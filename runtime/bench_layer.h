@@ -5,4 +5,9 @@
 /* argv[0] is "layer". The program's exit status. */
 int bench_layer(int argc, char **argv);
 
+/* bench_list.c: a command for each line of a file, "-" for standard input; words[0] is "layer", words[count] NULL. The
+ * greatest of the exit statuses. */
+typedef int (*BenchCommand)(void *user, int count, char **words);
+int bench_list(const char *path, const char *tool, BenchCommand run, void *user);
+
 #endif

@@ -109,12 +109,9 @@ static int parse_options(Options *o, int argc, char **argv) {
 /* --- printing --- */
 
 static void print_json_text(const char *key, const char *text) {
-  printf("\"%s\": \"", key);
-  for (; *text; text++) { /* names hold no control characters: the loader has seen to it */
-    if (*text == '"' || *text == '\\') putchar('\\');
-    putchar(*text);
-  }
-  printf("\", ");
+  printf("\"%s\": ", key);
+  tool_print_json_string(text);
+  printf(", ");
 }
 
 static void print_json_head(const ApnnNetwork *network, int batch) {

@@ -209,6 +209,7 @@ static bool choose_engine(const Job *job, PassOptions options, Engine *engine) {
   const Node *node = layer_node(g);
   if (!node) return refuse(c, "the passes left no layer named y");
   *engine = node->engine;
+  if (job->spec->candidates) list_engines(g, node, options.target, options.max_batch, &job->network->engines);
   if (options.force_engine == ENGINE_NONE || node->engine == options.force_engine) return true;
   const char *why = "it is not among the layer's engines";
   cost_of_node(g, node, options.force_engine, options.target, options.max_batch, &why);
@@ -244,7 +245,10 @@ static bool compile(void *user) {
   n->planes = engine_uses_planes(node->engine) ? plane_pairs(g, node, node->engine) : 0;
   n->tera_ops =
       engine_uses_tensor_cores(n->engine) ? engine_tera_ops(s->target, n->engine) : s->target->cuda_core_tera_ops;
-  if (s->assemble) return backend_cubin_bytes(n->context, &module, &n->bytes);
+  n->tiles.most = s->candidates;
+  if (s->candidates) list_tiles(g, node, &options, &n->tiles);
+  n->assembled = s->assemble && backend_can_assemble(n->context);
+  if (n->assembled) return backend_cubin_bytes(n->context, &module, &n->bytes);
   backend_ptx_bytes(n->context, &module, &n->bytes);
   return true;
 }

@@ -2,7 +2,7 @@
 #ifndef RUNTIME_BENCH_NETWORK_H
 #define RUNTIME_BENCH_NETWORK_H
 
-#include "../ir/ir.h"
+#include "../passes/tile.h"
 
 enum { PRECISION_NAME = 12, NETWORK_ERROR = 2000 };
 
@@ -13,9 +13,10 @@ typedef struct LayerSpec {
   int32_t height, width, channels_in, channels_out, kernel, stride; /* of a product only the channels: K and N */
   char w[PRECISION_NAME], a[PRECISION_NAME], out[PRECISION_NAME];   /* "bipolar", "i4"; "u2"; "u2" or "i32" */
   const Target *target;
-  Engine engine; /* ENGINE_NONE: the cost model's choice */
-  Tile tile;     /* all zero: the cost model's choice */
-  bool assemble; /* to a cubin, with ptxas; otherwise PTX */
+  Engine engine;       /* ENGINE_NONE: the cost model's choice */
+  Tile tile;           /* all zero: the cost model's choice */
+  bool assemble;       /* to a cubin, where ptxas is found; otherwise PTX */
+  uint32_t candidates; /* tiles to list, up to MOST_TILES */
 } LayerSpec;
 
 /* "w1a2" (w1 is bipolar, wN is iN, aN is uN) or two names with an x between, "ternaryxu4". False where it is neither.
@@ -36,9 +37,12 @@ typedef struct LayerNetwork {
   Engine engine;
   LayoutKind reads, writes; /* how the layer's operand and its result lie in memory */
   Tile tile;
-  int planes;      /* one-bit products for each product of numbers; 0 on engines that do not work on planes */
-  double tera_ops; /* the target's rate for the engine; 0 if it has none */
-  Text bytes;      /* the compiled file */
+  int planes;         /* one-bit products for each product of numbers; 0 on engines that do not work on planes */
+  double tera_ops;    /* the target's rate for the engine; 0 if it has none */
+  EngineList engines; /* worth measuring; listed where there are candidates to list */
+  TileList tiles;     /* of the engine, the best by estimate */
+  bool assembled;     /* the file is a cubin */
+  Text bytes;         /* the compiled file */
 } LayerNetwork;
 
 /* False with words in `error`. Free with layer_network_free in either case. */

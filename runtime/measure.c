@@ -9,12 +9,13 @@
 #include <time.h>
 
 enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20, COLD_BYTES = 128 << 20 };
-static const double budget_us = 2e6;
+static const double usual_budget_us = 2e6;
 
 struct Measure {
   ApnnNetwork *network;
   ApnnSession *session;
   int batch, runs;
+  double budget_us;
   uint64_t random;
   CuEvent start, stop;
   double *times;
@@ -65,6 +66,7 @@ ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *
   if (!m) return apnn_fail(&error, APNN_ERROR_MEMORY, "out of memory");
   m->network = network;
   m->runs = runs;
+  m->budget_us = usual_budget_us;
   m->random = UINT64_C(0x9e3779b97f4a7c15);
   ApnnStatus status = make_arrays(m, &error);
   if (status == APNN_OK) status = apnn_session_new(network, NULL, &m->session, buffer, buffer_bytes);
@@ -77,6 +79,10 @@ ApnnStatus measure_new(ApnnNetwork *network, int runs, Measure **measure, char *
   else
     measure_free(m);
   return status;
+}
+
+void measure_within(Measure *m, double us) {
+  m->budget_us = us;
 }
 
 void measure_without_overlap(Measure *m) {
@@ -192,9 +198,12 @@ static ApnnStatus measure_runs(Measure *m, const Span *span, double *us) {
   int most = m->runs ? m->runs : MOST_RUNS, done = 0;
   double started = clock_us(), ignored;
   ApnnStatus status = APNN_OK;
-  for (int i = 0; status == APNN_OK && span->exec && i < WARM_RUNS; i++) status = run_once(m, span, &ignored);
+  for (int i = 0; status == APNN_OK && span->exec && i < WARM_RUNS; i++) {
+    if (i && !m->runs && clock_us() - started > m->budget_us) break;
+    status = run_once(m, span, &ignored);
+  }
   while (status == APNN_OK && done < most) {
-    if (!m->runs && done >= LEAST_RUNS && clock_us() - started > budget_us) break;
+    if (!m->runs && done >= LEAST_RUNS && clock_us() - started > m->budget_us) break;
     status = run_once(m, span, &m->times[done++]);
   }
   if (status != APNN_OK) return status;

@@ -16,6 +16,16 @@ int tool_fail(int code, const char *tool, const char *format, ...) {
   return code;
 }
 
+void tool_print_json_string(const char *text) {
+  putchar('"');
+  for (; *text; text++)
+    if ((unsigned char)*text < ' ')
+      printf("\\u%04x", *text);
+    else
+      printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+  putchar('"');
+}
+
 bool tool_integer(const char *text, long low, long high, long *value) {
   char *end;
   errno = 0;

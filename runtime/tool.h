@@ -12,6 +12,9 @@ enum { EXIT_GOOD = 0, EXIT_BAD_INPUT = 1, EXIT_USAGE = 2 };
 /* "apnn-run: text" to stderr; returns `code`. */
 int tool_fail(int code, const char *tool, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* A text to stdout as a JSON string, quotes included. */
+void tool_print_json_string(const char *text);
+
 /* A decimal integer in low..high. */
 bool tool_integer(const char *text, long low, long high, long *value);
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.py itself, on the CPU device with a peer of made-up times: its table, its lines, what it does when an entry fails.
+# The scripts themselves, on the CPU device: their tables, their lines, what they do when a layer fails; run.py with a
+# peer of made-up times.
 #   run_test.sh BUILD
 here=$(cd "$(dirname "$0")" && pwd)
 [ -x "${1:-}/bin/apnn-bench" ] || { echo "usage: $0 BUILD" >&2; exit 2; }
@@ -57,7 +58,7 @@ has line '^{"command": "gemm 8 24 64 w2a2 --sample", .*"exact": "sampled", .*"pe
 check filter 0 run good.txt --no-peer --filter '^conv'
 has filtered '^1 measured, 0 failed$'
 check goes_on 1 run bad.txt --peer ./peer
-has failure 'w9a1: FAILED: apnn-bench: expected a precision'
+has failure 'w9a1: FAILED: expected a precision'
 has peer_failure '^peer (3, 32, 32): made up$'
 has rest '^2 measured, 1 failed$'
 check no_peer 0 run good.txt --peer ./absent
@@ -66,6 +67,25 @@ check broken_suite 1 run broken.txt --no-peer
 has broken_line '^broken.txt:1: expected an operation'
 check broken_filter 2 run good.txt --filter '('
 check no_build 2 python3 -B "$here/run.py" ./absent
+
+# sweep.py
+sweep() { python3 -B "$here/sweep.py" "$build" --device cpu --budget 1 --jobs 2 "$@"; }
+printf 'gemm 13 7 100 ternaryxu3 --out i32\nconv 2 6 5 16 24 3 2 w1a2\n' >exact.txt
+check sweep 0 sweep --suite exact.txt --out lines
+has sweep_exact ': 2 exact, 0 not exact, 0 failed; 0 slower than a portable engine by more than 3% and 0.1 us$'
+has sweep_row '^gemm 13x7x100  *ternary u3>i32 .* mma_[bs][18] .* yes$'
+cp lines out
+has sweep_line '^{"command": "conv 2 6 5 16 24 3 2 w1a2", .*"engines_us": {.*"mma_b1": .*"mma_s8": '
+check sweep_goes_on 1 sweep --suite bad.txt
+has sweep_failure 'w9a1: FAILED: expected a precision'
+has sweep_rest ': 2 exact, 0 not exact, 1 failed'
+check sweep_late 1 sweep --suite exact.txt --minutes 0.0000001
+has sweep_not_begun '^2 of 2 not begun within 1e-07 minutes$'
+check sweep_random 0 sweep --count 4 --seed 3 --most-work 2000000
+has sweep_seed '^seed 3: 4 exact'
+check sweep_count 2 sweep --count 0
+has sweep_count_error 'count: invalid positive int value'
+check sweep_no_build 2 python3 -B "$here/sweep.py" ./absent
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -205,7 +205,8 @@ static void test_bench_layer(void **state) {
          "{\"op\": \"gemm\", \"shape\": [5, 24, 100], \"w\": \"bipolar\", \"a\": \"u2\", \"out\": \"u2\", "
          "\"target\": \"sm_90a\", \"device\": \"cpu\", \"engine\": \"mma_b1\", ",
          "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json --engine mma_b1 --target sm_90a");
-  expect(0, "\"exact\": true, \"l2\": \"warm\"}\n", "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json");
+  expect(0, "\"exact\": true, \"l2\": \"warm\", \"image\": \"ptx\", \"outputs\": \"",
+         "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --runs 1 --json");
   expect(0, "\"exact\": true,", "apnn-bench layer gemm 3 40 64 w3a5 --out i32 --device cpu --runs 1 --json");
   expect(0, "\"exact\": true,", "apnn-bench layer conv 2 5 4 16 24 3 1 w1a2 --device cpu --runs 1 --json");
   expect(0, "\"shape\": [1, 6, 7, 20, 12, 3, 2], \"w\": \"ternary\", \"a\": \"bipolar\", \"out\": \"i4\"",
@@ -216,6 +217,43 @@ static void test_bench_layer(void **state) {
   expect(0, ", exact\n", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --no-overlap");
   expect(0, ", direct, L2 warm, exact\n", "apnn-bench layer gemm 5 24 100 w2a2 --device cpu --runs 1 --engine direct");
   expect(0, "usage: apnn-bench layer", "apnn-bench layer --help");
+}
+
+static void write_list(const char *text) {
+  char path[256];
+  path_in("list", path);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  fputs(text, f);
+  fclose(f);
+}
+
+static void test_bench_layer_candidates(void **state) {
+  (void)state;
+  expect(0, "\"engines\": [{\"engine\": \"mma_b1\", \"estimate_us\": ",
+         "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --budget 1 --json --candidates 2");
+  expect(0, "\"tiles\": [{\"tile\": \"16,32,8,1,1,2,1,0\", \"estimate_us\": ",
+         "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --budget 1 --json --candidates 1 --engine mma_b1");
+  expect(0, "  wgmma_b1: about ", "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --budget 1 --candidates 16");
+}
+
+/* A line of a list has its object, whatever comes of it, and the next follows. */
+static void test_bench_layer_list(void **state) {
+  (void)state;
+  write_list("# two good ones, and one between them that is not\n\ngemm 5 24 100 w1a2 --engine mma_s8\n"
+             "gemm 5 24 w1a2\nconv 2 5 4 16 24 3 1 w1a2 # a comment\n");
+  expect(2, "\"engine\": \"mma_s8\"", "apnn-bench layer --list list --device cpu --runs 1 --json --turn turn");
+  expect(2, "\n{\"error\": \"expected gemm M N K PRECISION; try apnn-bench layer --help\"}\n{\"op\": \"conv\"",
+         "apnn-bench layer --list - --device cpu --runs 1 --json <list");
+  expect(2, "conv 2x5x4x16x24x3x1 ", "apnn-bench layer --list list --device cpu --runs 1");
+  write_list("gemm 1 2 400000 w8a8\ngemm 1 2 3 w1a2\n");
+  expect(1,
+         "{\"error\": \"layer.apnn:5:7: error[E0310]: ", "apnn-bench layer --list list --device cpu --runs 1 --json");
+  write_list("gemm 1 2 3 w1a2 --list list\n");
+  expect(2, "--list: not within a list", "apnn-bench layer --list list --device cpu");
+  write_list("gemm 1 2 3 w1a2 --wrong\n");
+  expect(2, "an option is unknown or lacks its argument", "apnn-bench layer --list list --device cpu");
+  expect(1, "absent: No such file", "apnn-bench layer --list absent --device cpu");
 }
 
 static void test_bench_layer_refuses(void **state) {
@@ -230,9 +268,13 @@ static void test_bench_layer_refuses(void **state) {
   expect(2, "--engine: expected", "apnn-bench layer gemm 1 2 3 w1a2 --engine tpu");
   expect(2, "--target: expected", "apnn-bench layer gemm 1 2 3 w1a2 --target sm_20");
   expect(2, "--runs: expected", "apnn-bench layer gemm 1 2 3 w1a2 --runs 0");
+  expect(2, "--budget: expected", "apnn-bench layer gemm 1 2 3 w1a2 --budget 0");
+  expect(2, "--candidates: expected", "apnn-bench layer gemm 1 2 3 w1a2 --candidates 17");
+  expect(2, "expected no layer beside --list, got \"gemm\"", "apnn-bench layer gemm 1 2 3 w1a2 --list list");
   expect(2, "try apnn-bench layer --help", "apnn-bench layer gemm 1 2 3 w1a2 --wrong");
   expect(1, "a window of 2 x 2 does not fit 1 x 3", "apnn-bench layer conv 1 1 3 8 8 2 1 w1a2");
   expect(1, "need a GPU", "apnn-bench layer gemm 1 2 3 w1a2 --device cpu --cold");
+  expect(1, "--turn: /absent/turn", "apnn-bench layer gemm 1 2 3 w1a2 --device cpu --turn /absent/turn");
   expect(1, "unknown device \"tpu\"", "apnn-bench layer gemm 1 2 3 w1a2 --device tpu");
   expect(1, "engine wgmma_b1 cannot compute this layer",
          "apnn-bench layer gemm 1 2 3 w1a2 --device cpu --target sm_80 --engine wgmma_b1");
@@ -241,9 +283,15 @@ static void test_bench_layer_refuses(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_run_writes_outputs),  cmocka_unit_test(test_run_lists), cmocka_unit_test(test_run_usage),
-      cmocka_unit_test(test_run_bad_input),       cmocka_unit_test(test_bench),     cmocka_unit_test(test_bench_layer),
+      cmocka_unit_test(test_run_writes_outputs),
+      cmocka_unit_test(test_run_lists),
+      cmocka_unit_test(test_run_usage),
+      cmocka_unit_test(test_run_bad_input),
+      cmocka_unit_test(test_bench),
+      cmocka_unit_test(test_bench_layer),
       cmocka_unit_test(test_bench_layer_refuses),
+      cmocka_unit_test(test_bench_layer_list),
+      cmocka_unit_test(test_bench_layer_candidates),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }
