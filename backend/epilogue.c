@@ -138,12 +138,11 @@ static void bind_arguments(EpilogueStep *s, Kernel *k, const Type *in) {
 
 /* Loads numbers that lie side by side, whole vectors of them. Global memory has 64-bit addresses, shared memory 32-bit
  * ones. */
-static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, PtxValue *out) {
+static void load_into(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, const PtxValue *registers) {
   int vector = count < 4 ? count : 4;
   const char *type = class == CLASS_F32 ? "f32" : "b32", *space = at.class == CLASS_B64 ? "global.nc" : "shared";
   for (int w = 0; w < count; w += vector) {
-    PtxValue *r = &out[w];
-    for (int i = 0; i < vector; i++) r[i] = ptx_new(p, class);
+    const PtxValue *r = &registers[w];
     const char *address = ptx_at(p, at, offset + 4 * w);
     if (vector == 1)
       ptx_raw(p, "ld.%s.%s %s, %s;", space, type, ptx_text(p, r[0]), address);
@@ -153,6 +152,11 @@ static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, in
       ptx_raw(p, "ld.%s.v4.%s {%s, %s, %s, %s}, %s;", space, type, ptx_text(p, r[0]), ptx_text(p, r[1]),
               ptx_text(p, r[2]), ptx_text(p, r[3]), address);
   }
+}
+
+static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, PtxValue *out) {
+  for (int i = 0; i < count; i++) out[i] = ptx_new(p, class);
+  load_into(p, class, at, offset, count, out);
 }
 
 /* --- what steps do --- */
@@ -421,6 +425,15 @@ static void load(Epilogue *e, int offset, int channels) {
 
 void epilogue_load(Epilogue *e, int offset) {
   load(e, offset, 1);
+}
+
+void epilogue_load_again(Epilogue *e, int offset) {
+  for (uint32_t i = 0; i < e->kernel->node->step_count; i++)
+    for (int j = 0; j < MAX_STEP_CONSTANTS; j++) {
+      const StepConstant *c = &e->steps[i].constants[j];
+      if (c->per_channel && !c->is_table)
+        load_into(&e->kernel->ptx, c->class, c->at, row_offset(c, offset), row_width(c->width), c->loaded);
+    }
 }
 
 void epilogue_load_pair(Epilogue *e, int offset) {

@@ -83,7 +83,7 @@ static bool read_engine(const char *text, Engine *engine) {
         *engine = (Engine)e;
         return true;
       }
-  return usage("--engine: expected mma_b1, mma_s8, wgmma_b1, wgmma_s8, skinny_b1 or direct", text);
+  return usage("--engine: expected mma_b1, mma_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1 or direct", text);
 }
 
 static bool parse_option(Options *o, int option) {

@@ -1,0 +1,49 @@
+/* Shares and registers of gemv layers (gemv.h). */
+#include "gemv.h"
+
+#include "skinny.h"
+
+enum {
+  MOST_UNROLLED = 64,   /* steps of a pass times groups */
+  OTHER_REGISTERS = 48, /* besides fragments, accumulators and sums of the input */
+  SM_REGISTERS = 65536,
+  THREAD_REGISTERS = 255,
+  MOST_BLOCKS_OF_SM = 4,
+  SM_THREADS = 1536 /* the fewest that a target has */
+};
+
+static uint32_t divide_up(uint32_t a, uint32_t b) {
+  return (a + b - 1) / b;
+}
+
+static uint32_t registers_of(const Gemv *s, const Tile *tile) {
+  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
+  uint32_t weights = 16u * tile->stages, accumulators = 8 * s->groups, sums = 2 * divide_up(tile->n, 8);
+  return weights + 4 * fragments + accumulators + sums + OTHER_REGISTERS;
+}
+
+Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
+  const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
+  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits};
+  s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
+  s.units = divide_up(divide_up(s.blocks, GEMV_UNIT_BLOCKS), tile->warps_m);
+  s.groups = divide_up(s.input_planes * tile->n, 8);
+  s.row_tiles = divide_up(skinny_rows(graph_type(g, node->result)), GEMV_ROWS);
+  s.column_tiles = divide_up(x->layout.positions, tile->n);
+  bool unrolled = (uint64_t)s.units * s.weight_planes * s.groups <= MOST_UNROLLED;
+  s.passes = unrolled ? 1 : s.weight_planes;
+  s.steps = unrolled ? s.units * s.weight_planes : s.units;
+  s.keeps_input = (uint64_t)s.groups * s.units <= GEMV_INPUT_AHEAD;
+  s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
+  s.shared_bytes = 2 * s.parts_bytes;
+  s.registers = registers_of(&s, tile);
+  return s;
+}
+
+uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
+  uint32_t threads = 32u * tile->warps_m, even = divide_up(s->registers, 8) * 8;
+  if (s->registers > THREAD_REGISTERS) return 0;
+  uint32_t blocks = SM_REGISTERS / (threads * even);
+  if (blocks > SM_THREADS / threads) blocks = SM_THREADS / threads;
+  return blocks < MOST_BLOCKS_OF_SM ? blocks : MOST_BLOCKS_OF_SM;
+}
