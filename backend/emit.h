@@ -139,6 +139,7 @@ typedef struct Epilogue {
   Kernel *kernel;
   EpilogueStep *steps; /* of kernel->node */
   int offset;          /* of the channel that was loaded */
+  bool loads_in_order; /* constants stay before or behind waits and barriers as emitted (ptx_written) */
   /* How a kernel reads steps[step].other at (pixel, channel) where it knows a shorter way than load_element; NULL. */
   Flow (*read_other)(void *user, uint32_t step, PtxValue pixel, PtxValue channel);
   void *user;

@@ -138,9 +138,10 @@ static void bind_arguments(EpilogueStep *s, Kernel *k, const Type *in) {
 
 /* Loads numbers that lie side by side, whole vectors of them. Global memory has 64-bit addresses, shared memory 32-bit
  * ones. */
-static void load_into(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, const PtxValue *registers) {
+static void load_into(Ptx *p, const char *global, RegClass class, PtxValue at, int64_t offset, int count,
+                      const PtxValue *registers) {
   int vector = count < 4 ? count : 4;
-  const char *type = class == CLASS_F32 ? "f32" : "b32", *space = at.class == CLASS_B64 ? "global.nc" : "shared";
+  const char *type = class == CLASS_F32 ? "f32" : "b32", *space = at.class == CLASS_B64 ? global : "shared";
   for (int w = 0; w < count; w += vector) {
     const PtxValue *r = &registers[w];
     const char *address = ptx_at(p, at, offset + 4 * w);
@@ -154,9 +155,10 @@ static void load_into(Ptx *p, RegClass class, PtxValue at, int64_t offset, int c
   }
 }
 
-static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, PtxValue *out) {
+static void load_numbers(Ptx *p, const char *global, RegClass class, PtxValue at, int64_t offset, int count,
+                         PtxValue *out) {
   for (int i = 0; i < count; i++) out[i] = ptx_new(p, class);
-  load_into(p, class, at, offset, count, out);
+  load_into(p, global, class, at, offset, count, out);
 }
 
 /* --- what steps do --- */
@@ -244,7 +246,7 @@ static StepConstant looked_up(Ptx *p, const Application *a) {
   const Type *thresholds = graph_type(a->epilogue->kernel->graph, step_of(a)->step->args[0]);
   int width = thresholds->dim[1] / numbers_of(type), stride = row_width(width);
   StepConstant row = {.class = CLASS_B32, .width = width, .row = ARENA_NEW(p->context, PtxValue, stride)};
-  load_numbers(p, CLASS_B32, ptx_address(p, table->at, r, 4 * stride), table->offset, stride, row.row);
+  load_numbers(p, "global.nc", CLASS_B32, ptx_address(p, table->at, r, 4 * stride), table->offset, stride, row.row);
   return row;
 }
 
@@ -408,6 +410,10 @@ static int64_t row_offset(const StepConstant *c, int offset) {
   return c->per_channel ? (int64_t)offset * 4 * row_width(c->width) : 0;
 }
 
+static const char *constants_space(const Epilogue *e) {
+  return e->loads_in_order ? "global" : "global.nc";
+}
+
 static void load(Epilogue *e, int offset, int channels) {
   Ptx *p = &e->kernel->ptx;
   e->offset = offset;
@@ -418,7 +424,7 @@ static void load(Epilogue *e, int offset, int channels) {
       if (c->is_immediate)
         c->loaded[0] = c->immediate;
       else if (c->width && !c->is_table)
-        load_numbers(p, c->class, c->at, row_offset(c, offset), count, c->loaded);
+        load_numbers(p, constants_space(e), c->class, c->at, row_offset(c, offset), count, c->loaded);
     }
   epilogue_take(e, 0);
 }
@@ -432,7 +438,8 @@ void epilogue_load_again(Epilogue *e, int offset) {
     for (int j = 0; j < MAX_STEP_CONSTANTS; j++) {
       const StepConstant *c = &e->steps[i].constants[j];
       if (c->per_channel && !c->is_table)
-        load_into(&e->kernel->ptx, c->class, c->at, row_offset(c, offset), row_width(c->width), c->loaded);
+        load_into(&e->kernel->ptx, constants_space(e), c->class, c->at, row_offset(c, offset), row_width(c->width),
+                  c->loaded);
     }
 }
 

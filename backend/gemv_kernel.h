@@ -13,6 +13,7 @@
 enum {
   GEMV_ROW_TILES = GEMV_ROWS / 16,
   GEMV_POSITION_GROUPS = GEMV_MOST_POSITIONS / 8,
+  GEMV_MOST_SUMS = 4,
   GEMV_STEP_FRAGMENTS = 2 * GEMV_ROW_TILES, /* [row tile][half of the unit] */
 };
 
@@ -46,7 +47,9 @@ typedef struct GemvKernel {
   PtxValue block_exists[GEMV_MOST_UNITS];                       /* of the lane in each unit */
   Fragment input[GEMV_INPUT_AHEAD];                             /* kept: [unit][group] */
   PtxValue accumulators[GEMV_ROW_TILES][GEMV_MOST_GROUPS][4];
-  PtxValue sums[GEMV_POSITION_GROUPS][2]; /* of a lane's positions and its warp's units: - sum_scale * S2 */
+  /* - sum_scale * S2 of the warp's units, of a lane's columns: of each group of positions, planes put together; of each
+   * group of columns where it has several planes. */
+  PtxValue sums[GEMV_MOST_SUMS][2];
 } GemvKernel;
 
 /* gemv_load.c */
@@ -63,11 +66,9 @@ void gemv_sum_input(GemvKernel *s);
 void gemv_multiply_tile(GemvKernel *s); /* while the first weights of the next tile begin to be loaded */
 
 /* gemv_send.c */
-/* The number of a lane's position e of position group i: accumulator e of each group of columns, planes put together.
- */
-PtxValue gemv_put_planes_together(GemvKernel *s, PtxValue (*const groups)[4], uint32_t i, int half, int e);
 uint32_t gemv_position_groups(const GemvKernel *s);
-int gemv_positions_of_lane(const GemvKernel *s); /* in a position group: 1 or 2 */
+/* Accumulator d of position group i in all planes, 8 positions a group. */
+PtxValue gemv_add_planes(GemvKernel *s, PtxValue (*const groups)[4], uint32_t i, int d);
 void gemv_send_parts(GemvKernel *s);
 
 #endif

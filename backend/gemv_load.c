@@ -23,11 +23,12 @@ PtxValue gemv_weights_of(GemvKernel *s, PtxValue row_tile) {
   return ptx_address(&s->k->ptx, s->first_weights, row_tile, bytes);
 }
 
-/* Each is read once: they pass L1 by, where the input stays. */
+/* Each is read once: they pass L1 by, where the input stays. As .nc they would be moved behind the wait for the launch
+ * before (ptx_written). */
 void gemv_load_step(GemvKernel *s, uint32_t stage, PtxValue weights, uint32_t step, PtxValue pred) {
   enum { FRAGMENT_BYTES = 32 * 16 };
   for (uint32_t i = 0; i < GEMV_STEP_FRAGMENTS; i++)
-    load(&s->k->ptx, &s->stages[stage][i], "global.nc.L1::no_allocate.v4.b32", weights,
+    load(&s->k->ptx, &s->stages[stage][i], "global.L1::no_allocate.v4.b32", weights,
          (int64_t)step * GEMV_STEP_BYTES + i * FRAGMENT_BYTES, pred);
 }
 

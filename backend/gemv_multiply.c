@@ -57,6 +57,16 @@ static void double_accumulators(GemvKernel *s) {
       }
 }
 
+static void keep_sums(GemvKernel *s, PtxValue (*const groups)[4]) {
+  Ptx *p = &s->k->ptx;
+  bool whole = s->tile.n >= 8;
+  for (uint32_t i = 0; i < (whole ? gemv_position_groups(s) : s->s.groups); i++)
+    for (int e = 0; e < 2; e++) {
+      PtxValue sum = whole ? gemv_add_planes(s, groups, i, e) : groups[i][e];
+      s->sums[i][e] = ptx_mul(p, sum, ptx_int(-(int64_t)s->w.sum_scale));
+    }
+}
+
 /* Weights of ones, which are registers, sum up the input in every row. */
 void gemv_sum_input(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
@@ -70,9 +80,7 @@ void gemv_sum_input(GemvKernel *s) {
       for (int half = 0; half < 2; half++) multiply(s, groups[group], &ones, input, half);
       load_ahead(&turns);
     }
-  for (uint32_t i = 0; i < gemv_position_groups(s); i++)
-    for (int e = 0; e < gemv_positions_of_lane(s); e++)
-      s->sums[i][e] = ptx_mul(p, gemv_put_planes_together(s, groups, i, 0, e), ptx_int(-(int64_t)s->w.sum_scale));
+  keep_sums(s, groups);
 }
 
 static void multiply_step(GemvKernel *s, const Fragment *weights, InputTurns *turns) {

@@ -35,12 +35,19 @@ static bool find_instruction(GemvKernel *s) {
   return true;
 }
 
+/* The same in all lanes of a warp, for the assembler to know. */
+static PtxValue uniform(Ptx *p, PtxValue x) {
+  PtxValue first = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "shfl.sync.idx.b32 %s, %s, 0, 31, -1;", ptx_text(p, first), ptx_text(p, x));
+  return first;
+}
+
 static void place(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   s->grid = grid_of(&s->in.type);
   s->grid.image = s->out.image;
   PtxValue thread = ptx_special(p, "%tid.x");
-  s->warp = ptx_shr(p, thread, 5);
+  s->warp = uniform(p, ptx_shr(p, thread, 5));
   s->lane = ptx_and(p, thread, ptx_int(31));
   s->group = ptx_shr(p, s->lane, 2);
   s->quad = ptx_and(p, s->lane, ptx_int(3));
@@ -111,9 +118,9 @@ static void emit(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   gemv_load_first_weights(s);
   begin_finish(s);
+  gemv_place_input(s);
   ptx_wait_for_launch(p);
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
-  gemv_place_input(s);
   if (s->s.keeps_input) gemv_keep_input(s);
   if (s->w.sum_scale) gemv_sum_input(s);
   walk_over_tiles(s);
@@ -130,6 +137,7 @@ bool kernel_gemv(Kernel *k) {
   s.weights = kernel_constant(k, s.w.data, s.w.bytes);
   if (s.w.border) s.border = kernel_constant(k, s.w.border, (size_t)s.w.rows * 4);
   epilogue_begin(&s.epilogue, k);
+  s.epilogue.loads_in_order = true;
   k->ptx.blocks_of_sm = gemv_blocks_of_sm(&s.s, &s.tile);
   place(&s);
   emit(&s);

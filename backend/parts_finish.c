@@ -49,7 +49,8 @@ void parts_load(PartsFinish *f, bool again) {
   if (!f->has_border) return;
   if (!again) f->border = ptx_new(p, CLASS_B32);
   PtxValue at = ptx_address(p, f->border_constant, f->channel, 4);
-  ptx_raw(p, "ld.global.nc.b32 %s, %s;", ptx_text(p, f->border), ptx_at(p, at, 0));
+  const char *space = f->epilogue->loads_in_order ? "global" : "global.nc";
+  ptx_raw(p, "ld.%s.b32 %s, %s;", space, ptx_text(p, f->border), ptx_at(p, at, 0));
 }
 
 /* Positions that the parts and the batch have; none where the warp's channels lie behind the last. */

@@ -18,7 +18,7 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
 
 static uint32_t registers_of(const Gemv *s, const Tile *tile) {
   uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
-  uint32_t weights = 16u * tile->stages, accumulators = 8 * s->groups, sums = 2 * divide_up(tile->n, 8);
+  uint32_t weights = 16u * tile->stages, accumulators = 8 * s->groups, sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
   return weights + 4 * fragments + accumulators + sums + OTHER_REGISTERS;
 }
 
