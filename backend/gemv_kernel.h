@@ -42,10 +42,11 @@ typedef struct GemvKernel {
   PtxValue first_weights;                 /* of the lane in tile 0 */
   PtxValue tile_weights, next_weights;    /* the same of the tile at hand, and of the next */
   Fragment stages[GEMV_MOST_STAGES][GEMV_STEP_FRAGMENTS];
-  PtxValue first_input;                                         /* of the lane in group 0 and unit 0 */
-  PtxValue position_exists[GEMV_POSITION_GROUPS], plane_exists; /* of the lane's columns; in the last group */
-  PtxValue block_exists[GEMV_MOST_UNITS];                       /* of the lane in each unit */
-  Fragment input[GEMV_INPUT_AHEAD];                             /* kept: [unit][group] */
+  PtxValue first_input[GEMV_POSITION_GROUPS]; /* of the lane in unit 0 and the first group of each */
+  PtxValue nothing;                           /* added to it, see gemv_load_input_anew */
+  PtxValue plane_exists;                      /* of the lane in the last group */
+  PtxValue block_exists[GEMV_MOST_UNITS];     /* of the lane in each unit */
+  Fragment input[GEMV_MOST_INPUT];            /* kept: [unit][group] */
   PtxValue accumulators[GEMV_ROW_TILES][GEMV_MOST_GROUPS][4];
   /* - sum_scale * S2 of the warp's units, of a lane's columns: of each group of positions, planes put together; of each
    * group of columns where it has several planes. */
@@ -58,6 +59,7 @@ PtxValue gemv_weights_of(GemvKernel *s, PtxValue row_tile);
 /* A step behind an address of weights, if a predicate (or the immediate 1) says so. */
 void gemv_load_step(GemvKernel *s, uint32_t stage, PtxValue weights, uint32_t step, PtxValue pred);
 void gemv_place_input(GemvKernel *s);
+void gemv_load_input_anew(GemvKernel *s); /* before a weight plane, where it does not stay in registers */
 Fragment gemv_load_input(GemvKernel *s, uint32_t unit, uint32_t group);
 void gemv_keep_input(GemvKernel *s);
 

@@ -52,18 +52,12 @@ static uint32_t positions_of_group(const GemvKernel *s) {
   return s->tile.n < 8 ? s->tile.n : 8;
 }
 
-/* A lane's column of a group: a position, and where a group has several planes, one of them. */
+/* The plane of a lane's column, where a group has several, and the position, in the first group of positions. */
 static void place_columns(GemvKernel *s, PtxValue *plane, PtxValue *position) {
   Ptx *p = &s->k->ptx;
-  uint32_t n = positions_of_group(s), planes = 8 / n;
+  uint32_t n = positions_of_group(s), in_last = s->s.input_planes % (8 / n);
   *plane = ptx_shr(p, s->group, __builtin_ctz(n));
   *position = ptx_add(p, s->first_position, ptx_and(p, s->group, ptx_int(n - 1)));
-  for (uint32_t i = 0; i < gemv_position_groups(s); i++) {
-    s->position_exists[i] = ptx_int(1);
-    if (s->tile.n > 1)
-      s->position_exists[i] = ptx_setp(p, "lt.u32", ptx_add(p, *position, ptx_int(8 * i)), s->positions);
-  }
-  uint32_t in_last = s->s.input_planes % planes;
   s->plane_exists = in_last ? ptx_setp(p, "lt.u32", *plane, ptx_int(in_last)) : ptx_int(1);
 }
 
@@ -81,32 +75,44 @@ static PtxValue place_blocks(GemvKernel *s) {
   return block;
 }
 
+/* In the place of positions that the batch does not have stands its last one, whose numbers nobody reads. */
 void gemv_place_input(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   Strides strides = layout_strides(&s->in.type);
-  PtxValue plane, position, block = place_blocks(s);
-  place_columns(s, &plane, &position);
+  PtxValue plane, first, block = place_blocks(s);
+  place_columns(s, &plane, &first);
   PtxValue at = ptx_address(p, s->in.base, plane, (int64_t)strides.plane);
-  at = ptx_address(p, at, position, (int64_t)strides.position);
-  s->first_input = ptx_address(p, at, block, (int64_t)strides.block);
+  at = ptx_address(p, at, block, (int64_t)strides.block);
+  PtxValue last = ptx_sub(p, s->positions, ptx_int(1));
+  for (uint32_t i = 0; i < gemv_position_groups(s); i++) {
+    PtxValue position = ptx_add(p, first, ptx_int(8 * i));
+    if (s->tile.n > 1) position = ptx_2(p, "min.u32", position, last);
+    s->first_input[i] = ptx_variable(p, ptx_address(p, at, position, (int64_t)strides.position));
+  }
+  if (!s->s.keeps_input) s->nothing = ptx_convert(p, "cvt.u64.u32", CLASS_B64, ptx_shr(p, s->k->batch, 31));
 }
 
-/* Zeros behind the last plane and the last block. Positions that the batch does not have give numbers that nobody
- * reads. */
+/* Adds a nothing that the assembler does not know to be one. It would see that a weight plane loads what the one before
+ * loaded, and keep all of it in registers that there are not. */
+void gemv_load_input_anew(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  for (uint32_t i = 0; i < gemv_position_groups(s); i++)
+    ptx_assign(p, s->first_input[i], ptx_2(p, "add.s64", s->first_input[i], s->nothing));
+}
+
+/* Zeros behind the last plane and the last block. */
 Fragment gemv_load_input(GemvKernel *s, uint32_t unit, uint32_t group) {
   Ptx *p = &s->k->ptx;
   Strides strides = layout_strides(&s->in.type);
   uint32_t planes = 8 / positions_of_group(s), positions = gemv_position_groups(s);
-  PtxValue exists = s->block_exists[unit];
+  PtxValue exists = s->block_exists[unit], from = s->first_input[group % positions];
   if (planes > 1 && group == s->s.groups - 1) exists = ptx_pred_and(p, exists, s->plane_exists);
-  PtxValue loaded = ptx_pred_and(p, exists, s->position_exists[group % positions]);
   Fragment f = new_fragment(p);
-  if (!ptx_is_int(loaded, 1))
+  if (!ptx_is_int(exists, 1))
     for (int i = 0; i < 4; i++) ptx_assign(p, f.words[i], ptx_int(0));
-  int64_t offset =
-      (int64_t)strides.plane * (group / positions * planes) + (int64_t)strides.position * (group % positions * 8);
-  load(p, &f, ptx_written(p, "v4.b32"), s->first_input, offset + (int64_t)strides.block * unit * GEMV_UNIT_BLOCKS,
-       loaded);
+  int64_t offset = (int64_t)strides.plane * (group / positions * planes);
+  offset += (int64_t)strides.block * (unit * GEMV_UNIT_BLOCKS);
+  load(p, &f, ptx_written(p, "v4.b32"), from, offset, exists);
   return f;
 }
 

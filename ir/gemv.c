@@ -6,7 +6,9 @@
 enum {
   MOST_UNROLLED = 64,   /* steps of a pass times groups */
   OTHER_REGISTERS = 48, /* besides fragments, accumulators and sums of the input */
+  TURN_REGISTERS = 16,  /* more of these where fragments of the input come and go */
   SM_REGISTERS = 65536,
+  SM_PARTS = 4, /* each has its share of the registers, and of the warps */
   THREAD_REGISTERS = 255,
   MOST_BLOCKS_OF_SM = 4,
   SM_THREADS = 1536 /* the fewest that a target has */
@@ -17,9 +19,11 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
 }
 
 static uint32_t registers_of(const Gemv *s, const Tile *tile) {
-  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
-  uint32_t weights = 16u * tile->stages, accumulators = 8 * s->groups, sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
-  return weights + 4 * fragments + accumulators + sums + OTHER_REGISTERS;
+  uint32_t weights = 16u * tile->stages, accumulators = 8 * s->groups,
+           sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
+  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_MOST_INPUT;
+  uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
+  return weights + 4 * fragments + accumulators + sums + others;
 }
 
 Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
@@ -33,7 +37,7 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   bool unrolled = (uint64_t)s.units * s.weight_planes * s.groups <= MOST_UNROLLED;
   s.passes = unrolled ? 1 : s.weight_planes;
   s.steps = unrolled ? s.units * s.weight_planes : s.units;
-  s.keeps_input = (uint64_t)s.groups * s.units <= GEMV_INPUT_AHEAD;
+  s.keeps_input = (uint64_t)s.groups * s.units <= GEMV_MOST_INPUT;
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
   s.shared_bytes = 2 * s.parts_bytes;
   s.registers = registers_of(&s, tile);
@@ -41,7 +45,7 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
 }
 
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
-  uint32_t threads = 32u * tile->warps_m, even = divide_up(s->registers, 8) * 8;
+  uint32_t threads = 32 * SM_PARTS * divide_up(tile->warps_m, SM_PARTS), even = divide_up(s->registers, 8) * 8;
   if (s->registers > THREAD_REGISTERS) return 0;
   uint32_t blocks = SM_REGISTERS / (threads * even);
   if (blocks > SM_THREADS / threads) blocks = SM_THREADS / threads;
