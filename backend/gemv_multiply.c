@@ -10,7 +10,7 @@
 typedef struct InputTurns {
   GemvKernel *s;
   uint32_t count, loaded, taken;
-  Fragment ring[GEMV_MOST_INPUT];
+  Fragment ring[GEMV_INPUT_AHEAD];
 } InputTurns;
 
 static void load_ahead(InputTurns *t) {
@@ -18,12 +18,12 @@ static void load_ahead(InputTurns *t) {
   if (s->s.keeps_input || t->loaded == t->count) return;
   uint32_t unit = t->loaded / s->s.groups % s->s.units, group = t->loaded % s->s.groups;
   if (!unit && !group) gemv_load_input_anew(s);
-  t->ring[t->loaded++ % GEMV_MOST_INPUT] = gemv_load_input(s, unit, group);
+  t->ring[t->loaded++ % GEMV_INPUT_AHEAD] = gemv_load_input(s, unit, group);
 }
 
 static InputTurns begin_turns(GemvKernel *s, uint32_t units) {
   InputTurns t = {.s = s, .count = units * s->s.groups};
-  for (uint32_t i = 0; i < GEMV_MOST_INPUT; i++) load_ahead(&t);
+  for (uint32_t i = 0; i < GEMV_INPUT_AHEAD; i++) load_ahead(&t);
   return t;
 }
 
@@ -31,7 +31,7 @@ static InputTurns begin_turns(GemvKernel *s, uint32_t units) {
 static const Fragment *take(InputTurns *t) {
   const GemvKernel *s = t->s;
   uint32_t i = t->taken++;
-  return s->s.keeps_input ? &s->input[i % (s->s.groups * s->s.units)] : &t->ring[i % GEMV_MOST_INPUT];
+  return s->s.keeps_input ? &s->input[i % (s->s.groups * s->s.units)] : &t->ring[i % GEMV_INPUT_AHEAD];
 }
 
 static void multiply(GemvKernel *s, const PtxValue d[4], const Fragment *a, const Fragment *b, int half) {

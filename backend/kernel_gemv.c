@@ -72,6 +72,7 @@ static void begin_finish(GemvKernel *s) {
                             .parts = s->tile.warps_m,
                             .own = s->tile.n,
                             .pitch = GEMV_ROW_PITCH,
+                            .most_constants = 16,
                             .warps = s->tile.warps_m,
                             .warp = s->warp,
                             .lane = s->lane,

@@ -139,6 +139,7 @@ static void begin_finish(SkinnyKernel *s) {
                             .parts = s->s.parts,
                             .own = s->s.own,
                             .pitch = SKINNY_ROW_PITCH,
+                            .most_constants = 32,
                             .warps = s->tile.warps_m,
                             .warp = s->warp,
                             .lane = s->lane,

@@ -6,8 +6,6 @@
 
 #include "../ir/skinny.h"
 
-enum { KEPT_CONSTANTS = 32 }; /* numbers of a channel that stay in registers from position to position */
-
 /* A position of the result: where it is stored, if at all, and whether it is a pixel. */
 typedef struct Spot {
   PtxValue position, pixel, is_pixel, stores;
@@ -40,7 +38,7 @@ void parts_place(PartsFinish *f, PtxValue row_tile) {
     f->has_channel = ptx_setp(p, "lt.u32", f->channel, ptx_int(channels));
   f->channel = ptx_select(p, f->has_channel, f->channel, ptx_int(0));
   epilogue_at(f->epilogue, f->channel);
-  f->constants_inside = constants_of(f->epilogue, f->k->node) > KEPT_CONSTANTS;
+  f->constants_inside = constants_of(f->epilogue, f->k->node) > f->most_constants;
 }
 
 void parts_load(PartsFinish *f, bool again) {

@@ -16,6 +16,7 @@ typedef struct PartsFinish {
   PtxValue border_constant;           /* [channel] */
   uint32_t rows, row_tiles;           /* of a tile, 32 or 64; tiles of rows */
   uint32_t parts, own, pitch;         /* of a sum; positions of a part; words between these */
+  int most_constants;                 /* numbers of a channel that may stay in registers */
   uint32_t warps;                     /* that finish, numbered from 0; a multiple of rows / 32 */
   PtxValue warp, lane;                /* of the thread */
   PtxValue first_position, positions; /* of the parts' first; those of the batch */

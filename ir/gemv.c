@@ -5,7 +5,7 @@
 
 enum {
   MOST_UNROLLED = 64,   /* steps of a pass times groups */
-  OTHER_REGISTERS = 48, /* besides fragments, accumulators and sums of the input */
+  OTHER_REGISTERS = 40, /* besides fragments, accumulators and sums of the input */
   TURN_REGISTERS = 16,  /* more of these where fragments of the input come and go */
   SM_REGISTERS = 65536,
   SM_PARTS = 4, /* each has its share of the registers, and of the warps */
@@ -19,11 +19,25 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
 }
 
 static uint32_t registers_of(const Gemv *s, const Tile *tile) {
-  uint32_t weights = 16u * tile->stages, accumulators = 8 * s->groups,
-           sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
-  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_MOST_INPUT;
+  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
   uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
-  return weights + 4 * fragments + accumulators + sums + others;
+  uint32_t sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
+  return 16u * tile->stages + 4 * fragments + 8 * s->groups + sums + others;
+}
+
+/* Of a thread, where a number of blocks share the SM. */
+static uint32_t most_registers(const Tile *tile, uint32_t blocks) {
+  uint32_t threads = 32 * SM_PARTS * divide_up(tile->warps_m, SM_PARTS) * blocks;
+  uint32_t most = SM_REGISTERS / threads / 8 * 8;
+  return most < THREAD_REGISTERS ? most : THREAD_REGISTERS;
+}
+
+static void choose_registers(Gemv *s, const Tile *tile) {
+  s->keeps_input = (uint64_t)s->groups * s->units <= GEMV_MOST_INPUT;
+  s->registers = registers_of(s, tile);
+  if (!s->keeps_input || s->registers <= most_registers(tile, 1)) return;
+  s->keeps_input = false;
+  s->registers = registers_of(s, tile);
 }
 
 Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
@@ -37,17 +51,15 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   bool unrolled = (uint64_t)s.units * s.weight_planes * s.groups <= MOST_UNROLLED;
   s.passes = unrolled ? 1 : s.weight_planes;
   s.steps = unrolled ? s.units * s.weight_planes : s.units;
-  s.keeps_input = (uint64_t)s.groups * s.units <= GEMV_MOST_INPUT;
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
   s.shared_bytes = 2 * s.parts_bytes;
-  s.registers = registers_of(&s, tile);
+  choose_registers(&s, tile);
   return s;
 }
 
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
-  uint32_t threads = 32 * SM_PARTS * divide_up(tile->warps_m, SM_PARTS), even = divide_up(s->registers, 8) * 8;
-  if (s->registers > THREAD_REGISTERS) return 0;
-  uint32_t blocks = SM_REGISTERS / (threads * even);
-  if (blocks > SM_THREADS / threads) blocks = SM_THREADS / threads;
-  return blocks < MOST_BLOCKS_OF_SM ? blocks : MOST_BLOCKS_OF_SM;
+  uint32_t blocks = MOST_BLOCKS_OF_SM, most = SM_THREADS / (32 * tile->warps_m);
+  if (blocks > most) blocks = most;
+  while (blocks && s->registers > most_registers(tile, blocks)) blocks--;
+  return blocks;
 }

@@ -33,7 +33,8 @@ enum {
   GEMV_MOST_WARPS = 16,
   GEMV_MOST_UNITS = 16, /* of a warp: they are unrolled */
   GEMV_MOST_STAGES = 4, /* steps whose weights are on their way or wait in registers */
-  GEMV_MOST_INPUT = 8,  /* fragments of the input of which the same holds, or that stay in registers */
+  GEMV_INPUT_AHEAD = 8, /* fragments of the input of which the same holds */
+  GEMV_MOST_INPUT = 16, /* that stay in registers instead */
   GEMV_MOST_GROUPS = 16
 };
 
