@@ -4,6 +4,7 @@
  * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes
  * of tiles are checked in kernel_mma.c, which knows what it can compute.
  */
+#include "../ir/gemv.h"
 #include "../ir/patch.h"
 #include "../ir/pooling.h"
 #include "../ir/skinny.h"
@@ -196,6 +197,12 @@ static bool check_skinny(const Check *c) {
   return check_wgmma(c);
 }
 
+/* Pieces are read by lanes. Units of the reduction are whole in check_wgmma's sense. */
+static bool check_gemv(const Check *c) {
+  if (c->node->op != OP_LINEAR) return bad_plan(c->g, c->node, "gemv kernels compute linear");
+  return check_wgmma(c);
+}
+
 static bool check_steps(const Check *c) {
   for (uint32_t s = 0; s < c->node->step_count; s++)
     if (!epilogue_has(c->node->steps[s].op))
@@ -314,6 +321,22 @@ static bool launch_skinny(const Check *c, Launch *wanted) {
   return within(c, "chunks of weights", chunks, INT32_MAX) && check_block(c, s.shared_bytes, wanted);
 }
 
+/* Every block along x has a tile of channels. */
+static bool launch_gemv(const Check *c, Launch *wanted) {
+  const Tile *t = &c->node->tile;
+  const Launch *l = &c->node->launch;
+  Gemv s = gemv_of(c->g, c->node, t);
+  uint64_t steps = (uint64_t)s.row_tiles * t->warps_m * s.weight_planes * s.units;
+  *wanted = (Launch){.x_mul = l->x_most,
+                     .x_div = 1,
+                     .y = s.column_tiles,
+                     .threads = 32u * t->warps_m,
+                     .shared_bytes = s.shared_bytes,
+                     .x_most = l->x_most};
+  if (!l->x_most || l->x_most > s.row_tiles) return bad_plan(c->g, c->node, "its launch has blocks without a tile");
+  return within(c, "steps of weights", steps, INT32_MAX) && check_block(c, s.shared_bytes, wanted);
+}
+
 /* The launch must be the one that the kernel is written for. */
 static bool same_launch(const Check *c, const Launch *w) {
   const Launch *l = &c->node->launch;
@@ -343,6 +366,7 @@ static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_DIRECT] = {check_direct, launch_direct},
     [ENGINE_POOL] = {check_pool, launch_pool},
     [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
+    [ENGINE_GEMV_B1] = {check_gemv, launch_gemv},
     [ENGINE_ROW] = {check_row, launch_row},
     [ENGINE_VIEW] = {check_view, NULL},
 };

@@ -140,6 +140,7 @@ typedef struct Epilogue {
   Kernel *kernel;
   EpilogueStep *steps; /* of kernel->node */
   int offset;          /* of the channel that was loaded */
+  bool loads_in_order; /* constants stay before or behind waits and barriers as emitted (ptx_written) */
   /* How a kernel reads steps[step].other at (pixel, channel) where it knows a shorter way than load_element; NULL. */
   Flow (*read_other)(void *user, uint32_t step, PtxValue pixel, PtxValue channel);
   void *user;
@@ -153,6 +154,8 @@ bool epilogue_has(Op op);                        /* whether an operation can be 
 void epilogue_begin(Epilogue *e, Kernel *k);     /* outside of control flow */
 void epilogue_at(Epilogue *e, PtxValue channel); /* rows of constants from this channel on */
 void epilogue_load(Epilogue *e, int offset);     /* constants of channel + offset into registers */
+/* The same into the registers of the last epilogue_load, for the channel that epilogue_at has named since. */
+void epilogue_load_again(Epilogue *e, int offset);
 /* Where the only constants are requantizers of channels: their rows, and the bytes of one; 0 bytes otherwise. They may
  * be read from a copy in shared memory instead: `pair` is the number of pairs from its first channel to that of
  * epilogue_at. */
@@ -168,6 +171,7 @@ bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
 bool kernel_patch(Kernel *k);  /* kernel_patch.c: PATCH_S8 */
 bool kernel_wgmma(Kernel *k);  /* kernel_wgmma.c: WGMMA_B1, WGMMA_S8 */
 bool kernel_skinny(Kernel *k); /* kernel_skinny.c: SKINNY_B1 */
+bool kernel_gemv(Kernel *k);   /* kernel_gemv.c: GEMV_B1 */
 bool kernel_direct(Kernel *k); /* kernel_direct.c */
 bool kernel_pool(Kernel *k);   /* kernel_pool.c */
 bool kernel_row(Kernel *k);    /* kernel_row.c */

@@ -141,12 +141,12 @@ static void bind_arguments(EpilogueStep *s, Kernel *k, const Type *in) {
 
 /* Loads numbers that lie side by side, whole vectors of them. Global memory has 64-bit addresses, shared memory 32-bit
  * ones. */
-static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, int count, PtxValue *out) {
+static void load_into(Ptx *p, const char *global, RegClass class, PtxValue at, int64_t offset, int count,
+                      const PtxValue *registers) {
   int vector = count < 4 ? count : 4;
-  const char *type = class == CLASS_F32 ? "f32" : "b32", *space = at.class == CLASS_B64 ? "global.nc" : "shared";
+  const char *type = class == CLASS_F32 ? "f32" : "b32", *space = at.class == CLASS_B64 ? global : "shared";
   for (int w = 0; w < count; w += vector) {
-    PtxValue *r = &out[w];
-    for (int i = 0; i < vector; i++) r[i] = ptx_new(p, class);
+    const PtxValue *r = &registers[w];
     const char *address = ptx_at(p, at, offset + 4 * w);
     if (vector == 1)
       ptx_raw(p, "ld.%s.%s %s, %s;", space, type, ptx_text(p, r[0]), address);
@@ -156,6 +156,12 @@ static void load_numbers(Ptx *p, RegClass class, PtxValue at, int64_t offset, in
       ptx_raw(p, "ld.%s.v4.%s {%s, %s, %s, %s}, %s;", space, type, ptx_text(p, r[0]), ptx_text(p, r[1]),
               ptx_text(p, r[2]), ptx_text(p, r[3]), address);
   }
+}
+
+static void load_numbers(Ptx *p, const char *global, RegClass class, PtxValue at, int64_t offset, int count,
+                         PtxValue *out) {
+  for (int i = 0; i < count; i++) out[i] = ptx_new(p, class);
+  load_into(p, global, class, at, offset, count, out);
 }
 
 /* --- what steps do --- */
@@ -243,7 +249,7 @@ static StepConstant looked_up(Ptx *p, const Application *a) {
   const Type *thresholds = graph_type(a->epilogue->kernel->graph, step_of(a)->step->args[0]);
   int width = thresholds->dim[1] / numbers_of(type), stride = row_width(width);
   StepConstant row = {.class = CLASS_B32, .width = width, .row = ARENA_NEW(p->context, PtxValue, stride)};
-  load_numbers(p, CLASS_B32, ptx_address(p, table->at, r, 4 * stride), table->offset, stride, row.row);
+  load_numbers(p, "global.nc", CLASS_B32, ptx_address(p, table->at, r, 4 * stride), table->offset, stride, row.row);
   return row;
 }
 
@@ -409,6 +415,10 @@ static int64_t row_offset(const StepConstant *c, int offset) {
   return c->per_channel ? (int64_t)offset * 4 * row_width(c->width) : 0;
 }
 
+static const char *constants_space(const Epilogue *e) {
+  return e->loads_in_order ? "global" : "global.nc";
+}
+
 static void load(Epilogue *e, int offset, int channels) {
   Ptx *p = &e->kernel->ptx;
   e->offset = offset;
@@ -419,13 +429,23 @@ static void load(Epilogue *e, int offset, int channels) {
       if (c->is_immediate)
         c->loaded[0] = c->immediate;
       else if (c->width && !c->is_table)
-        load_numbers(p, c->class, c->at, row_offset(c, offset), count, c->loaded);
+        load_numbers(p, constants_space(e), c->class, c->at, row_offset(c, offset), count, c->loaded);
     }
   epilogue_take(e, 0);
 }
 
 void epilogue_load(Epilogue *e, int offset) {
   load(e, offset, 1);
+}
+
+void epilogue_load_again(Epilogue *e, int offset) {
+  for (uint32_t i = 0; i < e->kernel->node->step_count; i++)
+    for (int j = 0; j < MAX_STEP_CONSTANTS; j++) {
+      const StepConstant *c = &e->steps[i].constants[j];
+      if (c->per_channel && !c->is_table)
+        load_into(&e->kernel->ptx, constants_space(e), c->class, c->at, row_offset(c, offset), row_width(c->width),
+                  c->loaded);
+    }
 }
 
 void epilogue_load_pair(Epilogue *e, int offset) {

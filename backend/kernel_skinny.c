@@ -3,7 +3,7 @@
  * Blocks of threads, or clusters of them, walk over tiles of 64 channels. One thread starts bulk copies of the weights,
  * which lie in memory in the order in which they are read (skinny_load.c); groups of four warps multiply them with the
  * input, which stays in shared memory (skinny_multiply.c). Each group sums up a part of the reduction; the parts meet
- * in shared memory, across the cluster too, where all warps finish the tile (skinny_finish.c) while copies for the next
+ * in shared memory, across the cluster too, where all warps finish the tile (parts_finish.c) while copies for the next
  * are under way.
  */
 #include "skinny_kernel.h"
@@ -125,6 +125,46 @@ static void place(SkinnyKernel *s) {
   if (s->s.column_tiles > 1) s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
 }
 
+/* The warps that multiply finish what the block owns. */
+static void begin_finish(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  s->finish = (PartsFinish){.k = s->k,
+                            .out = &s->out,
+                            .grid = &s->grid,
+                            .epilogue = &s->epilogue,
+                            .has_border = s->w.border,
+                            .border_constant = s->border,
+                            .rows = SKINNY_ROWS,
+                            .row_tiles = s->s.row_tiles,
+                            .parts = s->s.parts,
+                            .own = s->s.own,
+                            .pitch = SKINNY_ROW_PITCH,
+                            .most_constants = 32,
+                            .warps = s->tile.warps_m,
+                            .warp = s->warp,
+                            .lane = s->lane,
+                            .positions = s->positions};
+  s->finish.first_position = ptx_mad(p, s->rank, ptx_int(s->s.own), s->first_position);
+}
+
+static void wait_for_parts(SkinnyKernel *s, PtxValue turn) {
+  Ptx *p = &s->k->ptx;
+  PtxValue parity = ptx_and(p, ptx_shr(p, turn, 1), ptx_int(1)), done = skinny_parts_barrier(s, turn);
+  (s->tile.split_k > 1 ? ptx_barrier_wait_cluster : ptx_barrier_wait)(p, done, parity);
+}
+
+/* The lane's channel of the tile before, whose constants begin to be loaded. */
+static void place_last_tile(SkinnyKernel *s) {
+  parts_place(&s->finish, ptx_sub(&s->k->ptx, s->row_tile, s->tiles_apart));
+  parts_load(&s->finish, false);
+}
+
+static void finish_last_tile(SkinnyKernel *s) {
+  PtxValue turn = ptx_sub(&s->k->ptx, s->turn, ptx_int(1)), parts = skinny_parts(s, turn);
+  wait_for_parts(s, turn);
+  parts_finish(&s->finish, parts);
+}
+
 /* A tile is finished when the next one has been multiplied: meanwhile its parts come. It is finished before the parts
  * of the next are sent, so that who has all parts of a tile knows that those of the tile before have been read, and may
  * send the next to their place.
@@ -133,22 +173,21 @@ static void walk_over_tiles(SkinnyKernel *s) {
   enum { MOST_COLUMNS_BESIDE_CONSTANTS = 64 }; /* registers for both */
   Ptx *p = &s->k->ptx;
   bool loads_early = s->s.columns <= MOST_COLUMNS_BESIDE_CONSTANTS;
-  SkinnyFinish finish;
   PtxValue bound = ptx_add(p, s->tiles_apart, ptx_int(s->s.row_tiles));
   s->row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
   PtxValue exists = ptx_setp(p, "lt.s32", s->row_tile, ptx_int(s->s.row_tiles));
   PtxValue has_last = ptx_setp(p, "gt.s32", s->turn, ptx_int(0));
   if (loads_early) {
     ptx_if(p, has_last);
-    finish = skinny_place_finish(s);
+    place_last_tile(s);
     ptx_end_if(p);
   }
   ptx_if(p, exists);
   skinny_multiply_tile(s);
   ptx_end_if(p);
   ptx_if(p, has_last);
-  if (!loads_early) finish = skinny_place_finish(s);
-  skinny_finish_tile(&finish);
+  if (!loads_early) place_last_tile(s);
+  finish_last_tile(s);
   ptx_end_if(p);
   ptx_if(p, exists);
   skinny_send_parts(s);
@@ -164,6 +203,7 @@ static void multiply_and_finish(SkinnyKernel *s) {
   wait_for_cluster(s);
   s->turn = ptx_variable(&s->k->ptx, ptx_int(0));
   s->over = ptx_variable(&s->k->ptx, ptx_int(0));
+  begin_finish(s);
   walk_over_tiles(s);
 }
 

@@ -7,6 +7,7 @@
 #include "../ir/skinny.h"
 #include "emit.h"
 #include "mma.h"
+#include "parts_finish.h"
 #include "ptx_async.h"
 #include "weights.h"
 
@@ -22,6 +23,7 @@ typedef struct SkinnyKernel {
   Tensor in, out;
   Grid grid; /* of the input's positions */
   Epilogue epilogue;
+  PartsFinish finish;
   PtxValue weights, border;           /* device constants */
   PtxValue thread, warp, lane, group; /* group: of four warps */
   PtxValue shared;
@@ -54,22 +56,5 @@ void skinny_make_accumulators(SkinnyKernel *s);
 void skinny_sum_input(SkinnyKernel *s);
 void skinny_multiply_tile(SkinnyKernel *s);
 void skinny_send_parts(SkinnyKernel *s);
-
-/* The end of a tile in a lane. */
-typedef struct SkinnyFinish {
-  SkinnyKernel *s;
-  PtxValue turn;        /* of the tile */
-  PtxValue bit;         /* of the result: the lane's channel in its order */
-  PtxValue channel;     /* channel 0 where there is none */
-  PtxValue has_channel; /* predicate, or the immediate 1 */
-  PtxValue border;
-  PtxValue parts;        /* address of the first part at position 0 */
-  bool constants_inside; /* too many to be kept */
-} SkinnyFinish;
-
-/* skinny_finish.c: the lane's channel of the tile before, whose constants begin to be loaded; and its parts to stored
- * results. */
-SkinnyFinish skinny_place_finish(SkinnyKernel *s);
-void skinny_finish_tile(const SkinnyFinish *f);
 
 #endif

@@ -3,6 +3,7 @@
  */
 #include "weights.h"
 
+#include "../ir/gemv.h"
 #include "../ir/patch.h"
 #include "../ir/skinny.h"
 #include "../ir/staging.h"
@@ -25,6 +26,7 @@ typedef struct Packing {
   Staging staging;            /* of pieces */
   uint32_t *place_of_tap;     /* in pieces: in the reduction */
   Skinny skinny;              /* of streams */
+  Gemv gemv;                  /* of steps */
   Patch patch;                /* of fragments */
   LevelMap map;               /* of stored weights */
   uint8_t stored[256];        /* by the byte of q */
@@ -112,13 +114,38 @@ static uint32_t *stream_row(const Packing *s, PackedWeights *w, int plane, uint3
   return w->data + (chunk * k->chunk_bytes + line * PIECE_BYTES) / 4;
 }
 
+static uint32_t row_of_result(const Packing *s, int32_t o) {
+  Layout l = graph_type(s->graph, s->node->result)->layout;
+  return layout_orders_channels(l) ? layout_bit_of_channel(l, (uint32_t)o) : (uint32_t)o;
+}
+
 static void put_in_stream(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
                           const uint32_t *words) {
   (void)tap;
-  Layout l = graph_type(s->graph, s->node->result)->layout;
-  uint32_t row = layout_orders_channels(l) ? layout_bit_of_channel(l, (uint32_t)o) : (uint32_t)o;
+  uint32_t row = row_of_result(s, o);
   for (uint32_t block = 0; block < s->skinny.blocks; block++)
     memcpy(stream_row(s, w, plane, block, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
+}
+
+/* --- steps (../ir/gemv.h): rows are channels in the order of the result --- */
+
+/* The first word of a step: the fragments of the two row tiles and of the halves of the unit. */
+static uint32_t *step_words(const Packing *s, PackedWeights *w, int plane, uint32_t unit, uint32_t row) {
+  const Gemv *k = &s->gemv;
+  uint32_t falling = k->weight_planes - 1 - (uint32_t)plane;
+  uint64_t warp = (uint64_t)(row / GEMV_ROWS) * s->node->tile.warps_m + unit / k->units;
+  return w->data + ((warp * k->weight_planes + falling) * k->units + unit % k->units) * (GEMV_STEP_BYTES / 4);
+}
+
+static void put_in_steps(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
+  (void)tap;
+  uint32_t row = row_of_result(s, o);
+  for (uint32_t i = 0; i < s->gemv.blocks * 4; i++) {
+    uint32_t block = i / 4, word = i % 4, lane = row % 8 * 4 + block % GEMV_UNIT_BLOCKS;
+    uint32_t fragment = row % GEMV_ROWS / 16 * 2 + word / 2;
+    uint32_t *step = step_words(s, w, plane, block / GEMV_UNIT_BLOCKS, row);
+    step[(fragment * 32 + lane) * 4 + word % 2 * 2 + row % 16 / 8] = words[i];
+  }
 }
 
 /* --- fragments (../ir/patch.h): words in the order in which lanes read them, 16 bytes each --- */
@@ -294,6 +321,18 @@ PackedWeights weights_pack_stream(const Graph *g, const Node *node) {
   w.bytes = (size_t)k->row_tiles * node->tile.split_k * k->weight_planes * k->chunks * k->chunk_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_stream);
+  correct(&s, &w);
+  return w;
+}
+
+PackedWeights weights_pack_steps(const Graph *g, const Node *node) {
+  Packing s;
+  PackedWeights w = begin(&s, g, node);
+  const Gemv *k = &s.gemv;
+  s.gemv = gemv_of(g, node, &node->tile);
+  w.bytes = (size_t)k->row_tiles * node->tile.warps_m * k->weight_planes * k->units * GEMV_STEP_BYTES;
+  w.data = arena_alloc(g->context, w.bytes);
+  pack(&s, &w, put_in_steps);
   correct(&s, &w);
   return w;
 }

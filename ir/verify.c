@@ -210,14 +210,14 @@ static bool verify_tile(Verifier *v, const Node *node) {
   if (none) return true;
   if (!whole)
     COMPLAIN(v, node->loc, "the tile of layer '%s' lacks a number", name_of(v, node->result));
-  else if (!engine_uses_wgmma(node->engine))
+  else if (!engine_reads_pieces(node->engine))
     return true;
   else if (node->op != OP_CONV2D && node->op != OP_LINEAR)
-    COMPLAIN(v, node->loc, "layer '%s' has a tile on wgmma, but is no conv2d or linear", name_of(v, node->result));
+    COMPLAIN(v, node->loc, "layer '%s' has a tile over pieces, but is no conv2d or linear", name_of(v, node->result));
   else if (node->engine == ENGINE_SKINNY_B1 && t->warps_m < 4)
     COMPLAIN(v, node->loc, "the tile of layer '%s' has no four warps", name_of(v, node->result));
   else if (t->k % 4 || !layout_is_pieces(graph_type(v->g, node->inputs[0])->layout))
-    COMPLAIN(v, node->loc, "layer '%s' has a tile on wgmma, but does not read whole pieces", name_of(v, node->result));
+    COMPLAIN(v, node->loc, "layer '%s' has a tile over pieces, but does not read them whole", name_of(v, node->result));
   else
     return true;
   return false;

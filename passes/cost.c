@@ -46,7 +46,7 @@ static Layout bytes_for_tensor_cores(const Type *t) {
 
 Layout preferred_layout(const Type *t, Engine engine) {
   if (!type_is_quantized(t)) return layout_dense(t);
-  if (engine_uses_wgmma(engine)) {
+  if (engine_reads_pieces(engine)) {
     Image image = type_image(t);
     return layout_pieces(t, engine_operand[engine], (uint32_t)image.width, (uint32_t)(image.width * image.height), 1);
   }
@@ -136,7 +136,7 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
   if (engine == ENGINE_PATCH_S8) return 0;
-  bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_uses_wgmma(engine);
+  bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_reads_pieces(engine);
   if (words || !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
   return bytes * batch / (target->copy_gb_per_s * 1e3) + target->launch_us;

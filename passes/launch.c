@@ -6,11 +6,14 @@
  *   wgmma      as many blocks as run at once, no more than there are tiles; y the channels where weights are resident
  *   skinny     clusters of split_k blocks, as many as run at once, no more than there are tiles of channels; y the
  *              positions of the largest batch in tiles of n
+ *   gemv       as many blocks as run at once, no more than there are tiles of channels; y the positions of the largest
+ *              batch in tiles of n
  *   DIRECT     one thread a 32-bit word of the result: in bit planes a column of 32 channels in all planes, in bytes 4
  *              channels (1 where the pitch is not a multiple of 4), in words 1
  *   POOL       one thread a unit of channels (ir/pooling.h), or several where the window is large
  *   ROW        one thread a pixel of the operand
  */
+#include "../ir/gemv.h"
 #include "../ir/patch.h"
 #include "../ir/pooling.h"
 #include "../ir/skinny.h"
@@ -93,6 +96,20 @@ static Launch launch_skinny(const Graph *g, const Node *node, const PassOptions 
                   .x_most = blocks};
 }
 
+static Launch launch_gemv(const Graph *g, const Node *node, const PassOptions *options) {
+  const Tile *tile = &node->tile;
+  Gemv s = gemv_of(g, node, tile);
+  uint32_t blocks = (uint32_t)options->target->sm_count * gemv_blocks_at_once(&s, tile, options->target);
+  blocks = blocks > s.column_tiles ? blocks / s.column_tiles : 1;
+  if (blocks > s.row_tiles) blocks = s.row_tiles;
+  return (Launch){.x_mul = blocks,
+                  .x_div = 1,
+                  .y = s.column_tiles,
+                  .threads = 32u * tile->warps_m,
+                  .shared_bytes = s.shared_bytes,
+                  .x_most = blocks};
+}
+
 static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *options) {
   const Tile *tile = &node->tile;
   Patch p = patch_of(g, node, tile);
@@ -148,10 +165,18 @@ static Launch launch_nothing(const Graph *g, const Node *node, const PassOptions
 
 typedef Launch LaunchOf(const Graph *g, const Node *node, const PassOptions *options);
 static LaunchOf *const launch_of[ENGINE_COUNT] = {
-    [ENGINE_NONE] = launch_nothing,     [ENGINE_MMA_B1] = launch_tensor_cores, [ENGINE_MMA_S8] = launch_tensor_cores,
-    [ENGINE_PATCH_S8] = launch_patch,   [ENGINE_WGMMA_B1] = launch_wgmma,      [ENGINE_WGMMA_S8] = launch_wgmma,
-    [ENGINE_SKINNY_B1] = launch_skinny, [ENGINE_DIRECT] = launch_direct,       [ENGINE_POOL] = launch_pool,
-    [ENGINE_ROW] = launch_row,          [ENGINE_VIEW] = launch_nothing,
+    [ENGINE_NONE] = launch_nothing,
+    [ENGINE_MMA_B1] = launch_tensor_cores,
+    [ENGINE_MMA_S8] = launch_tensor_cores,
+    [ENGINE_PATCH_S8] = launch_patch,
+    [ENGINE_WGMMA_B1] = launch_wgmma,
+    [ENGINE_WGMMA_S8] = launch_wgmma,
+    [ENGINE_SKINNY_B1] = launch_skinny,
+    [ENGINE_DIRECT] = launch_direct,
+    [ENGINE_POOL] = launch_pool,
+    [ENGINE_GEMV_B1] = launch_gemv,
+    [ENGINE_ROW] = launch_row,
+    [ENGINE_VIEW] = launch_nothing,
 };
 
 static bool grid_is_possible(Graph *g, const Node *node) {

@@ -20,7 +20,7 @@ typedef struct Readers {
 static bool engine_reads(Engine engine, Layout layout) {
   if (!engine_uses_tensor_cores(engine)) return true;
   if (layout.kind != engine_operand[engine]) return false;
-  if (engine_uses_wgmma(engine)) return layout_is_pieces(layout);
+  if (engine_reads_pieces(engine)) return layout_is_pieces(layout);
   if (engine == ENGINE_PATCH_S8) return !layout_is_pieces(layout);
   return layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0;
 }
@@ -37,7 +37,7 @@ typedef struct Chooser {
 static Layout suited(const Chooser *c, ValueId v, Engine engine) {
   const Type *t = graph_type(c->g, v);
   const Pitches *p = &c->pitches[v];
-  if (!engine_uses_wgmma(engine)) return preferred_layout(t, engine);
+  if (!engine_reads_pieces(engine)) return preferred_layout(t, engine);
   return layout_pieces(t, engine_operand[engine], p->row, p->row * p->rows, c->options->max_batch);
 }
 
@@ -147,10 +147,11 @@ static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options
 /* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones.
  */
 static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates) {
-  static const Engine engines[] = {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1};
+  static const Engine engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_WGMMA_B1,
+                                   ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1};
   uint32_t count = 0;
-  for (int i = 0; i < 5; i++)
-    if (!engine_uses_wgmma(engines[i]) || has_reader(&c->readers, engines[i]))
+  for (int i = 0; i < 6; i++)
+    if (!engine_reads_pieces(engines[i]) || has_reader(&c->readers, engines[i]))
       candidates[count++] = suited(c, v, engines[i]);
   if (!has_reader(&c->readers, ENGINE_MMA_S8)) candidates[count++] = layout_dense(graph_type(c->g, v));
   return count;
@@ -162,7 +163,7 @@ static Layout choose_layout(Chooser *c, ValueId v) {
   if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
   c->readers.count = 0;
   find_readers(c, v);
-  Layout candidates[6];
+  Layout candidates[7];
   uint32_t count = list_candidates(c, v, candidates);
   Layout best = candidates[0];
   double least = bytes_moved(c, v, best);

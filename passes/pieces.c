@@ -35,7 +35,8 @@ static bool read_on_wgmma(const Graph *g, ValueId v) {
   for (NodeId n = 0; n < g->node_count; n++) {
     const Node *node = &g->nodes[n];
     if (node->input_count == 0 || node->inputs[0] != v) continue;
-    if (engine_uses_wgmma(node->engine) || (node->engine == ENGINE_VIEW && read_on_wgmma(g, node->result))) return true;
+    if (engine_reads_pieces(node->engine) || (node->engine == ENGINE_VIEW && read_on_wgmma(g, node->result)))
+      return true;
   }
   return false;
 }
@@ -55,14 +56,14 @@ Pitches *pitches_of_pieces(const Graph *g) {
   }
   for (NodeId n = 0; n < g->node_count; n++) {
     const Node *node = &g->nodes[n];
-    joined[n] = node->engine == ENGINE_VIEW || (engine_uses_wgmma(node->engine) && read_on_wgmma(g, node->result));
+    joined[n] = node->engine == ENGINE_VIEW || (engine_reads_pieces(node->engine) && read_on_wgmma(g, node->result));
   }
   for (bool raised = true; raised;) {
     raised = false;
     for (NodeId n = 0; n < g->node_count; n++) {
       const Node *node = &g->nodes[n];
       Pitches *operand = &pitches[node->inputs[0]];
-      if (engine_uses_wgmma(node->engine)) raised = raise_for_layer(g, node, operand) || raised;
+      if (engine_reads_pieces(node->engine)) raised = raise_for_layer(g, node, operand) || raised;
       if (joined[n]) raised = raise_together(operand, &pitches[node->result]) || raised;
     }
   }

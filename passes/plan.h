@@ -59,6 +59,8 @@ typedef struct WgmmaBlocks {
 WgmmaBlocks wgmma_blocks(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 struct Skinny;
 uint32_t skinny_clusters(const struct Skinny *s, const Tile *tile, const Target *target); /* that work side by side */
-double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options);   /* with its tile */
+struct Gemv;
+uint32_t gemv_blocks_at_once(const struct Gemv *s, const Tile *tile, const Target *target); /* of an SM */
+double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options);     /* with its tile */
 
 #endif

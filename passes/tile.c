@@ -2,8 +2,8 @@
  *
  * Guarantees: a tile that the kernel of the layer's engine computes: the one that the tuning file names where it fits
  * (tuning.c), else the one with the least estimated time at the largest batch (tile_sync.c, tile_patch.c,
- * tile_wgmma.c, tile_skinny.c). A layer for which no tile of wgmma fits shared memory goes to mma.sync, which reads the
- * same layouts.
+ * tile_wgmma.c, tile_skinny.c, tile_gemv.c). A layer for which no tile over pieces fits goes to MMA_B1 or MMA_S8, which
+ * reads the same layouts.
  */
 #include "tile.h"
 #include "tuning.h"
@@ -19,9 +19,11 @@ static const Kind sync_kind = {sync_tiles, sync_tile_fits, sync_microseconds};
 static const Kind wgmma_kind = {wgmma_tiles, wgmma_tile_fits, wgmma_microseconds};
 static const Kind patch_kind = {patch_tiles, patch_tile_fits, patch_microseconds};
 static const Kind skinny_kind = {skinny_tiles, skinny_tile_fits, skinny_microseconds};
+static const Kind gemv_kind = {gemv_tiles, gemv_tile_fits, gemv_microseconds};
 
 static const Kind *kind_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &skinny_kind;
+  if (engine == ENGINE_GEMV_B1) return &gemv_kind;
   return engine_uses_wgmma(engine) ? &wgmma_kind : engine == ENGINE_PATCH_S8 ? &patch_kind : &sync_kind;
 }
 
@@ -47,7 +49,12 @@ void list_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
   if (engine_uses_tensor_cores(node->engine)) kind_of(node->engine)->list(g, node, options, out);
 }
 
-static Engine without_wgmma(Engine engine) {
+static Tile best_tile_over_pieces(const Graph *g, const Node *node, const PassOptions *options) {
+  if (node->engine == ENGINE_GEMV_B1) return gemv_tile(g, node, options);
+  return (node->engine == ENGINE_SKINNY_B1 ? skinny_tile : wgmma_tile)(g, node, options);
+}
+
+static Engine on_mma_sync(Engine engine) {
   return engine_uses_planes(engine) ? ENGINE_MMA_B1 : ENGINE_MMA_S8;
 }
 
@@ -75,9 +82,9 @@ bool pass_tile(Graph *g, const PassOptions *options) {
       if (!node->tile.m) node->tile = patch_tile(g, node, options);
       continue;
     }
-    if (engine_uses_wgmma(node->engine) && !node->tile.m) {
-      node->tile = (node->engine == ENGINE_SKINNY_B1 ? skinny_tile : wgmma_tile)(g, node, options);
-      if (!node->tile.m) node->engine = without_wgmma(node->engine);
+    if (engine_reads_pieces(node->engine) && !node->tile.m) {
+      node->tile = best_tile_over_pieces(g, node, options);
+      if (!node->tile.m) node->engine = on_mma_sync(node->engine);
     }
     if (engine_uses_tensor_cores(node->engine) && !node->tile.m) node->tile = sync_tile(g, node, options);
   }

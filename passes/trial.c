@@ -16,15 +16,17 @@ typedef struct Estimate {
 static const Estimate estimates[] = {{sync_tile, sync_microseconds},
                                      {wgmma_tile, wgmma_microseconds},
                                      {patch_tile, patch_microseconds},
-                                     {skinny_tile, skinny_microseconds}};
+                                     {skinny_tile, skinny_microseconds},
+                                     {gemv_tile, gemv_microseconds}};
 
 static const Estimate *estimate_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &estimates[3];
+  if (engine == ENGINE_GEMV_B1) return &estimates[4];
   return &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
 }
 
 static Layout operand_layout(const Node *node, const Type *t, Engine engine, uint32_t batch) {
-  if (!engine_uses_wgmma(engine)) return preferred_layout(t, engine);
+  if (!engine_reads_pieces(engine)) return preferred_layout(t, engine);
   Pitches p = pitches_of_operand(node, t);
   return layout_pieces(t, engine_operand[engine], p.row, p.row * p.rows, batch);
 }

@@ -186,10 +186,10 @@ static void test_errors_have_places(void **state) {
        "but is no conv2d or linear"},
       {"graph @g {\n  const %w : u1[1,3] = [0, 1, 1]\n  input %x : u8[N,3]{layout=bytes:3}\n"
        "  %y : i32[N,1] = linear(%x, %w) engine=wgmma_s8 tile=64,32,4,4,1,2,1,0\n}",
-       "layer 'y' has a tile on wgmma, but does not read whole pieces"},
+       "layer 'y' has a tile over pieces, but does not read them whole"},
       {"graph @g {\n  const %w : u1[1,3] = [0, 1, 1]\n  input %x : u8[N,3]{layout=bytes:16:1:1:8}\n"
        "  %y : i32[N,1] = linear(%x, %w) engine=wgmma_s8 tile=64,32,6,4,1,2,1,0\n}",
-       "layer 'y' has a tile on wgmma, but does not read whole pieces"},
+       "layer 'y' has a tile over pieces, but does not read them whole"},
       {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3}\n}", "expected: ':' between the numbers of pieces"},
       {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6}\n}", "expected: ':' between the numbers of pieces"},
       {"graph @g {\n  input %x : u8[N,2,3,5]{layout=bytes:16:3:6:12:1}\n}", "unexpected ':'"},

@@ -1,0 +1,131 @@
+/* Gemv layers, the products: 32 rows of weights by all columns of the input, over the units of a warp.
+ *
+ * Weight planes come from the most significant down and the accumulators double between them. A stage is loaded again
+ * as soon as its products are emitted; those behind a pass begin the next one, whichever tile it belongs to.
+ */
+#include "gemv_kernel.h"
+
+/* Fragments of the input in the order in which products take them: unit after unit, groups inside. Those that do not
+ * stay in registers are loaded some ahead. */
+typedef struct InputTurns {
+  GemvKernel *s;
+  uint32_t count, loaded, taken;
+  Fragment ring[GEMV_INPUT_AHEAD];
+} InputTurns;
+
+static void load_ahead(InputTurns *t) {
+  GemvKernel *s = t->s;
+  if (s->s.keeps_input || t->loaded == t->count) return;
+  uint32_t unit = t->loaded / s->s.groups % s->s.units, group = t->loaded % s->s.groups;
+  if (!unit && !group) gemv_load_input_anew(s);
+  t->ring[t->loaded++ % GEMV_INPUT_AHEAD] = gemv_load_input(s, unit, group);
+}
+
+static InputTurns begin_turns(GemvKernel *s, uint32_t units) {
+  InputTurns t = {.s = s, .count = units * s->s.groups};
+  for (uint32_t i = 0; i < GEMV_INPUT_AHEAD; i++) load_ahead(&t);
+  return t;
+}
+
+/* The next fragment; where others are loaded, one to come takes its place behind its products. */
+static const Fragment *take(InputTurns *t) {
+  const GemvKernel *s = t->s;
+  uint32_t i = t->taken++;
+  return s->s.keeps_input ? &s->input[i % (s->s.groups * s->s.units)] : &t->ring[i % GEMV_INPUT_AHEAD];
+}
+
+static void multiply(GemvKernel *s, const PtxValue d[4], const Fragment *a, const Fragment *b, int half) {
+  Ptx *p = &s->k->ptx;
+  const char *registers = arena_printf(p->context, "{%s, %s, %s, %s}", ptx_text(p, d[0]), ptx_text(p, d[1]),
+                                       ptx_text(p, d[2]), ptx_text(p, d[3]));
+  ptx_raw(p, "%s %s, {%s, %s, %s, %s}, {%s, %s}, %s;", s->instruction->mnemonic, registers, ptx_text(p, a->words[0]),
+          ptx_text(p, a->words[1]), ptx_text(p, a->words[2]), ptx_text(p, a->words[3]), ptx_text(p, b->words[2 * half]),
+          ptx_text(p, b->words[2 * half + 1]), registers);
+}
+
+static void clear(GemvKernel *s, PtxValue (*groups)[4]) {
+  for (uint32_t group = 0; group < s->s.groups; group++)
+    for (int i = 0; i < 4; i++) groups[group][i] = ptx_variable(&s->k->ptx, ptx_int(0));
+}
+
+static void double_accumulators(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  for (int tile = 0; tile < GEMV_ROW_TILES; tile++)
+    for (uint32_t group = 0; group < s->s.groups; group++)
+      for (int i = 0; i < 4; i++) {
+        const char *r = ptx_text(p, s->accumulators[tile][group][i]);
+        ptx_raw(p, "shl.b32 %s, %s, 1;", r, r);
+      }
+}
+
+static void keep_sums(GemvKernel *s, PtxValue (*const groups)[4]) {
+  Ptx *p = &s->k->ptx;
+  bool whole = s->tile.n >= 8;
+  for (uint32_t i = 0; i < (whole ? gemv_position_groups(s) : s->s.groups); i++)
+    for (int e = 0; e < 2; e++) {
+      PtxValue sum = whole ? gemv_add_planes(s, groups, i, e) : groups[i][e];
+      s->sums[i][e] = ptx_mul(p, sum, ptx_int(-(int64_t)s->w.sum_scale));
+    }
+}
+
+/* Weights of ones, which are registers, sum up the input in every row. */
+void gemv_sum_input(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue one = ptx_variable(p, ptx_int(-1)), groups[GEMV_MOST_GROUPS][4];
+  Fragment ones = {{one, one, one, one}};
+  clear(s, groups);
+  InputTurns turns = begin_turns(s, s->s.units);
+  for (uint32_t unit = 0; unit < s->s.units; unit++)
+    for (uint32_t group = 0; group < s->s.groups; group++) {
+      const Fragment *input = take(&turns);
+      for (int half = 0; half < 2; half++) multiply(s, groups[group], &ones, input, half);
+      load_ahead(&turns);
+    }
+  keep_sums(s, groups);
+}
+
+static void multiply_step(GemvKernel *s, const Fragment *weights, InputTurns *turns) {
+  for (uint32_t group = 0; group < s->s.groups; group++) {
+    const Fragment *input = take(turns);
+    for (int half = 0; half < 2; half++)
+      for (int tile = 0; tile < GEMV_ROW_TILES; tile++)
+        multiply(s, s->accumulators[tile][group], &weights[2 * tile + half], input, half);
+    load_ahead(turns);
+  }
+}
+
+/* Of weights from an address on; behind them come others from `next` on, if `more`. */
+static void multiply_pass(GemvKernel *s, PtxValue weights, PtxValue next, PtxValue more) {
+  uint32_t stages = s->tile.stages;
+  InputTurns turns = begin_turns(s, s->s.steps);
+  for (uint32_t step = 0; step < s->s.steps; step++) {
+    uint32_t stage = step % stages;
+    if (s->s.passes > 1 ? step == 0 : step && step % s->s.units == 0) double_accumulators(s);
+    multiply_step(s, s->stages[stage], &turns);
+    if (step + stages < s->s.steps)
+      gemv_load_step(s, stage, weights, step + stages, ptx_int(1));
+    else
+      gemv_load_step(s, stage, next, stage, more);
+  }
+}
+
+/* A pass a weight plane. */
+static void multiply_planes(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue weights = ptx_variable(p, s->tile_weights);
+  PtxValue plane = ptx_for(p, ptx_int(0), ptx_int(s->s.passes), ptx_int(1));
+  PtxValue has_plane = ptx_setp(p, "lt.s32", plane, ptx_int(s->s.passes - 1));
+  PtxValue next =
+      ptx_select(p, has_plane, ptx_address(p, weights, ptx_int(s->s.units), GEMV_STEP_BYTES), s->next_weights);
+  multiply_pass(s, weights, next, ptx_2(p, "or.pred", has_plane, s->has_next));
+  ptx_assign(p, weights, next);
+  ptx_end_for(p);
+}
+
+void gemv_multiply_tile(GemvKernel *s) {
+  for (int tile = 0; tile < GEMV_ROW_TILES; tile++) clear(s, s->accumulators[tile]);
+  if (s->s.passes == 1)
+    multiply_pass(s, s->tile_weights, s->next_weights, s->has_next);
+  else
+    multiply_planes(s);
+}

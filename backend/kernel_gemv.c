@@ -1,0 +1,146 @@
+/* The engine gemv_b1: fully connected layers of one to some images, bound by the weights that are read and by what
+ * comes before and behind that.
+ *
+ * Blocks of threads walk over tiles of 32 channels. The warps of a block share the reduction. Each loads its weights,
+ * which lie in memory in the order in which it reads them, from there to registers (gemv_load.c), the first of them and
+ * the constants of the epilogue before the input is there; multiplies them with the input (gemv_multiply.c), and leaves
+ * its part of the sums in shared memory (gemv_send.c), where all warps finish the tile (parts_finish.c) while weights
+ * of the next are on their way.
+ */
+#include "gemv_kernel.h"
+
+#include "mma_kernel.h"
+
+#include <string.h>
+
+static bool tile_fits(const GemvKernel *s) {
+  const Tile *t = &s->tile;
+  bool shape = t->m == GEMV_ROWS && t->k == GEMV_UNIT_WORDS && t->warps_n == 1 && t->split_k == 1 && !t->resident;
+  bool positions = t->n <= GEMV_MOST_POSITIONS && !(t->n & (t->n - 1));
+  bool shares = t->warps_m <= GEMV_MOST_WARPS && s->s.units <= GEMV_MOST_UNITS && s->s.groups <= GEMV_MOST_GROUPS;
+  bool stages = t->stages <= GEMV_MOST_STAGES && t->stages <= s->s.steps;
+  if (shape && positions && shares && stages && gemv_blocks_of_sm(&s->s, t)) return true;
+  return bad_plan(s->k->graph, s->node, "no gemv kernel has a tile of %u x %u x %u in %u warps, %u stages", t->m, t->n,
+                  t->k, t->warps_m, t->stages);
+}
+
+/* Loads that pass L1 by are newer than the instruction. */
+static bool find_instruction(GemvKernel *s) {
+  static const char loads[] = "7.4";
+  Mma m = {.k = s->k, .node = s->node, .in = s->in, .w = s->w};
+  if (!mma_find_instruction(&m)) return false;
+  Emitter *e = s->k->emitter;
+  s->instruction = m.instruction;
+  if (strcmp(loads, e->ptx_version) > 0) e->ptx_version = loads;
+  return true;
+}
+
+/* The same in all lanes of a warp, for the assembler to know. */
+static PtxValue uniform(Ptx *p, PtxValue x) {
+  PtxValue first = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "shfl.sync.idx.b32 %s, %s, 0, 31, -1;", ptx_text(p, first), ptx_text(p, x));
+  return first;
+}
+
+static void place(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  s->grid = grid_of(&s->in.type);
+  s->grid.image = s->out.image;
+  PtxValue thread = ptx_special(p, "%tid.x");
+  s->warp = uniform(p, ptx_shr(p, thread, 5));
+  s->lane = ptx_and(p, thread, ptx_int(31));
+  s->group = ptx_shr(p, s->lane, 2);
+  s->quad = ptx_and(p, s->lane, ptx_int(3));
+  s->shared = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, s->shared));
+  s->first_tile = ptx_special(p, "%ctaid.x");
+  s->tiles_apart = ptx_special(p, "%nctaid.x");
+  s->positions = ptx_mul(p, s->k->batch, ptx_int(s->grid.image_pitch));
+  s->first_position = ptx_int(0);
+  if (s->s.column_tiles > 1) s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
+}
+
+static void begin_finish(GemvKernel *s) {
+  s->finish = (PartsFinish){.k = s->k,
+                            .out = &s->out,
+                            .grid = &s->grid,
+                            .epilogue = &s->epilogue,
+                            .has_border = s->w.border,
+                            .border_constant = s->border,
+                            .rows = GEMV_ROWS,
+                            .row_tiles = s->s.row_tiles,
+                            .parts = s->tile.warps_m,
+                            .own = s->tile.n,
+                            .pitch = GEMV_ROW_PITCH,
+                            .most_constants = 16,
+                            .warps = s->tile.warps_m,
+                            .warp = s->warp,
+                            .lane = s->lane,
+                            .first_position = s->first_position,
+                            .positions = s->positions};
+  parts_place(&s->finish, s->first_tile);
+  parts_load(&s->finish, false);
+}
+
+/* All warps have left their parts of a tile, and so have read those of the tile before: its place is free. */
+static void finish_tile(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  ptx_raw(p, "bar.sync 0;");
+  parts_place(&s->finish, s->row_tile);
+  parts_finish(&s->finish, s->parts);
+  PtxValue both = ptx_add(p, ptx_shl(p, s->shared, 1), ptx_int(s->s.parts_bytes));
+  ptx_assign(p, s->parts, ptx_sub(p, both, s->parts));
+}
+
+static void load_next_constants(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  ptx_if(p, s->has_next);
+  parts_place(&s->finish, s->next_tile);
+  parts_load(&s->finish, true);
+  ptx_end_if(p);
+}
+
+static void walk_over_tiles(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  s->parts = ptx_variable(p, s->shared);
+  s->row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
+  s->next_tile = ptx_add(p, s->row_tile, s->tiles_apart);
+  s->has_next = ptx_setp(p, "lt.s32", s->next_tile, ptx_int(s->s.row_tiles));
+  s->next_weights = gemv_weights_of(s, s->next_tile);
+  gemv_multiply_tile(s);
+  gemv_send_parts(s);
+  finish_tile(s);
+  load_next_constants(s);
+  ptx_assign(p, s->tile_weights, s->next_weights);
+  ptx_end_for(p);
+}
+
+static void emit(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  gemv_load_first_weights(s);
+  begin_finish(s);
+  gemv_place_input(s);
+  ptx_wait_for_launch(p);
+  if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
+  if (s->s.keeps_input) gemv_keep_input(s);
+  if (s->w.sum_scale) gemv_sum_input(s);
+  walk_over_tiles(s);
+}
+
+bool kernel_gemv(Kernel *k) {
+  GemvKernel s = {.k = k, .node = k->node, .tile = k->node->tile};
+  s.in = tensor_of(k, k->node->inputs[0]);
+  s.out = tensor_of(k, k->node->result);
+  s.s = gemv_of(k->graph, k->node, &s.tile);
+  if (!tile_fits(&s) || !same_positions(k->graph, k->node)) return false;
+  s.w = weights_pack_steps(k->graph, k->node);
+  if (!find_instruction(&s)) return false;
+  s.weights = kernel_constant(k, s.w.data, s.w.bytes);
+  if (s.w.border) s.border = kernel_constant(k, s.w.border, (size_t)s.w.rows * 4);
+  epilogue_begin(&s.epilogue, k);
+  s.epilogue.loads_in_order = true;
+  k->ptx.blocks_of_sm = gemv_blocks_of_sm(&s.s, &s.tile);
+  place(&s);
+  emit(&s);
+  return true;
+}

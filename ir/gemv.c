@@ -1,0 +1,65 @@
+/* Shares and registers of gemv layers (gemv.h). */
+#include "gemv.h"
+
+#include "skinny.h"
+
+enum {
+  MOST_UNROLLED = 64,   /* steps of a pass times groups */
+  OTHER_REGISTERS = 40, /* besides fragments, accumulators and sums of the input */
+  TURN_REGISTERS = 16,  /* more of these where fragments of the input come and go */
+  SM_REGISTERS = 65536,
+  SM_PARTS = 4, /* each has its share of the registers, and of the warps */
+  THREAD_REGISTERS = 255,
+  MOST_BLOCKS_OF_SM = 4,
+  SM_THREADS = 1536 /* the fewest that a target has */
+};
+
+static uint32_t divide_up(uint32_t a, uint32_t b) {
+  return (a + b - 1) / b;
+}
+
+static uint32_t registers_of(const Gemv *s, const Tile *tile) {
+  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
+  uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
+  uint32_t sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
+  return 16u * tile->stages + 4 * fragments + 8 * s->groups + sums + others;
+}
+
+/* Of a thread, where a number of blocks share the SM. */
+static uint32_t most_registers(const Tile *tile, uint32_t blocks) {
+  uint32_t threads = 32 * SM_PARTS * divide_up(tile->warps_m, SM_PARTS) * blocks;
+  uint32_t most = SM_REGISTERS / threads / 8 * 8;
+  return most < THREAD_REGISTERS ? most : THREAD_REGISTERS;
+}
+
+static void choose_registers(Gemv *s, const Tile *tile) {
+  s->keeps_input = (uint64_t)s->groups * s->units <= GEMV_MOST_INPUT;
+  s->registers = registers_of(s, tile);
+  if (!s->keeps_input || s->registers <= most_registers(tile, 1)) return;
+  s->keeps_input = false;
+  s->registers = registers_of(s, tile);
+}
+
+Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
+  const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
+  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits};
+  s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
+  s.units = divide_up(divide_up(s.blocks, GEMV_UNIT_BLOCKS), tile->warps_m);
+  s.groups = divide_up(s.input_planes * tile->n, 8);
+  s.row_tiles = divide_up(skinny_rows(graph_type(g, node->result)), GEMV_ROWS);
+  s.column_tiles = divide_up(x->layout.positions, tile->n);
+  bool unrolled = (uint64_t)s.units * s.weight_planes * s.groups <= MOST_UNROLLED;
+  s.passes = unrolled ? 1 : s.weight_planes;
+  s.steps = unrolled ? s.units * s.weight_planes : s.units;
+  s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
+  s.shared_bytes = 2 * s.parts_bytes;
+  choose_registers(&s, tile);
+  return s;
+}
+
+uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
+  uint32_t blocks = MOST_BLOCKS_OF_SM, most = SM_THREADS / (32 * tile->warps_m);
+  if (blocks > most) blocks = most;
+  while (blocks && s->registers > most_registers(tile, blocks)) blocks--;
+  return blocks;
+}

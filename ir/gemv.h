@@ -1,0 +1,59 @@
+/* How the work of a fully connected layer on the engine gemv_b1 is shared out, derived from its types and its tile. The
+ * tile pass counts with it, the kernel is written after it.
+ *
+ * A tile of the result is GEMV_ROWS channels by tile.n positions, the channels in the order in which the result holds
+ * them (type.h), so that 32 rows are a word of its planes. The weights are the rows of the instruction. Its columns are
+ * the numbers of the input: plane after plane, in each the tile's positions; a group is 8 columns, an instruction.
+ *
+ * The reduction is shared out between the warps of a block. A unit is GEMV_UNIT_BLOCKS blocks of 128 channels, two
+ * instructions deep; a warp has the same number of units in each plane of the weights. What it has summed up is a part.
+ * A step is a unit of one weight plane. Steps run plane after plane, the most significant first, and in each unit after
+ * unit, which is also the order of the weights in memory:
+ *
+ *     [tile of channels][warp][plane, the most significant first][unit][16 rows][half of a unit][lane] of 16 bytes
+ *
+ * The bytes of lane 4g + t are its A fragment (backend/mma.def) of words 2h and 2h + 1 of the unit's block t, h the
+ * half: those of row g, then of row g + 8, of word 2h; the same of word 2h + 1. So a lane's B fragments of both halves
+ * are the 16 bytes of block t of a column.
+ *
+ * Shared memory: parts, twice, [warp][position][row] of 32 bits.
+ */
+#ifndef IR_GEMV_H
+#define IR_GEMV_H
+
+#include "graph.h"
+
+enum {
+  GEMV_ROWS = 32,
+  GEMV_ROW_PITCH = 36, /* words between positions of a part: a warp's stores touch every bank once */
+  GEMV_UNIT_BLOCKS = 4,
+  GEMV_UNIT_WORDS = 16, /* of a row */
+  GEMV_STEP_BYTES = GEMV_ROWS * GEMV_UNIT_BLOCKS * PIECE_BYTES,
+  GEMV_MOST_POSITIONS = 16,
+  GEMV_MOST_WARPS = 16,
+  GEMV_MOST_UNITS = 16, /* of a warp: they are unrolled */
+  GEMV_MOST_STAGES = 4, /* steps whose weights are on their way or wait in registers */
+  GEMV_INPUT_AHEAD = 8, /* fragments of the input of which the same holds */
+  GEMV_MOST_INPUT = 16, /* that stay in registers instead */
+  GEMV_MOST_GROUPS = 16
+};
+
+typedef struct Gemv {
+  uint32_t weight_planes, input_planes;
+  uint32_t blocks;                  /* of 128 channels of the input */
+  uint32_t units;                   /* of a warp, in one weight plane */
+  uint32_t groups;                  /* of columns; those behind the last plane are zeros */
+  uint32_t row_tiles, column_tiles; /* of the result, at the largest batch */
+  uint32_t passes, steps;           /* a tile's steps: passes of a loop, steps unrolled in each */
+  bool keeps_input;                 /* all fragments of the input stay in registers */
+  uint32_t parts_bytes;             /* of one of the two */
+  uint32_t shared_bytes;
+  uint32_t registers; /* that a thread is thought to need */
+} Gemv;
+
+/* node: linear whose first operand lies in pieces of planes; its result has a layout. */
+Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile);
+/* Blocks that share a multiprocessor; 0 where a thread needs more registers than it can have. */
+uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile);
+
+#endif

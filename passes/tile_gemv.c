@@ -1,0 +1,105 @@
+/* Tiles of gemv layers (../ir/gemv.h): how many positions a block takes, and how many warps share a reduction.
+ *
+ * The estimate is that of a multiprocessor: it takes the longest of its weights on their way, of what passes through
+ * its L1 (weights, and the input once a weight plane where registers do not hold it), and of its products. Then come
+ * the ends of tiles, which overlap where several blocks share it.
+ */
+#include "../ir/gemv.h"
+#include "tile.h"
+
+static const uint8_t positions[] = {1, 2, 4, 8, 16};
+
+enum { MOST_GRID_Y = 65535 };
+
+/* In cycles of an SM of an H200. */
+static const double cycles_a_second = 1.755e9;
+static const double start_seconds = 0.2e-6;              /* the kernel begins and ends */
+static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
+static const double sm_bytes_a_cycle = 48, l1_bytes_a_cycle = 64;
+static const double load_cycles = 900;  /* from a load to its bytes */
+static const double first_cycles = 900; /* until the input comes; weights are on their way before */
+static const double step_cycles = 24;   /* of a step in a warp, besides its products */
+static const double tile_cycles = 300;  /* of a tile's ends: parts sent, added up, stored */
+static const double part_cycles = 4, result_cycles = 60, epilogue_step_cycles = 40; /* of a position in a warp */
+
+uint32_t gemv_blocks_at_once(const Gemv *s, const Tile *tile, const Target *target) {
+  uint32_t blocks = gemv_blocks_of_sm(s, tile),
+           shared = target->sm_shared_bytes / (s->shared_bytes + BLOCK_SHARED_BYTES);
+  return blocks < shared ? blocks : shared;
+}
+
+static double greatest(double a, double b, double c) {
+  return greater(a, greater(b, c));
+}
+
+static double product_cycles(const Target *target, Engine engine) {
+  double rate = engine_tera_ops(target, engine) * 1e12 / target->sm_count / cycles_a_second;
+  return 2.0 * 16 * 8 * 8 * PIECE_BYTES * 2 / rate;
+}
+
+/* Of a tile: positions of the largest batch, 32 channels a warp. */
+static double end_cycles(const Graph *g, const Node *node, const Tile *tile) {
+  double taken = lesser(tile->n, graph_type(g, node->inputs[0])->layout.positions);
+  double of_position = part_cycles * tile->warps_m + result_cycles + epilogue_step_cycles * node->step_count;
+  return tile_cycles + divide_up(taken, tile->warps_m) * of_position;
+}
+
+/* Bytes of weights that come in a cycle to one of the SMs at work. */
+static double stream_rate(const Gemv *s, const Tile *tile, const Target *target, double blocks_of_sm) {
+  double bytes = (double)s->row_tiles * tile->warps_m * s->weight_planes * s->units * GEMV_STEP_BYTES;
+  double all = (bytes < l2_bytes ? l2_gb_per_s : target->copy_gb_per_s * 0.93) * 1e9 / cycles_a_second;
+  double in_flight = blocks_of_sm * tile->warps_m * tile->stages * GEMV_STEP_BYTES / load_cycles;
+  double sms = lesser((double)s->row_tiles * s->column_tiles, target->sm_count);
+  return lesser(lesser(all / sms, sm_bytes_a_cycle), in_flight);
+}
+
+double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  const Target *target = options->target;
+  Gemv s = gemv_of(g, node, tile);
+  double tiles = divide_up((double)s.row_tiles * s.column_tiles, target->sm_count); /* of an SM */
+  double blocks = lesser(gemv_blocks_at_once(&s, tile, target), tiles), rounds = divide_up(tiles, blocks);
+  double steps = (double)tile->warps_m * s.weight_planes * s.units, bytes = steps * GEMV_STEP_BYTES; /* of a tile */
+  double input = (double)tile->warps_m * s.units * s.groups * 32 * PIECE_BYTES;
+  double loads = s.keeps_input ? blocks / tiles : s.weight_planes;
+  double products = steps * s.groups * 4 * product_cycles(target, node->engine);
+  double stream = bytes / stream_rate(&s, tile, target, blocks), l1 = (bytes + loads * input) / l1_bytes_a_cycle;
+  double busy = tiles * greatest(stream, l1, products), ends = rounds * end_cycles(g, node, tile);
+  double latency = rounds * s.weight_planes * s.units * step_cycles;
+  return (start_seconds + (first_cycles + busy + ends + latency) / cycles_a_second) * 1e6;
+}
+
+bool gemv_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  bool shape = tile->m == GEMV_ROWS && tile->k == GEMV_UNIT_WORDS && tile->warps_n == 1 && tile->split_k == 1;
+  bool columns = tile->n && tile->n <= GEMV_MOST_POSITIONS && !(tile->n & (tile->n - 1)) && !tile->resident;
+  bool warps = tile->warps_m && tile->warps_m <= GEMV_MOST_WARPS;
+  if (!shape || !columns || !warps || node->op != OP_LINEAR) return false;
+  Gemv s = gemv_of(g, node, tile);
+  if (!tile->stages || tile->stages > GEMV_MOST_STAGES || tile->stages > s.steps) return false;
+  if (s.units > GEMV_MOST_UNITS || s.groups > GEMV_MOST_GROUPS || !gemv_blocks_at_once(&s, tile, target)) return false;
+  return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_GRID_Y;
+}
+
+/* A warp more is of no use where the units of each stay as many. */
+static bool warps_pay(const Graph *g, const Node *node, Tile tile) {
+  uint32_t units = gemv_of(g, node, &tile).units;
+  if (tile.warps_m == 1) return true;
+  tile.warps_m--;
+  return gemv_of(g, node, &tile).units > units;
+}
+
+void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
+  uint32_t most = graph_type(g, node->inputs[0])->layout.positions;
+  for (size_t i = 0; i < sizeof positions; i++)
+    for (uint8_t warps = 1; warps <= GEMV_MOST_WARPS; warps++)
+      for (uint8_t stages = 1; stages <= GEMV_MOST_STAGES; stages++) {
+        Tile tile = {GEMV_ROWS, positions[i], GEMV_UNIT_WORDS, warps, 1, stages, 1, 0};
+        if ((i && positions[i - 1] >= most) || !gemv_tile_fits(g, node, &tile, options->target)) continue;
+        if (warps_pay(g, node, tile)) tile_list_add(out, tile, gemv_microseconds(g, node, &tile, options));
+      }
+}
+
+Tile gemv_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  TileList list = {.most = 1};
+  gemv_tiles(g, node, options, &list);
+  return list.tiles[0];
+}
