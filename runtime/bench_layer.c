@@ -39,7 +39,7 @@ static const char help[] =
     "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
     "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
-    "      --cold             with nothing of the layer in the L2 cache; needs a GPU\n"
+    "      --cold             with none of the weights in the L2 cache: copies of the layer take turns; needs a GPU\n"
     "      --sample           compare some elements with the reference instead of all, as is done for large layers\n"
     "      --no-overlap       a launch begins when the one before it has ended, also where it could begin earlier\n"
     "      --candidates N     list what else is worth measuring: engines, and the N best tiles of this one (1 to 16)\n"
@@ -296,6 +296,53 @@ static uint64_t hash_outputs(const ApnnNetwork *network, int batch, const void *
   return hash;
 }
 
+/* --- with cold weights: copies of the network take turns --- */
+
+enum { COLD_BYTES = 128 << 20, MOST_COPIES = 64 };
+
+typedef struct Copies {
+  ApnnNetwork *networks[MOST_COPIES];
+  Measure *measures[MOST_COPIES];
+  int count;
+} Copies;
+
+/* Copies behind the first, which is measured already. */
+static bool load_copy(const Options *o, const LayerNetwork *layer, Copies *copies, char error[NETWORK_ERROR]) {
+  int i = copies->count++;
+  return apnn_load_memory(layer->bytes.data, layer->bytes.length, o->device, &copies->networks[i], error,
+                          NETWORK_ERROR) == APNN_OK &&
+         measure_new(copies->networks[i], (int)o->runs, &copies->measures[i], error, NETWORK_ERROR) == APNN_OK &&
+         measure_prepare(copies->measures[i], o->spec.batch) == APNN_OK;
+}
+
+static void free_copies(Copies *copies) {
+  for (int i = 1; i < copies->count; i++) {
+    measure_free(copies->measures[i]);
+    apnn_network_free(copies->networks[i]);
+  }
+}
+
+static int measure_cold(const Options *o, const LayerNetwork *layer, Measure *m, Result *r) {
+  char error[NETWORK_ERROR] = "a copy of the layer does not run";
+  Copies copies = {.measures = {m}, .count = 1};
+  int wanted = r->bytes < COLD_BYTES / (MOST_COPIES - 1) ? MOST_COPIES : (int)(COLD_BYTES / r->bytes) + 2;
+  bool good = true;
+  while (good && copies.count < wanted) good = load_copy(o, layer, &copies, error);
+  for (int i = 1; good && i < copies.count; i++)
+    if (o->no_overlap) measure_without_overlap(copies.measures[i]);
+  ApnnStatus status = good ? measure_in_turn(copies.measures, copies.count, r->first, r->last, &r->us) : APNN_OK;
+  free_copies(&copies);
+  if (!good) return fail(o, EXIT_BAD_INPUT, "%s", error);
+  return status == APNN_OK ? EXIT_GOOD : fail(o, EXIT_BAD_INPUT, "%s", measure_error(m));
+}
+
+/* --- the layer --- */
+
+static int measure_warm(const Options *o, Measure *m, Result *r) {
+  ApnnStatus status = measure_launches(m, r->first, r->last, &r->us);
+  return status == APNN_OK ? EXIT_GOOD : fail(o, EXIT_BAD_INPUT, "%s", measure_error(m));
+}
+
 static int measure(const Options *o, const LayerNetwork *layer, ApnnNetwork *network, Measure *m, Result *r) {
   char error[NETWORK_ERROR];
   int batch = o->spec.batch;
@@ -311,9 +358,9 @@ static int measure(const Options *o, const LayerNetwork *layer, ApnnNetwork *net
     return fail(o, EXIT_BAD_INPUT, "%s", error);
   r->hash = hash_outputs(network, batch, outputs);
   begin_turn(o);
-  status = o->cold ? measure_cold(m, r->first, r->last, &r->us) : measure_launches(m, r->first, r->last, &r->us);
+  int code = o->cold ? measure_cold(o, layer, m, r) : measure_warm(o, m, r);
   end_turn(o);
-  return status == APNN_OK ? EXIT_GOOD : fail(o, EXIT_BAD_INPUT, "%s", measure_error(m));
+  return code;
 }
 
 static int measure_network(const Options *o, const LayerNetwork *layer, ApnnNetwork *network, Result *r) {

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20, COLD_BYTES = 128 << 20 };
+enum { WARM_RUNS = 3, LEAST_RUNS = 3, MOST_RUNS = 100, REPEATS = 20 };
 static const double usual_budget_us = 2e6;
 
 struct Measure {
@@ -233,70 +233,39 @@ ApnnStatus measure_launches(Measure *m, uint32_t first, uint32_t last, double *u
   return measure_span(m, &span, us);
 }
 
-/* --- with a cold cache --- */
+/* --- copies that take turns --- */
 
-/* One repetition: the buffer is written, then launches first..last run; none where first == last. */
-typedef struct ColdWork {
-  CuPointer buffer;
-  int batch;
+typedef struct Turns {
+  Measure *const *measures;
+  int count, repeats;
   uint32_t first, last;
-} ColdWork;
+} Turns;
 
-static ApnnStatus put_cold_work(ApnnSession *s, const void *user) {
-  const ColdWork *work = user;
-  const ApnnDriver *d = &s->network->device.driver;
+static ApnnStatus launch_turns(ApnnSession *s, const void *user) {
+  const Turns *turns = user;
   ApnnStatus status = APNN_OK;
-  for (int r = 0; r < REPEATS && status == APNN_OK; r++) {
-    CuResult result = d->memory_set_async(work->buffer, (unsigned char)r, COLD_BYTES, s->capture_stream);
-    status = apnn_driver_check(d, result, &s->error, "cuMemsetD8Async");
-    for (uint32_t i = work->first; status == APNN_OK && i < work->last; i++) {
-      LaunchPlace place = i > work->first ? LAUNCH_BEHIND_LAUNCH : LAUNCH_FIRST;
-      status = apnn_launch_one(s, i, work->batch, place, s->capture_stream);
+  for (int r = 0; r < turns->repeats; r++) {
+    const Measure *m = turns->measures[r % turns->count];
+    for (uint32_t i = turns->first; status == APNN_OK && i < turns->last; i++) {
+      LaunchPlace place = r > 0 || i > turns->first ? LAUNCH_BEHIND_LAUNCH : LAUNCH_FIRST;
+      status = apnn_launch_one(m->session, i, m->batch, place, s->capture_stream);
     }
   }
   return status;
 }
 
-/* Pairs of runs, with and without the launches; the median of the differences. */
-static ApnnStatus measure_differences(Measure *m, const Span *with, const Span *without, double *us) {
-  int runs = m->runs ? m->runs : MOST_RUNS;
-  ApnnStatus status = APNN_OK;
-  for (int i = -WARM_RUNS; status == APNN_OK && i < runs; i++) {
-    double both = 0, writing = 0;
-    status = run_graph_once(m, with, &both);
-    if (status == APNN_OK) status = run_graph_once(m, without, &writing);
-    if (i >= 0) m->times[i] = both - writing;
-  }
-  if (status == APNN_OK) *us = median(m->times, runs);
-  return status;
-}
-
-static ApnnStatus measure_cold_work(Measure *m, ColdWork *work, double *us) {
-  const ApnnDriver *d = &m->network->device.driver;
-  Span with = {0, 0, REPEATS, NULL}, without = with;
-  ColdWork writing = *work;
-  writing.last = writing.first;
-  ApnnStatus status = apnn_graph_capture_work(m->session, put_cold_work, work, &with.exec);
-  if (status == APNN_OK) status = apnn_graph_capture_work(m->session, put_cold_work, &writing, &without.exec);
-  if (status == APNN_OK) status = measure_differences(m, &with, &without, us);
-  if (with.exec) d->graph_exec_destroy(with.exec);
-  if (without.exec) d->graph_exec_destroy(without.exec);
-  return status;
-}
-
-ApnnStatus measure_cold(Measure *m, uint32_t first, uint32_t last, double *us) {
-  const ApnnDriver *d = &m->network->device.driver;
-  ColdWork work = {0, m->batch, first, last};
+ApnnStatus measure_in_turn(Measure *const *measures, int count, uint32_t first, uint32_t last, double *us) {
+  Measure *m = measures[0];
+  Turns turns = {measures, count, (REPEATS + count - 1) / count * count, first, last};
+  Span span = {first, last, turns.repeats, NULL};
   m->session->error = apnn_error_text(m->session->error_buffer, sizeof m->session->error_buffer);
-  if (d->is_cpu || !uses_graphs(m) || !d->memory_set_async)
+  if (m->network->device.driver.is_cpu || !uses_graphs(m))
     return apnn_fail(&m->session->error, APNN_ERROR_DEVICE, "times with a cold cache need a GPU");
   ApnnStatus status = apnn_device_enter(&m->network->device, &m->session->error);
   if (status != APNN_OK) return status;
-  status = check(m, d->memory_allocate(&work.buffer, COLD_BYTES), "cuMemAlloc");
-  if (status == APNN_OK) {
-    status = measure_cold_work(m, &work, us);
-    d->memory_free(work.buffer);
-  }
+  status = apnn_graph_capture_work(m->session, launch_turns, &turns, &span.exec);
+  if (status == APNN_OK) status = measure_runs(m, &span, us);
+  if (span.exec) m->network->device.driver.graph_exec_destroy(span.exec);
   apnn_device_leave(&m->network->device);
   return status;
 }

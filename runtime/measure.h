@@ -33,10 +33,10 @@ void *const *measure_arrays(const Measure *measure);
 ApnnStatus measure_whole(Measure *measure, double *us);
 ApnnStatus measure_launches(Measure *measure, uint32_t first, uint32_t last, double *us);
 
-/* The same for launches `first` to `last` (not included) while the L2 cache holds none of their data: before each
- * repetition a buffer larger than any L2 is written, and the time that writing takes by itself is subtracted.
- * APNN_ERROR_DEVICE where the device has no such cache: the CPU. */
-ApnnStatus measure_cold(Measure *measure, uint32_t first, uint32_t last, double *us);
+/* The same for launches `first` to `last` (not included) of several copies of a network that take turns, so that the L2
+ * cache no longer holds weights when they are needed again if all copies together have many more bytes than it. The
+ * error, if any, is that of the first. APNN_ERROR_DEVICE on the CPU, which has no such cache. */
+ApnnStatus measure_in_turn(Measure *const *measures, int count, uint32_t first, uint32_t last, double *us);
 
 uint32_t measure_layer_count(const ApnnNetwork *network);
 LayerInfo measure_layer_info(const ApnnNetwork *network, uint32_t layer, int batch);

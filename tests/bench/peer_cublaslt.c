@@ -6,7 +6,7 @@
  * cuBLASLt proposes is timed: twenty products in a CUDA graph between two events, the median of some runs, divided by
  * twenty; the least of these is printed, after some elements of that algorithm's D were compared with sums computed
  * here.
- * --cold: a buffer larger than the L2 cache is written before each product, and the time of writing subtracted.
+ * --cold: copies of the weights, together larger than the L2 cache, take turns.
  *
  * One line a shape: {"op": "gemm", "shape": [M, N, K], "us": 90.3, "algorithms": 8, "exact": true, "l2": "warm"}, or
  * with "error" in place of the results. Exit status: 0 success, 1 where a shape failed, 2 wrong usage. */
@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPEATS = 20, ALGORITHMS = 8, WARM_RUNS = 2, LEAST_RUNS = 5, MOST_RUNS = 30, SAMPLES = 64 };
+enum { REPEATS = 20, ALGORITHMS = 8, MOST_COPIES = 64, WARM_RUNS = 2, LEAST_RUNS = 5, MOST_RUNS = 30, SAMPLES = 64 };
 static const size_t workspace_bytes = (size_t)64 << 20, cold_bytes = (size_t)128 << 20;
 static const double budget_us = 2e5; /* of one algorithm */
 
@@ -27,13 +27,15 @@ typedef struct Peer {
   cublasLtHandle_t handle;
   cudaStream_t stream;
   cudaEvent_t start, stop;
-  void *workspace, *cold; /* `cold`: NULL where times are with a warm cache */
+  void *workspace;
+  bool cold;
 } Peer;
 
 typedef struct Product {
   size_t m, n, k;
   int8_t *host_a, *host_b;
-  void *a, *b, *d;
+  void *a, *b, *d; /* b: `copies` of the weights, one behind the other */
+  int copies;
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t layout_a, layout_b, layout_d; /* column-major views: K x N, K x M, N x M */
   cublasLtMatmulHeuristicResult_t found[ALGORITHMS];
@@ -79,8 +81,11 @@ static bool make_operands(Product *p) {
   p->host_a = random_bytes(p->m * p->k, UINT64_C(0x9e3779b97f4a7c15));
   p->host_b = random_bytes(p->n * p->k, UINT64_C(0xbf58476d1ce4e5b9));
   if (!p->host_a || !p->host_b) p->error = "out of memory";
-  return !p->error && to_device(p, &p->a, p->host_a, p->m * p->k) && to_device(p, &p->b, p->host_b, p->n * p->k) &&
-         to_device(p, &p->d, NULL, p->m * p->n * sizeof(int32_t));
+  size_t bytes = p->n * p->k;
+  bool good = !p->error && to_device(p, &p->a, p->host_a, p->m * p->k) && to_device(p, &p->b, NULL, p->copies * bytes);
+  for (int i = 0; i < p->copies && good; i++)
+    good = cuda_good(p, cudaMemcpy((char *)p->b + i * bytes, p->host_b, bytes, cudaMemcpyHostToDevice));
+  return good && to_device(p, &p->d, NULL, p->m * p->n * sizeof(int32_t));
 }
 
 /* In cuBLASLt's column-major words D^T = (B^T)^T x A^T: both operands with K contiguous, "TN". */
@@ -108,21 +113,23 @@ static bool find_algorithms(const Peer *peer, Product *p) {
 
 /* --- times --- */
 
-static bool multiply(const Peer *peer, Product *p, int algorithm) {
+static bool multiply(const Peer *peer, Product *p, int algorithm, int copy) {
   int32_t one = 1, zero = 0;
-  return blas_good(p, cublasLtMatmul(peer->handle, p->operation, &one, p->b, p->layout_a, p->a, p->layout_b, &zero,
+  const char *b = (const char *)p->b + copy * (p->n * p->k);
+  return blas_good(p, cublasLtMatmul(peer->handle, p->operation, &one, b, p->layout_a, p->a, p->layout_b, &zero,
                                      p->d, p->layout_d, p->d, p->layout_d, &p->found[algorithm].algo, peer->workspace,
                                      workspace_bytes, peer->stream));
 }
 
-/* A graph of REPEATS times the buffer's writing, where there is one, and the product, where `algorithm` is one. */
+static int repeats_of(const Product *p) {
+  return (REPEATS + p->copies - 1) / p->copies * p->copies;
+}
+
+/* A graph of the product, its copies of the weights in turn. */
 static bool capture(const Peer *peer, Product *p, int algorithm, cudaGraphExec_t *exec) {
   cudaGraph_t graph = NULL;
   if (!cuda_good(p, cudaStreamBeginCapture(peer->stream, cudaStreamCaptureModeThreadLocal))) return false;
-  for (int i = 0; i < REPEATS && !p->error; i++) {
-    if (peer->cold) cuda_good(p, cudaMemsetAsync(peer->cold, i, cold_bytes, peer->stream));
-    if (algorithm >= 0) multiply(peer, p, algorithm);
-  }
+  for (int i = 0; i < repeats_of(p) && !p->error; i++) multiply(peer, p, algorithm, i % p->copies);
   cudaError_t ended = cudaStreamEndCapture(peer->stream, &graph);
   if (cuda_good(p, ended)) cuda_good(p, cudaGraphInstantiate(exec, graph, 0));
   if (graph) cudaGraphDestroy(graph);
@@ -135,7 +142,7 @@ static double replay(const Peer *peer, Product *p, cudaGraphExec_t exec) {
       cuda_good(p, cudaEventRecord(peer->start, peer->stream)) && cuda_good(p, cudaGraphLaunch(exec, peer->stream)) &&
       cuda_good(p, cudaEventRecord(peer->stop, peer->stream)) && cuda_good(p, cudaEventSynchronize(peer->stop)) &&
       cuda_good(p, cudaEventElapsedTime(&milliseconds, peer->start, peer->stop));
-  return good ? (double)milliseconds * 1e3 / REPEATS : 0;
+  return good ? (double)milliseconds * 1e3 / repeats_of(p) : 0;
 }
 
 static int compare_times(const void *a, const void *b) {
@@ -143,14 +150,13 @@ static int compare_times(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Median microseconds of a product by what `exec` holds, less what `empty` (may be NULL) takes. */
-static double median_time(const Peer *peer, Product *p, cudaGraphExec_t exec, cudaGraphExec_t empty) {
+/* Median microseconds of a product. */
+static double median_time(const Peer *peer, Product *p, cudaGraphExec_t exec) {
   double times[MOST_RUNS], spent = 0;
   int count = 0;
   for (int i = -WARM_RUNS; i < MOST_RUNS && !p->error && (count < LEAST_RUNS || spent < budget_us); i++) {
     double us = replay(peer, p, exec);
-    spent += us * REPEATS;
-    if (empty) us -= replay(peer, p, empty);
+    spent += us * repeats_of(p);
     if (i >= 0) times[count++] = us;
   }
   if (!count) return 0;
@@ -160,13 +166,11 @@ static double median_time(const Peer *peer, Product *p, cudaGraphExec_t exec, cu
 
 /* The best algorithm, whose D is left behind; one that does not run is passed over. */
 static void time_algorithms(const Peer *peer, Product *p) {
-  cudaGraphExec_t empty = NULL;
   const char *failure = "cuBLASLt proposes no algorithm";
   int best = -1;
-  if (peer->cold && !capture(peer, p, -1, &empty)) return;
   for (int i = 0; i < p->found_count; i++) {
     cudaGraphExec_t exec = NULL;
-    double us = capture(peer, p, i, &exec) ? median_time(peer, p, exec, empty) : 0;
+    double us = capture(peer, p, i, &exec) ? median_time(peer, p, exec) : 0;
     if (exec) cudaGraphExecDestroy(exec);
     if (p->error) {
       failure = p->error;
@@ -180,10 +184,9 @@ static void time_algorithms(const Peer *peer, Product *p) {
       p->us = us;
     }
   }
-  if (empty) cudaGraphExecDestroy(empty);
   if (best < 0)
     p->error = failure;
-  else if (multiply(peer, p, best))
+  else if (multiply(peer, p, best, 0))
     cuda_good(p, cudaStreamSynchronize(peer->stream));
 }
 
@@ -214,7 +217,8 @@ static void free_product(Product *p) {
 }
 
 static bool run_shape(const Peer *peer, size_t m, size_t n, size_t k) {
-  Product p = {.m = m, .n = n, .k = k};
+  Product p = {.m = m, .n = n, .k = k, .copies = 1};
+  if (peer->cold) p.copies = n * k < cold_bytes / (MOST_COPIES - 1) ? MOST_COPIES : (int)(cold_bytes / (n * k)) + 2;
   if (make_operands(&p) && make_descriptors(&p) && find_algorithms(peer, &p)) time_algorithms(peer, &p);
   if (!p.error) check_samples(&p);
   printf("{\"op\": \"gemm\", \"shape\": [%zu, %zu, %zu], ", m, n, k);
@@ -233,7 +237,6 @@ static bool open_peer(Peer *peer, bool cold) {
   bool good = cuda_good(&calls, cudaStreamCreate(&peer->stream)) && cuda_good(&calls, cudaEventCreate(&peer->start)) &&
               cuda_good(&calls, cudaEventCreate(&peer->stop)) &&
               cuda_good(&calls, cudaMalloc(&peer->workspace, workspace_bytes)) &&
-              (!cold || cuda_good(&calls, cudaMalloc(&peer->cold, cold_bytes))) &&
               blas_good(&calls, cublasLtCreate(&peer->handle));
   if (!good) fprintf(stderr, "peer_cublaslt: %s\n", calls.error);
   return good;
@@ -251,7 +254,7 @@ int main(int argc, char **argv) {
       fprintf(stderr, "peer_cublaslt: expected a number from 1, got \"%s\"\n", argv[i]);
       return 2;
     }
-  Peer peer = {0};
+  Peer peer = {.cold = cold};
   if (!open_peer(&peer, cold)) return 1;
   for (int i = first; i < argc; i += 3)
     good = run_shape(&peer, (size_t)atol(argv[i]), (size_t)atol(argv[i + 1]), (size_t)atol(argv[i + 2])) && good;
