@@ -18,7 +18,6 @@ SUITE = os.path.join(HERE, "suite.txt")
 SIZES = {"gemm": 3, "conv": 7}
 MOST_JOBS = 12
 REFUSED = "cannot compute this layer"  # apnn-bench's words where an engine is no choice for a layer
-EXACT = {True: "yes", False: "NO"}
 
 
 def read_suite(path):
@@ -55,7 +54,8 @@ def rest(layer):
 
 
 def product_shape(layer):
-    """M, N, K of the product that a layer is: of a convolution, pixels of all images, channels out, window x channels."""
+    """M, N, K of the product that a layer is: of a convolution pixels of all images, channels out, window x channels
+    in."""
     if layer[0] == "gemm":
         return tuple(sizes(layer))
     images, height, width, channels_in, channels_out, kernel, stride = sizes(layer)
@@ -83,7 +83,8 @@ def random_sizes(source):
     side = random_size(source, 224)
     width = side if source.random() < 0.7 else random_size(source, 224)
     channels = [random_size(source, 1024) for _ in range(2)]
-    return ["conv", source.randint(1, 32), side, width] + channels + [source.choice((1, 3, 5, 7)), source.choice((1, 2))]
+    window = [source.choice((1, 3, 5, 7)), source.choice((1, 2))]
+    return ["conv", source.randint(1, 32), side, width] + channels + window
 
 
 def is_small(layer, most_work):
@@ -193,15 +194,30 @@ class Benches:
             self.all.append(self.own.bench)
         return self.own.bench
 
-    def map(self, work, items, minutes=None):
-        """work(bench, item) for each item, in their order; None for those not begun within the minutes."""
-        end = time.monotonic() + 60 * minutes if minutes else None
+    def map(self, work, chosen):
+        """work(bench, layer) for each layer, in their order; None for those not begun in time."""
+        end = time.monotonic() + 60 * self.options.minutes
         pool = concurrent.futures.ThreadPoolExecutor(self.options.jobs)
         try:
-            yield from pool.map(
-                lambda item: None if end and time.monotonic() > end else work(self.bench(), item), items)
+            yield from pool.map(lambda layer: work(self.bench(), layer) if time.monotonic() < end else None, chosen)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def measure_all(program, options, chosen, report, out, work):
+    """Pairs of layer and row, work(bench, layer), of the layers that were begun in time; each is reported and written
+    as it comes. Closes the file."""
+    done = []
+    with Benches(program, options, ["--budget", str(options.budget)]) as benches:
+        for layer, row in zip(chosen, benches.map(work, chosen)):
+            if row is None:
+                continue
+            done.append((layer, row))
+            report(layer, row)
+            write_line(out, layer, row)
+    if out:
+        out.close()
+    return done
 
 
 # --- options ---
@@ -231,7 +247,7 @@ def add_options_of_many(parser):
     parser.add_argument("--jobs", type=positive(int), default=jobs,
                         help=f"layers that are prepared side by side; the device is used in turns ({jobs} here)")
     parser.add_argument("--budget", type=positive(int), default=60, help="milliseconds of runs a measurement (60)")
-    parser.add_argument("--minutes", type=positive(float), help="begin no layer after so long")
+    parser.add_argument("--minutes", type=positive(float), default=6, help="begin no layer after so long (6)")
     parser.add_argument("--seed", type=int, default=1, help="of the random layers (1)")
     parser.add_argument("--most-work", type=positive(int), default=MOST_WORK,
                         help=f"multiply-adds that a random layer may have ({MOST_WORK})")
@@ -272,6 +288,24 @@ def print_row(cells, widths):
 
 def number(value, digits):
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def exact(result):
+    return {True: "yes", False: "NO"}.get(result["exact"], result["exact"])
+
+
+def print_failure(layer, result):
+    print(f"{name(layer)} {rest(layer)}: FAILED: {result['error']}", flush=True)
+
+
+def print_not_begun(count, options):
+    if count:
+        print(f"{count} more were not begun within {options.minutes:g} minutes")
+
+
+def write_line(out, layer, result):
+    if out:
+        print(json.dumps({"command": " ".join(layer), **result}), file=out, flush=True)
 
 
 def types(result):

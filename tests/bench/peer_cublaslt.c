@@ -116,8 +116,8 @@ static bool find_algorithms(const Peer *peer, Product *p) {
 static bool multiply(const Peer *peer, Product *p, int algorithm, int copy) {
   int32_t one = 1, zero = 0;
   const char *b = (const char *)p->b + copy * (p->n * p->k);
-  return blas_good(p, cublasLtMatmul(peer->handle, p->operation, &one, b, p->layout_a, p->a, p->layout_b, &zero,
-                                     p->d, p->layout_d, p->d, p->layout_d, &p->found[algorithm].algo, peer->workspace,
+  return blas_good(p, cublasLtMatmul(peer->handle, p->operation, &one, b, p->layout_a, p->a, p->layout_b, &zero, p->d,
+                                     p->layout_d, p->d, p->layout_d, &p->found[algorithm].algo, peer->workspace,
                                      workspace_bytes, peer->stream));
 }
 

@@ -78,13 +78,13 @@ def add_floor(result, bandwidth):
 def report(layer, result):
     """A row of the table; true where the layer was measured and is exact."""
     if "error" in result:
-        print(f"{layers.name(layer)} {layers.rest(layer)}: FAILED: {result['error']}", flush=True)
+        layers.print_failure(layer, result)
         return False
     layers.print_row((layers.name(layer), layers.types(result), result["engine"], layers.number(result["us"], 2),
                       layers.number(result["peer_us"], 2), layers.number(result["ratio"], 2),
                       layers.number(result["tops"], 1), f"{100 * result['peak_share']:.0f}%",
                       f"{100 * result['floor_share']:.0f}%", result["limiter"],
-                      layers.EXACT.get(result["exact"], result["exact"])), WIDTHS)
+                      layers.exact(result)), WIDTHS)
     return bool(result["exact"])
 
 
@@ -97,7 +97,8 @@ def parse_options():
     parser.add_argument("--no-peer", action="store_true", help="leave the peer out")
     parser.add_argument("--engine", help="as for apnn-bench")
     parser.add_argument("--cold", action="store_true", help="with a cold L2 cache, the peer too")
-    parser.add_argument("--bandwidth", type=float, default=4300, help="of the device's memory in GB/s (4300, an H200's)")
+    parser.add_argument("--bandwidth", type=float, default=4300,
+                        help="of the device's memory in GB/s (4300, an H200's)")
     parser.add_argument("--runs", type=int, default=30, help="runs of which the median is taken (30)")
     return parser.parse_args()
 
@@ -115,8 +116,7 @@ def measure_all(program, chosen, peers, options, out):
             result["ratio"] = peer["us"] / result["us"] if peer.get("us") and result["us"] else None
             add_floor(result, options.bandwidth)
         failed += not report(layer, result)
-        if out:
-            print(json.dumps({"command": " ".join(layer), **result}), file=out, flush=True)
+        layers.write_line(out, layer, result)
     bench.close()
     return failed
 

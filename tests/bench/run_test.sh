@@ -80,12 +80,28 @@ check sweep_goes_on 1 sweep --suite bad.txt
 has sweep_failure 'w9a1: FAILED: expected a precision'
 has sweep_rest ': 2 exact, 0 not exact, 1 failed'
 check sweep_late 1 sweep --suite exact.txt --minutes 0.0000001
-has sweep_not_begun '^2 of 2 not begun within 1e-07 minutes$'
+has sweep_not_begun '^2 more were not begun within 1e-07 minutes$'
 check sweep_random 0 sweep --count 4 --seed 3 --most-work 2000000
 has sweep_seed '^seed 3: 4 exact'
 check sweep_count 2 sweep --count 0
 has sweep_count_error 'count: invalid positive int value'
 check sweep_no_build 2 python3 -B "$here/sweep.py" ./absent
+
+# choice.py
+choice() { python3 -B "$here/choice.py" "$build" --device cpu --budget 1 --jobs 2 --candidates 2 "$@"; }
+check choice 0 choice --suite exact.txt --out lines
+has choice_exact '^2 exact, 0 not exact, 0 failed$'
+has choice_share '^[0-2] of 2 ([0-9]*%) within 10% of the tuned time, geometric mean '
+cp lines out
+has choice_line '^{"command": "gemm 13 7 100 ternaryxu3 --out i32", .*"tuned": {.*"candidates": \[{.*"mma_s8", '
+check choice_goes_on 1 choice --suite bad.txt
+has choice_failure 'w9a1: FAILED: .*expected a precision'
+has choice_rest '^2 exact, 0 not exact, 1 failed$'
+check choice_random 0 choice --random 2 --seed 3 --most-work 100000
+check choice_large 1 choice --filter '^gemm 16384'
+has choice_left_out '^1 layers with 2^26 weights or more are left out (--large)$'
+check choice_filter 2 choice --filter '('
+check choice_candidates 2 choice --candidates 17
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -3,15 +3,15 @@
 
     tests/bench/sweep.py BUILD [options]
 
-Each layer is measured with the engine that the compiler chooses, then with the portable engines mma_b1 and mma_s8, which
-run on every target: one process does all of a layer, one after the other. All are compared with the reference, and all
-outputs byte for byte with each other. Where the choice seems slower than a portable engine by more than 3% and 0.1 us,
-both are measured once more, and the least time of each counts. Times on the CPU device mean nothing and none counts.
+Each layer is measured with the engine that the compiler chooses, then with the portable engines mma_b1 and mma_s8,
+which run on every target: one process does all of a layer, one after the other. All are compared with the reference,
+and all outputs byte for byte with each other. Where the choice seems slower than a portable engine by more than 3% and
+0.1 us, both are measured once more, and the least time of each counts. Times on the CPU device mean nothing and none
+counts.
 
 Exit status: 0 success, 1 a layer failed, was not exact or was slower, 2 wrong usage.
 """
 import argparse
-import json
 import random
 import sys
 
@@ -74,11 +74,11 @@ def measure(bench, layer):
 
 def print_layer(layer, row):
     if "error" in row:
-        print(f"{layers.name(layer)} {layers.rest(layer)}: FAILED: {row['error']}", flush=True)
+        layers.print_failure(layer, row)
         return
     layers.print_row((layers.name(layer), layers.types(row), row["engine"], row["tile"], layers.number(row["us"], 2),
                       row["portable"] or "-", layers.number(row["portable_us"], 2), layers.number(row["ratio"], 2),
-                      layers.EXACT.get(row["exact"], row["exact"])), WIDTHS)
+                      layers.exact(row)), WIDTHS)
 
 
 def print_summary(done, options):
@@ -94,8 +94,6 @@ def print_summary(done, options):
     failed = len(done) - len(rows)
     print(f"\nseed {options.seed}: {len(rows) - inexact} exact, {inexact} not exact, {failed} failed; {slower} slower "
           f"than a portable engine by more than {NOISE_SHARE:.0%} and {NOISE_US} us")
-    if len(done) < options.count:
-        print(f"{options.count - len(done)} of {options.count} not begun within {options.minutes:g} minutes")
     return bool(rows) and not inexact and not failed and not slower
 
 
@@ -117,19 +115,11 @@ def main():
         return 2
     chosen = layers.read_suite(options.suite) if options.suite else layers.random_layers(
         random.Random(options.seed), options.count, options.most_work)
-    options.count, done = len(chosen), []
     layers.print_row(TITLE, WIDTHS)
-    with layers.Benches(program, options, ["--budget", str(options.budget)]) as benches:
-        for layer, row in zip(chosen, benches.map(measure, chosen, options.minutes)):
-            if row is None:
-                continue
-            done.append((layer, row))
-            print_layer(layer, row)
-            if out:
-                print(json.dumps({"command": " ".join(layer), **row}), file=out, flush=True)
-    if out:
-        out.close()
-    return 0 if print_summary(done, options) else 1
+    done = layers.measure_all(program, options, chosen, print_layer, out, measure)
+    good = print_summary(done, options)
+    layers.print_not_begun(len(chosen) - len(done), options)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
