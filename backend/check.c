@@ -197,7 +197,7 @@ static bool check_skinny(const Check *c) {
   return check_wgmma(c);
 }
 
-/* Pieces are read by lanes. Units of the reduction are whole in check_wgmma's sense. */
+/* Lanes read pieces as wgmma does. */
 static bool check_gemv(const Check *c) {
   if (c->node->op != OP_LINEAR) return bad_plan(c->g, c->node, "gemv kernels compute linear");
   return check_wgmma(c);

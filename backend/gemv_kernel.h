@@ -47,7 +47,7 @@ typedef struct GemvKernel {
   PtxValue plane_exists;                      /* of the lane in the last group */
   PtxValue block_exists[GEMV_MOST_UNITS];     /* of the lane in each unit */
   Fragment input[GEMV_MOST_INPUT];            /* kept: [unit][group] */
-  PtxValue accumulators[GEMV_ROW_TILES][GEMV_MOST_GROUPS][4];
+  PtxValue accumulators[GEMV_MOST_SETS][GEMV_ROW_TILES][GEMV_MOST_GROUPS][4]; /* the results: set 0 */
   /* - sum_scale * S2 of the warp's units, of a lane's columns: of each group of positions, planes put together; of each
    * group of columns where it has several planes. */
   PtxValue sums[GEMV_MOST_SUMS][2];

@@ -1,7 +1,8 @@
 /* Gemv layers, the products: 32 rows of weights by all columns of the input, over the units of a warp.
  *
- * Weight planes come from the most significant down and the accumulators double between them. A stage is loaded again
- * as soon as its products are emitted; those behind a pass begin the next one, whichever tile it belongs to.
+ * Weight planes come from the most significant down and the accumulators double between them. Where a plane has few
+ * products two sets of accumulators take planes by turns, so that they need not wait for each other. A stage is loaded
+ * again as soon as its products are emitted; those behind a pass begin the next one, whichever tile it belongs to.
  */
 #include "gemv_kernel.h"
 
@@ -48,13 +49,27 @@ static void clear(GemvKernel *s, PtxValue (*groups)[4]) {
     for (int i = 0; i < 4; i++) groups[group][i] = ptx_variable(&s->k->ptx, ptx_int(0));
 }
 
-static void double_accumulators(GemvKernel *s) {
+/* What a set has summed up, for planes a number of places further down. */
+static void shift_set(GemvKernel *s, uint32_t set, uint32_t places) {
   Ptx *p = &s->k->ptx;
   for (int tile = 0; tile < GEMV_ROW_TILES; tile++)
     for (uint32_t group = 0; group < s->s.groups; group++)
       for (int i = 0; i < 4; i++) {
-        const char *r = ptx_text(p, s->accumulators[tile][group][i]);
-        ptx_raw(p, "shl.b32 %s, %s, 1;", r, r);
+        const char *r = ptx_text(p, s->accumulators[set][tile][group][i]);
+        ptx_raw(p, "shl.b32 %s, %s, %u;", r, r, places);
+      }
+}
+
+/* Of two sets the one that did not have the last plane counts twice. */
+static void add_sets(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  uint32_t last = (s->s.weight_planes - 1) % s->s.sets;
+  if (s->s.sets == 1) return;
+  for (int tile = 0; tile < GEMV_ROW_TILES; tile++)
+    for (uint32_t group = 0; group < s->s.groups; group++)
+      for (int i = 0; i < 4; i++) {
+        PtxValue once = s->accumulators[last][tile][group][i], twice = s->accumulators[1 - last][tile][group][i];
+        s->accumulators[0][tile][group][i] = ptx_mad(p, twice, ptx_int(2), once);
       }
 }
 
@@ -84,12 +99,12 @@ void gemv_sum_input(GemvKernel *s) {
   keep_sums(s, groups);
 }
 
-static void multiply_step(GemvKernel *s, const Fragment *weights, InputTurns *turns) {
+static void multiply_step(GemvKernel *s, uint32_t set, const Fragment *weights, InputTurns *turns) {
   for (uint32_t group = 0; group < s->s.groups; group++) {
     const Fragment *input = take(turns);
     for (int half = 0; half < 2; half++)
       for (int tile = 0; tile < GEMV_ROW_TILES; tile++)
-        multiply(s, s->accumulators[tile][group], &weights[2 * tile + half], input, half);
+        multiply(s, s->accumulators[set][tile][group], &weights[2 * tile + half], input, half);
     load_ahead(turns);
   }
 }
@@ -99,9 +114,10 @@ static void multiply_pass(GemvKernel *s, PtxValue weights, PtxValue next, PtxVal
   uint32_t stages = s->tile.stages;
   InputTurns turns = begin_turns(s, s->s.steps);
   for (uint32_t step = 0; step < s->s.steps; step++) {
-    uint32_t stage = step % stages;
-    if (s->s.passes > 1 ? step == 0 : step && step % s->s.units == 0) double_accumulators(s);
-    multiply_step(s, s->stages[stage], &turns);
+    uint32_t stage = step % stages, plane = step / s->s.units, set = plane % s->s.sets;
+    bool begins = step % s->s.units == 0;
+    if (begins && (s->s.passes > 1 || plane >= s->s.sets)) shift_set(s, set, s->s.sets);
+    multiply_step(s, set, s->stages[stage], &turns);
     if (step + stages < s->s.steps)
       gemv_load_step(s, stage, weights, step + stages, ptx_int(1));
     else
@@ -123,9 +139,11 @@ static void multiply_planes(GemvKernel *s) {
 }
 
 void gemv_multiply_tile(GemvKernel *s) {
-  for (int tile = 0; tile < GEMV_ROW_TILES; tile++) clear(s, s->accumulators[tile]);
+  for (uint32_t set = 0; set < s->s.sets; set++)
+    for (int tile = 0; tile < GEMV_ROW_TILES; tile++) clear(s, s->accumulators[set][tile]);
   if (s->s.passes == 1)
     multiply_pass(s, s->tile_weights, s->next_weights, s->has_next);
   else
     multiply_planes(s);
+  add_sets(s);
 }

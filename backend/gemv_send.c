@@ -40,7 +40,7 @@ static void send_of_lanes(GemvKernel *s) {
   for (uint32_t i = 0; i < gemv_position_groups(s); i++)
     for (int e = 0; e < 2; e++)
       for (int row = 0; row < GEMV_ROWS; row += 8) {
-        PtxValue x = gemv_add_planes(s, s->accumulators[row / 16], i, row % 16 / 8 * 2 + e);
+        PtxValue x = gemv_add_planes(s, s->accumulators[0][row / 16], i, row % 16 / 8 * 2 + e);
         PtxValue rest = s->w.sum_scale ? s->sums[i][e] : ptx_int(0);
         x = ptx_mad(p, x, ptx_int(s->w.product_scale), rest);
         ptx_store(p, "shared.b32", at, ((int64_t)(8 * i) + e) * GEMV_ROW_PITCH * 4 + row * 4, x);
@@ -55,7 +55,7 @@ static PtxValue add_groups(GemvKernel *s, int tile, int d) {
   PtxValue sum = ptx_int(0);
   for (uint32_t group = 0; group < s->s.groups; group++) {
     PtxValue rest = s->w.sum_scale ? s->sums[group][d % 2] : ptx_int(0);
-    PtxValue x = ptx_mad(p, s->accumulators[tile][group][d], ptx_int(s->w.product_scale), rest);
+    PtxValue x = ptx_mad(p, s->accumulators[0][tile][group][d], ptx_int(s->w.product_scale), rest);
     sum = ptx_mad(p, x, ptx_int(INT64_C(1) << group * (8 / s->tile.n)), sum);
   }
   return sum;

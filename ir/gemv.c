@@ -4,9 +4,10 @@
 #include "skinny.h"
 
 enum {
-  MOST_UNROLLED = 64,   /* steps of a pass times groups */
-  OTHER_REGISTERS = 40, /* besides fragments, accumulators and sums of the input */
-  TURN_REGISTERS = 16,  /* more of these where fragments of the input come and go */
+  MOST_GROUPS_IN_SETS = 2, /* so few products would wait for those of the plane before */
+  MOST_UNROLLED = 64,      /* steps of a pass times groups */
+  OTHER_REGISTERS = 40,    /* besides fragments, accumulators and sums of the input */
+  TURN_REGISTERS = 16,     /* more of these where fragments of the input come and go */
   SM_REGISTERS = 65536,
   SM_PARTS = 4, /* each has its share of the registers, and of the warps */
   THREAD_REGISTERS = 255,
@@ -22,7 +23,7 @@ static uint32_t registers_of(const Gemv *s, const Tile *tile) {
   uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
   uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
   uint32_t sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
-  return 16u * tile->stages + 4 * fragments + 8 * s->groups + sums + others;
+  return 16u * tile->stages + 4 * fragments + 8 * s->groups * s->sets + sums + others;
 }
 
 /* Of a thread, where a number of blocks share the SM. */
@@ -53,6 +54,7 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   s.steps = unrolled ? s.units * s.weight_planes : s.units;
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
   s.shared_bytes = 2 * s.parts_bytes;
+  s.sets = unrolled && s.weight_planes > 1 && s.groups <= MOST_GROUPS_IN_SETS ? GEMV_MOST_SETS : 1;
   choose_registers(&s, tile);
   return s;
 }

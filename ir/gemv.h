@@ -35,7 +35,8 @@ enum {
   GEMV_MOST_STAGES = 4, /* steps whose weights are on their way or wait in registers */
   GEMV_INPUT_AHEAD = 8, /* fragments of the input of which the same holds */
   GEMV_MOST_INPUT = 16, /* that stay in registers instead */
-  GEMV_MOST_GROUPS = 16
+  GEMV_MOST_GROUPS = 16,
+  GEMV_MOST_SETS = 2
 };
 
 typedef struct Gemv {
@@ -45,6 +46,7 @@ typedef struct Gemv {
   uint32_t groups;                  /* of columns; those behind the last plane are zeros */
   uint32_t row_tiles, column_tiles; /* of the result, at the largest batch */
   uint32_t passes, steps;           /* a tile's steps: passes of a loop, steps unrolled in each */
+  uint32_t sets;                    /* of accumulators, which weight planes take by turns */
   bool keeps_input;                 /* all fragments of the input stay in registers */
   uint32_t parts_bytes;             /* of one of the two */
   uint32_t shared_bytes;

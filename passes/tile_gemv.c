@@ -62,8 +62,10 @@ double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, con
   double input = (double)tile->warps_m * s.units * s.groups * 32 * PIECE_BYTES;
   double loads = s.keeps_input ? blocks / tiles : s.weight_planes;
   double products = steps * s.groups * 4 * product_cycles(target, node->engine);
-  double stream = bytes / stream_rate(&s, tile, target, blocks), l1 = (bytes + loads * input) / l1_bytes_a_cycle;
-  double busy = tiles * greatest(stream, l1, products), ends = rounds * end_cycles(g, node, tile);
+  double ahead = blocks * tile->warps_m * tile->stages * GEMV_STEP_BYTES; /* before the input comes */
+  double stream = (tiles * bytes - ahead) / stream_rate(&s, tile, target, blocks);
+  double l1 = tiles * (bytes + loads * input) / l1_bytes_a_cycle;
+  double busy = greatest(stream, l1, tiles * products), ends = rounds * end_cycles(g, node, tile);
   double latency = rounds * s.weight_planes * s.units * step_cycles;
   return (start_seconds + (first_cycles + busy + ends + latency) / cycles_a_second) * 1e6;
 }
@@ -91,7 +93,7 @@ void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
   uint32_t most = graph_type(g, node->inputs[0])->layout.positions;
   for (size_t i = 0; i < sizeof positions; i++)
     for (uint8_t warps = 1; warps <= GEMV_MOST_WARPS; warps++)
-      for (uint8_t stages = 1; stages <= GEMV_MOST_STAGES; stages++) {
+      for (uint8_t stages = GEMV_MOST_STAGES; stages; stages--) {
         Tile tile = {GEMV_ROWS, positions[i], GEMV_UNIT_WORDS, warps, 1, stages, 1, 0};
         if ((i && positions[i - 1] >= most) || !gemv_tile_fits(g, node, &tile, options->target)) continue;
         if (warps_pay(g, node, tile)) tile_list_add(out, tile, gemv_microseconds(g, node, &tile, options));
