@@ -16,20 +16,41 @@ bool is_name_character(char ch) {
          ch == '$' || ch == '/' || ch == '-';
 }
 
-/* Eight hashes side by side, byte i in number i % 8, and FNV-1a over these: multiplications that do not wait for each
- * other, for weights of hundreds of megabytes. */
+/* --- hashes of contents --- */
+
+static const uint64_t primes[] = {UINT64_C(0x9e3779b185ebca87), UINT64_C(0xc2b2ae3d27d4eb4f)};
+
+static uint64_t rotated(uint64_t x, int left) {
+  return x << left | x >> (64 - left);
+}
+
+/* Multiplications carry upwards only; the turn brings the high bits of a word, and so signs, back down. */
+static uint64_t mixed(uint64_t hash, uint64_t word) {
+  return rotated(hash + word * primes[1], 31) * primes[0];
+}
+
+static uint64_t word_at(const unsigned char *at, size_t bytes) {
+  uint64_t word = 0;
+  memcpy(&word, at, bytes); /* byte 0 is the lowest: hosts are little-endian */
+  return word;
+}
+
+/* Four hashes side by side, word i in number i % 4: multiplications that do not wait for each other, for weights of
+ * hundreds of megabytes. A last word that is not whole has zeros above; the length tells them from bytes. */
 uint64_t content_hash(const void *data, size_t bytes) {
-  const uint64_t basis = UINT64_C(0xcbf29ce484222325), prime = UINT64_C(0x100000001b3);
   const unsigned char *at = data;
-  uint64_t lane[8], hash = basis;
-  for (int i = 0; i < 8; i++) lane[i] = basis;
-  for (uint64_t word; bytes >= 8; bytes -= 8, at += 8) {
-    memcpy(&word, at, sizeof word); /* byte 0 is the lowest: hosts are little-endian */
-    for (int i = 0; i < 8; i++) lane[i] = (lane[i] ^ (word >> 8 * i & 255)) * prime;
+  uint64_t lane[] = {primes[0], primes[1], 0, ~primes[0]}, hash = bytes;
+  size_t left = bytes;
+  for (; left >= 32; left -= 32, at += 32)
+    for (int i = 0; i < 4; i++) lane[i] = mixed(lane[i], word_at(at + 8 * i, 8));
+  for (int i = 0; left; i++) {
+    size_t next = left < 8 ? left : 8;
+    lane[i] = mixed(lane[i], word_at(at, next));
+    left -= next;
+    at += next;
   }
-  for (size_t i = 0; i < bytes; i++) lane[i] = (lane[i] ^ at[i]) * prime;
-  for (int i = 0; i < 8; i++) hash = (hash ^ lane[i]) * prime;
-  return hash;
+  for (int i = 0; i < 4; i++) hash = mixed(hash, lane[i]);
+  return hash ^ hash >> 32;
 }
 
 static void add_quoted(Text *out, const char *name) {

@@ -27,14 +27,33 @@ static const char *name_of(const Verifier *v, ValueId id) {
 
 /* --- values --- */
 
+/* One byte in all eight of a word. */
+static uint64_t eightfold(uint8_t byte) {
+  return byte * UINT64_C(0x0101010101010101);
+}
+
+/* Whether a byte minus `least`, modulo 256, is greater than `span` < 128: the top bit of that byte. A borrow or carry
+ * stays in its byte, as top bits are added apart. */
+static uint64_t bytes_outside(uint64_t word, uint8_t least, uint8_t span) {
+  const uint64_t top = eightfold(0x80), minus = eightfold(least);
+  uint64_t above = ((word | top) - (minus & ~top)) ^ ((word ^ ~minus) & top);
+  return (above | ((above & ~top) + eightfold((uint8_t)(127 - span)))) & top;
+}
+
+/* Eight bytes at a time, without branches: weights are many, and this runs after every pass. */
 static bool elements_in_range(const Value *value) {
   const Type *t = &value->type;
-  int64_t count = type_elements(t);
   if (!type_is_quantized(t)) return true;
-  /* Bytes modulo 256, without branches: weights are many, and this runs after every pass. */
   const uint8_t *data = value->data;
-  uint8_t least = (uint8_t)type_q_min(t), span = (uint8_t)(type_q_max(t) - type_q_min(t)), outside = 0;
-  for (int64_t i = 0; i < count; i++) outside |= (uint8_t)(data[i] - least) > span;
+  int64_t count = type_elements(t), i = 0;
+  uint8_t least = (uint8_t)type_q_min(t), span = (uint8_t)(type_q_max(t) - type_q_min(t));
+  if (span > 127) return true; /* types of eight bits have every byte */
+  uint64_t outside = 0, word;
+  for (; i + 8 <= count; i += 8) {
+    memcpy(&word, data + i, sizeof word);
+    outside |= bytes_outside(word, least, span);
+  }
+  for (; i < count; i++) outside |= (uint8_t)(data[i] - least) > span;
   return !outside;
 }
 

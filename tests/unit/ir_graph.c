@@ -300,6 +300,31 @@ static void test_elements_must_fit(void **state) {
   assert_reported(c, "constant 'w' has elements outside the range of its type");
 }
 
+/* Every byte, at every place of a constant whose elements are no multiple of a word. */
+static void test_every_element_is_looked_at(void **state) {
+  Context *c = *state;
+  enum { ELEMENTS = 19 };
+  static const Type types[] = {{.kind = ELEM_UINT, .bits = 1},   {.kind = ELEM_UINT, .bits = 7},
+                               {.kind = ELEM_UINT, .bits = 8},   {.kind = ELEM_INT, .bits = 2},
+                               {.kind = ELEM_INT, .bits = 7},    {.kind = ELEM_INT, .bits = 8},
+                               {.kind = ELEM_TERNARY, .bits = 2}};
+  for (size_t i = 0; i < COUNT(types); i++) {
+    Type t = type_make(types[i].kind, types[i].bits, false, 1, DIMS(ELEMENTS));
+    bool is_signed = t.kind != ELEM_UINT;
+    uint8_t data[ELEMENTS];
+    Graph *g = graph_new(c, "g");
+    graph_add_const(g, "w", t, data);
+    for (int byte = 0; byte < 256; byte++)
+      for (int at = 0; at < ELEMENTS; at++) {
+        int value = is_signed ? (int8_t)byte : byte;
+        for (int k = 0; k < ELEMENTS; k++) data[k] = (uint8_t)(k % 2 ? type_q_min(&t) : type_q_max(&t));
+        data[at] = (uint8_t)byte;
+        assert_int_equal(graph_verify(g), value >= type_q_min(&t) && value <= type_q_max(&t));
+      }
+    free(flushed(c));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_uses_and_definitions, setup, teardown),
@@ -310,6 +335,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_steps_follow_the_type, setup, teardown),
       cmocka_unit_test_setup_teardown(test_verifier_sees, setup, teardown),
       cmocka_unit_test_setup_teardown(test_elements_must_fit, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_every_element_is_looked_at, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* The text form: printing and reading are inverse, and no text, however broken, does more than give reports. */
 #include "ir_sample.h"
+#include "ir/print.h"
 
 /* Every kind of statement, type, attribute and plan; exactly as it is printed. */
 static const char sample[] =
@@ -299,10 +300,41 @@ static void test_every_allocation_may_fail(void **state) {
   }
 }
 
+static int compare_hashes(const void *left, const void *right) {
+  uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+  return (a > b) - (a < b);
+}
+
+/* Contents of 0 to 80 zeros, and of 80 that differ from them in one bit, or in the top bits of two bytes, as two
+ * changed signs do: all have hashes of their own. */
+static void test_contents_have_their_own_hashes(void **state) {
+  (void)state;
+  enum { BYTES = 80, MOST = BYTES + 1 + BYTES * 8 + BYTES * BYTES / 2 };
+  static uint64_t hashes[MOST];
+  uint8_t data[BYTES] = {0};
+  size_t count = 0;
+  for (size_t bytes = 0; bytes <= BYTES; bytes++) hashes[count++] = content_hash(data, bytes);
+  for (int bit = 0; bit < BYTES * 8; bit++) {
+    data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    hashes[count++] = content_hash(data, BYTES);
+    data[bit / 8] = 0;
+  }
+  for (int i = 0; i < BYTES; i++)
+    for (int k = 0; k < i; k++) {
+      data[i] = data[k] = 0x80;
+      hashes[count++] = content_hash(data, BYTES);
+      data[i] = data[k] = 0;
+    }
+  assert_true(count <= MOST);
+  qsort(hashes, count, sizeof *hashes, compare_hashes);
+  for (size_t i = 1; i < count; i++) assert_true(hashes[i - 1] != hashes[i]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_sample_reads_back),
       cmocka_unit_test(test_hashes_resolve),
+      cmocka_unit_test(test_contents_have_their_own_hashes),
       cmocka_unit_test(test_only_what_is_used),
       cmocka_unit_test(test_errors_have_places),
       cmocka_unit_test(test_several_errors_in_one_run),
