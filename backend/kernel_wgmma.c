@@ -270,6 +270,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
   w.alternates = wgmma_may_alternate(&w);
   limit_registers(&w);
+  wgmma_clear_windows(&w);
   wgmma_write_sum_rows(&w);
   init_barriers(&w);
   (t->resident ? emit_resident : emit_streamed)(&w);

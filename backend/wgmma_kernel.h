@@ -63,6 +63,7 @@ void wgmma_end_turn(Wgmma *w);
 /* wgmma_load.c, streamed weights: all copies, by the thread that runs this; before it, while the launch before still
  * runs, the weights of the first chunks. Resident weights: they and the windows of the first tiles; and, when the stage
  * of the tile under way has been given back, the tile that takes it next. */
+void wgmma_clear_windows(Wgmma *w);  /* where tiles reach behind the batch; before the block's first bar.sync */
 PtxValue wgmma_is_loader(Wgmma *w);  /* predicate: the thread that loads streamed weights */
 void wgmma_load_weights_ahead(Wgmma *w);
 void wgmma_load_all(Wgmma *w);

@@ -3,7 +3,9 @@
  * own where weights are streamed, and where they are resident one of those that multiply.
  *
  * A window may begin before the first position of the tensor and end behind the last of the batch. What is missing is
- * copied from zeros.
+ * copied from zeros, as far as filters on the batch's positions reach. Rows of a tile behind those are computed from
+ * what a tile before has left there, or from what is written once, and thrown away: blocks that all copy the same zeros
+ * wait for each other.
  */
 #include "wgmma_kernel.h"
 
@@ -12,6 +14,7 @@ typedef struct Window {
   PtxValue first; /* position at which the bytes of the tensor begin */
   PtxValue front, middle, back;
   PtxValue has_front, has_middle, has_back;
+  PtxValue bytes; /* of all three */
 } Window;
 
 static Window place_window(Wgmma *w, PtxValue first_position) {
@@ -27,11 +30,16 @@ static Window place_window(Wgmma *w, PtxValue first_position) {
   PtxValue left = ptx_sub(p, rows, x.front);
   x.middle = ptx_2(p, "min.s32", left, ptx_sub(p, w->m.total_positions, x.first));
   x.has_middle = ptx_setp(p, "gt.s32", x.middle, ptx_int(0));
-  x.back = ptx_sub(p, left, x.middle);
-  x.has_back = ptx_setp(p, "gt.s32", x.back, ptx_int(0));
+  x.middle = ptx_2(p, "max.s32", x.middle, ptx_int(0));
+  x.back = x.has_back = ptx_int(0);
+  if (w->s.halo) {
+    x.back = ptx_2(p, "min.s32", ptx_sub(p, left, x.middle), ptx_int(w->s.halo));
+    x.has_back = ptx_setp(p, "gt.s32", x.back, ptx_int(0));
+    x.back = ptx_shl(p, x.back, 4);
+  }
   x.front = ptx_shl(p, x.front, 4);
   x.middle = ptx_shl(p, x.middle, 4);
-  x.back = ptx_shl(p, x.back, 4);
+  x.bytes = ptx_add(p, ptx_add(p, x.front, x.middle), x.back);
   return x;
 }
 
@@ -45,7 +53,7 @@ static void copy_window(Wgmma *w, const Window *x, bool whole, PtxValue from, Pt
   if (!ptx_is_int(x->has_front, 0)) ptx_bulk_copy_if(p, x->has_front, to, w->zeros, x->front, full);
   to = ptx_add(p, to, x->front);
   ptx_bulk_copy_if(p, x->has_middle, to, from, x->middle, full);
-  ptx_bulk_copy_if(p, x->has_back, ptx_add(p, to, x->middle), w->zeros, x->back, full);
+  if (!ptx_is_int(x->has_back, 0)) ptx_bulk_copy_if(p, x->has_back, ptx_add(p, to, x->middle), w->zeros, x->back, full);
 }
 
 /* The windows of a chunk of one plane; zeros for blocks past the last. */
@@ -83,12 +91,29 @@ static PtxValue tile_weights(Wgmma *w) {
 }
 
 /* A stage's barrier, which expects the stage's bytes. */
-static PtxValue open_stage(Wgmma *w, PtxValue stage) {
+static PtxValue open_stage(Wgmma *w, const Window *x, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
   PtxValue full = wgmma_full(w, stage);
-  uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes + w->s.packed_bytes;
-  ptx_barrier_expect(p, full, ptx_int(bytes));
+  bool resident = w->m.tile.resident;
+  uint32_t windows = w->s.chunk_blocks * (resident ? w->s.input_planes : 1), weights = resident ? 0 : w->s.packed_bytes;
+  ptx_barrier_expect(p, full, ptx_mad(p, x->bytes, ptx_int(windows), ptx_int(weights)));
   return full;
+}
+
+void wgmma_clear_windows(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes, lines = bytes / PIECE_BYTES;
+  PtxValue covered = ptx_mul(p, w->row_tiles, ptx_int(w->m.tile.m));
+  ptx_if(p, ptx_setp(p, "gt.s32", covered, w->m.total_positions));
+  PtxValue line =
+      ptx_for(p, w->m.thread, ptx_int((int64_t)w->m.tile.stages * lines), ptx_int(staging_threads(&w->m.tile)));
+  PtxValue stage = wgmma_stage(w, ptx_div(p, line, ptx_int(lines)));
+  PtxValue at = ptx_mad(p, ptx_rem(p, line, ptx_int(lines)), ptx_int(PIECE_BYTES), stage);
+  const char *zero = ptx_text(p, ptx_variable(p, ptx_int(0)));
+  ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), zero, zero, zero, zero);
+  ptx_end_for(p);
+  ptx_raw(p, "fence.proxy.async;");
+  ptx_end_if(p);
 }
 
 /* The epilogue's constants of the tile's channels. */
@@ -105,7 +130,7 @@ static void copy_table(Wgmma *w, PtxValue number, PtxValue full) {
 static void load_windows(Wgmma *w, PtxValue row_tile, PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
   Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
-  PtxValue full = open_stage(w, stage), to = wgmma_stage(w, stage);
+  PtxValue full = open_stage(w, &x, stage), to = wgmma_stage(w, stage);
   for (uint32_t plane = 0; plane < w->s.input_planes; plane++) {
     PtxValue windows = ptx_add(p, to, ptx_int((int64_t)plane * w->s.window_bytes));
     copy_chunk(w, &x, ptx_int(plane), ptx_int(0), windows, full);
@@ -174,9 +199,10 @@ PtxValue wgmma_is_loader(Wgmma *w) {
 }
 
 /* Opens a stage with the weights of a chunk; its windows are to follow. `from`: tile_weights. */
-static void load_chunk_weights(Wgmma *w, PtxValue from, PtxValue pair, PtxValue chunk, PtxValue stage) {
+static void load_chunk_weights(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk,
+                               PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue full = open_stage(w, stage);
+  PtxValue full = open_stage(w, x, stage);
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
   from = ptx_address(p, from, number, w->s.packed_bytes);
   PtxValue to = ptx_add(p, wgmma_stage(w, stage), ptx_int(w->s.window_bytes));
@@ -195,10 +221,11 @@ void wgmma_load_weights_ahead(Wgmma *w) {
   PtxValue exists = ptx_setp(p, "lt.s32", tile, wgmma_tile_count(w));
   ptx_if(p, ptx_pred_and(p, exists, wgmma_is_loader(w)));
   wgmma_place_tile(w, tile);
+  Window x = place_window(w, w->m.first_position);
   PtxValue from = tile_weights(w);
   for (uint32_t i = 0; i < chunks_ahead(w); i++) {
     PtxValue pair = ptx_int(w->m.pair_list[i / w->s.chunks]), chunk = ptx_int(i % w->s.chunks);
-    load_chunk_weights(w, from, pair, chunk, ptx_int(i));
+    load_chunk_weights(w, &x, from, pair, chunk, ptx_int(i));
   }
   ptx_end_if(p);
 }
@@ -207,7 +234,7 @@ static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, 
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "le.s32", w->ahead, ptx_int(0)));
   ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
-  load_chunk_weights(w, from, pair, chunk, w->ring.stage);
+  load_chunk_weights(w, x, from, pair, chunk, w->ring.stage);
   ptx_end_if(p);
   PtxValue full = wgmma_full(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
   copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
