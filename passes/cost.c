@@ -151,7 +151,7 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   PassOptions options = {.target = target, .max_batch = batch};
   double arithmetic = engine_uses_tensor_cores(engine) ? trial_microseconds(g, node, engine, &options)
                                                        : cuda_core_microseconds(g, node, engine, target, batch);
-  if (arithmetic < 0) *why = "no tile of it fits shared memory";
+  if (arithmetic < 0) *why = "no tile of it fits the layer";
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;

@@ -9,17 +9,19 @@
 
 static const uint8_t positions[] = {1, 2, 4, 8, 16};
 
-enum { MOST_GRID_Y = 65535 };
+enum { MOST_COLUMN_TILES = 8 }; /* with more of them other engines reuse weights better */
 
 /* In cycles of an SM of an H200. */
 static const double cycles_a_second = 1.755e9;
 static const double start_seconds = 0.2e-6;              /* the kernel begins and ends */
 static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
 static const double sm_bytes_a_cycle = 48, l1_bytes_a_cycle = 64;
-static const double load_cycles = 900;  /* from a load to its bytes */
-static const double first_cycles = 900; /* until the input comes; weights are on their way before */
-static const double step_cycles = 24;   /* of a step in a warp, besides its products */
-static const double tile_cycles = 300;  /* of a tile's ends: parts sent, added up, stored */
+static const double l1_bytes = 1e5, input_bytes_a_cycle = 24; /* of an input that L1 does not hold, or not yet */
+static const double load_cycles = 900;                        /* from a load to its bytes */
+static const double first_cycles = 900;    /* until the input comes; weights are on their way before */
+static const double step_cycles = 24;      /* of a step in a warp, besides its products */
+static const double fragment_cycles = 500; /* from loads of the input to their bytes */
+static const double tile_cycles = 300;     /* of a tile's ends: parts sent, added up, stored */
 static const double part_cycles = 4, result_cycles = 60, epilogue_step_cycles = 40; /* of a position in a warp */
 
 uint32_t gemv_blocks_at_once(const Gemv *s, const Tile *tile, const Target *target) {
@@ -64,9 +66,12 @@ double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, con
   double products = steps * s.groups * 4 * product_cycles(target, node->engine);
   double ahead = blocks * tile->warps_m * tile->stages * GEMV_STEP_BYTES; /* before the input comes */
   double stream = (tiles * bytes - ahead) / stream_rate(&s, tile, target, blocks);
-  double l1 = tiles * (bytes + loads * input) / l1_bytes_a_cycle;
+  double again = greater(tiles * loads - blocks, 0) * input; /* bytes of the input that come more than once */
+  double l1 = tiles * bytes / l1_bytes_a_cycle + blocks * input / input_bytes_a_cycle;
+  l1 += again / (blocks * input < l1_bytes ? l1_bytes_a_cycle : input_bytes_a_cycle);
   double busy = greatest(stream, l1, tiles * products), ends = rounds * end_cycles(g, node, tile);
-  double latency = rounds * s.weight_planes * s.units * step_cycles;
+  double fragments = (double)s.units * s.groups / GEMV_INPUT_AHEAD; /* of a warp, that come together */
+  double latency = rounds * (s.weight_planes * s.units * step_cycles + fragments * fragment_cycles);
   return (start_seconds + (first_cycles + busy + ends + latency) / cycles_a_second) * 1e6;
 }
 
@@ -78,7 +83,7 @@ bool gemv_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Ta
   Gemv s = gemv_of(g, node, tile);
   if (!tile->stages || tile->stages > GEMV_MOST_STAGES || tile->stages > s.steps) return false;
   if (s.units > GEMV_MOST_UNITS || s.groups > GEMV_MOST_GROUPS || !gemv_blocks_at_once(&s, tile, target)) return false;
-  return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_GRID_Y;
+  return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_COLUMN_TILES;
 }
 
 /* A warp more is of no use where the units of each stay as many. */

@@ -33,11 +33,11 @@ enum {
 
 /* Seconds from the start of a step's copy to its products where nothing else hides them (L2, barriers), and of a block
  * outside of its steps (first copy, epilogue). */
-static const double step_latency = 0.5e-6, block_latency = 1.2e-6;
+static const double step_latency = 0.26e-6, block_latency = 0.1e-6;
 
 /* Of the instruction's rate: what products of 4096 cubes reach on an H200, in planes and in bytes. Tiles are compared
  * at the full rate. */
-static const double reached_share = 0.4;
+static const double reached_share_of_planes = 0.27, reached_share_of_bytes = 0.4;
 
 static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
@@ -93,7 +93,8 @@ static double estimate(const Graph *g, const Node *node, const Tile *tile, const
 }
 
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
-  return estimate(g, node, tile, options, reached_share);
+  double share = engine_uses_planes(node->engine) ? reached_share_of_planes : reached_share_of_bytes;
+  return estimate(g, node, tile, options, share);
 }
 
 bool sync_tile_is_listed(const Tile *tile) {
