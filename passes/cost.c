@@ -89,18 +89,25 @@ static double multiply_adds_of_thread(const Graph *g, const Node *node) {
   return (double)channels * (double)(type_elements(w) / w->dim[0]);
 }
 
+/* Words of an image's result that a thread each stores: sums, which nothing packs. */
+static double words_stored(const Graph *g, const Node *node) {
+  const Type *t = graph_type(g, node->result);
+  bool product = node->op == OP_CONV2D || node->op == OP_LINEAR;
+  return product && !type_is_quantized(t) ? (double)type_elements(t) : 0;
+}
+
 /* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time.
  * More threads would not help one that has much to do: each of its multiply-adds waits for its loads, 110
- * cycles of an H200 (64 x 128 x 128 with 2-bit inputs took 258 us). */
+ * cycles of an H200 (64 x 128 x 128 with 2-bit inputs took 258 us), and as a whole it stores 110 words a nanosecond. */
 static double cuda_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
                                      uint32_t batch) {
-  static const double multiply_add_us = 110 / 1755.0;
+  static const double multiply_add_us = 110 / 1755.0, word_us = 9e-6;
   double width = engine == ENGINE_POOL ? graph_type(g, node->inputs[0])->bits : 32;
   double operations = 2.0 * (double)multiply_adds(g, node) * batch * width;
   operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch * 32;
   double all = operations / (target->cuda_core_tera_ops * 1e6);
   double thread = multiply_adds_of_thread(g, node) * multiply_add_us;
-  return all > thread ? all : thread;
+  return (all > thread ? all : thread) + words_stored(g, node) * batch * word_us;
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {

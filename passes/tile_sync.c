@@ -31,13 +31,14 @@ enum {
   WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
 };
 
-/* Seconds from the start of a step's copy to its products where nothing else hides them (L2, barriers), and of a block
- * outside of its steps (first copy, epilogue). */
-static const double step_latency = 0.26e-6, block_latency = 0.1e-6;
-
-/* Of the instruction's rate: what products of 4096 cubes reach on an H200, in planes and in bytes. Tiles are compared
- * at the full rate. */
-static const double reached_share_of_planes = 0.27, reached_share_of_bytes = 0.4;
+/* How fast it goes: shares of the instruction's rate that products reach, in planes and in bytes; seconds from the
+ * start of a step's copy to its products where nothing else hides them (L2, barriers), and of a block outside of its
+ * steps (first copy, epilogue). Tiles are compared at the full rate and with latencies that favour few steps; times are
+ * those of products of 4096 cubes and of 400 random layers on an H200. */
+typedef struct Pace {
+  double planes, bytes, step_latency, block_latency;
+} Pace;
+static const Pace compared = {1, 1, 0.5e-6, 1.2e-6}, reached = {0.27, 0.4, 0.26e-6, 0.1e-6};
 
 static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
@@ -74,7 +75,8 @@ static double copy_share(const Node *node, const Type *x) {
 /* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its
  * steps, which blocks side by side hide from each other; and what the first block waits for. A pair of planes goes
  * through all of the reduction before the next. */
-static double estimate(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options, double share) {
+static double estimate(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options,
+                       const Pace *pace) {
   const Target *target = options->target;
   double positions = (double)layout_image_positions(graph_type(g, node->result)) * options->max_batch;
   double grid = divide_up(positions, tile->m) * tile_count_of_channels(tile, graph_type(g, node->result));
@@ -82,19 +84,19 @@ static double estimate(const Graph *g, const Node *node, const Tile *tile, const
   double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
   double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
   double warps = at_once * tile->warps_m * tile->warps_n;
+  double share = engine_uses_planes(node->engine) ? pace->planes : pace->bytes;
   double rate =
       share * engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
   double products = 2.0 * tile->m * tile->n * tile->k * (engine_uses_planes(node->engine) ? 32 : 4) / rate;
   double l2_rate = 2e9 * target->copy_gb_per_s / target->sm_count; /* twice that of device memory */
   double input_rate = l2_rate * copy_share(node, graph_type(g, node->inputs[0]));
   double copies = 4.0 * tile->m * tile->k / input_rate + 4.0 * tile->n * tile->k / l2_rate;
-  double waiting = divide_up(blocks, at_once) * (steps * step_latency + block_latency);
-  return (greater(blocks * steps * greater(products, copies), waiting) + block_latency) * 1e6;
+  double waiting = divide_up(blocks, at_once) * (steps * pace->step_latency + pace->block_latency);
+  return (greater(blocks * steps * greater(products, copies), waiting) + pace->block_latency) * 1e6;
 }
 
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
-  double share = engine_uses_planes(node->engine) ? reached_share_of_planes : reached_share_of_bytes;
-  return estimate(g, node, tile, options, share);
+  return estimate(g, node, tile, options, &reached);
 }
 
 bool sync_tile_is_listed(const Tile *tile) {
@@ -111,7 +113,7 @@ void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
       const Shape *s = &shapes[i];
       Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
       if (sync_tile_fits(g, node, &tile, options->target))
-        tile_list_add(out, tile, estimate(g, node, &tile, options, 1));
+        tile_list_add(out, tile, estimate(g, node, &tile, options, &compared));
     }
 }
 
