@@ -21,7 +21,7 @@ static void few_planes_take_bits_and_many_take_bytes(void **state) {
   (void)state;
   assert_int_equal(engine_of(1, 1, 128, 32, ENGINE_NONE), ENGINE_MMA_B1);
   assert_int_equal(engine_of(1, 2, 128, 32, ENGINE_NONE), ENGINE_MMA_B1);
-  assert_int_equal(engine_of(2, 3, 128, 32, ENGINE_NONE), ENGINE_MMA_B1);
+  assert_int_equal(engine_of(2, 2, 128, 32, ENGINE_NONE), ENGINE_MMA_B1);
   assert_int_equal(engine_of(4, 4, 128, 32, ENGINE_NONE), ENGINE_MMA_S8);
   assert_int_equal(engine_of(8, 8, 128, 32, ENGINE_NONE), ENGINE_MMA_S8);
 }
