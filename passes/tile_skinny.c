@@ -19,18 +19,18 @@ enum {
   MOST_STAGES = 16,
   BYTES_IN_FLIGHT = 131072, /* of a block: more hide nothing */
   OTHER_REGISTERS = 56,     /* besides accumulators and sums of the input */
-  MOST_GRID_Y = 65535
+  MOST_COLUMN_TILES = 64    /* with more of them wgmma_b1 reuses weights better */
 };
 
 /* In cycles of an SM, measured on an H200 or derived from what was. */
 static const double cycles_a_second = 1.755e9;
-static const double start_seconds = 0.2e-6;               /* the kernel begins and ends */
-static const double l2_bytes = 30e6, l2_gb_per_s = 5000;  /* weights that stay in L2 come at this rate */
-static const double sm_bytes_a_cycle = 27;                /* the most that one SM gets */
-static const double copy_cycles = 1300;                   /* from the request of a stage to its bytes */
-static const double issue_cycles = 300;                   /* of a copy, in the thread that loads */
-static const double chunk_cycles = 250;                   /* barriers of a chunk, in its group */
-static const double plane_cycles = 120;                   /* of a group: the last products of a plane, then twice all */
+static const double start_seconds = 0.2e-6;              /* the kernel begins and ends */
+static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
+static const double sm_bytes_a_cycle = 27;               /* the most that one SM gets */
+static const double copy_cycles = 1300;                  /* from the request of a stage to its bytes */
+static const double issue_cycles = 300;                  /* of a copy, in the thread that loads */
+static const double chunk_cycles = 250;                  /* barriers of a chunk, in its group */
+static const double plane_cycles = 120;                  /* of a group: the last products of a plane, then twice all */
 static const double exchange_cycles = 300, cluster_cycles = 2500;
 static const double tile_cycles = 1700;                   /* of a tile's ends: parts sent, constants loaded */
 static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
@@ -117,7 +117,7 @@ bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const 
   Skinny s = skinny_of(g, node, tile);
   if (s.columns > SKINNY_MOST_COLUMNS || s.columns / 2 + tile->n / 4u + OTHER_REGISTERS > most_registers(tile))
     return false;
-  return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_GRID_Y;
+  return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_COLUMN_TILES;
 }
 
 typedef struct Search {

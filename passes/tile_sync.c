@@ -36,9 +36,9 @@ enum {
  * steps (first copy, epilogue). Tiles are compared at the full rate and with latencies that favour few steps; times are
  * those of products of 4096 cubes and of 400 random layers on an H200. */
 typedef struct Pace {
-  double planes, bytes, step_latency, block_latency;
+  double planes, bytes, step_latency, block_latency, result_latency; /* the last for each accumulator of a thread */
 } Pace;
-static const Pace compared = {1, 1, 0.5e-6, 1.2e-6}, reached = {0.27, 0.4, 0.26e-6, 0.1e-6};
+static const Pace compared = {1, 1, 0.5e-6, 1.2e-6, 0}, reached = {0.27, 0.4, 0.26e-6, 0.1e-6, 17e-9};
 
 static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
@@ -91,8 +91,9 @@ static double estimate(const Graph *g, const Node *node, const Tile *tile, const
   double l2_rate = 2e9 * target->copy_gb_per_s / target->sm_count; /* twice that of device memory */
   double input_rate = l2_rate * copy_share(node, graph_type(g, node->inputs[0]));
   double copies = 4.0 * tile->m * tile->k / input_rate + 4.0 * tile->n * tile->k / l2_rate;
-  double waiting = divide_up(blocks, at_once) * (steps * pace->step_latency + pace->block_latency);
-  return (greater(blocks * steps * greater(products, copies), waiting) + pace->block_latency) * 1e6;
+  double end = pace->block_latency + accumulators(tile) * pace->result_latency;
+  double waiting = divide_up(blocks, at_once) * (steps * pace->step_latency + end);
+  return (greater(blocks * steps * greater(products, copies), waiting) + end) * 1e6;
 }
 
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
