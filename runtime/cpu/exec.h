@@ -1,8 +1,8 @@
 /* What every handler uses: access to the lanes of operands and the loop over them.
  *
  * The exec_*.c files are compiled twice, with and without APNN_CPU_V3 (AVX2), so that each handler exists under two
- * names; exec_table.c collects them. A handler computes all 32 lanes into a local array, where that has no effect
- * outside, and keeps the lanes of `mask`. */
+ * names, with sanitizers only without; exec_table.c collects them. A handler computes all 32 lanes into a local array,
+ * where that has no effect outside, and keeps the lanes of `mask`. */
 #ifndef CPU_EXEC_H
 #define CPU_EXEC_H
 
@@ -25,11 +25,26 @@
 __extension__ typedef unsigned __int128 Wide;
 __extension__ typedef __int128 SignedWide;
 
+/* In a build with AddressSanitizer, arithmetic has the lanes of an operand checked at once, as an access to them all,
+ * instead of one by one. */
+#ifdef APNN_CPU_CHECK_ROWS
+void __asan_loadN(void *at, long bytes); /* as gcc has it built in */
+#define CHECK_ROW(at, bytes) __asan_loadN((at), (long)(bytes))
+#else
+#define CHECK_ROW(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
+static inline void *operand_row(const Warp *w, const Inst *in, int k, size_t bytes) {
+  uint8_t *at = w->registers + in->o[k];
+  CHECK_ROW(at, bytes);
+  return at;
+}
+
 static inline uint32_t *lanes32(const Warp *w, const Inst *in, int k) {
-  return (uint32_t *)(w->registers + in->o[k]);
+  return operand_row(w, in, k, LANES * sizeof(uint32_t));
 }
 static inline uint64_t *lanes64(const Warp *w, const Inst *in, int k) {
-  return (uint64_t *)(w->registers + in->o[k]);
+  return operand_row(w, in, k, LANES * sizeof(uint64_t));
 }
 
 static inline void keep32(const Warp *w, const Inst *in, int k, const uint32_t t[LANES], uint32_t mask) {
@@ -51,12 +66,12 @@ static inline void keep64(const Warp *w, const Inst *in, int k, const uint64_t t
 /* A predicate operand, negation applied. */
 static inline uint32_t predicate(const Warp *w, const Inst *in, int k) {
   uint32_t bits;
-  memcpy(&bits, w->registers + in->o[k], sizeof bits);
+  memcpy(&bits, operand_row(w, in, k, sizeof bits), sizeof bits);
   return in->flip >> k & 1 ? ~bits : bits;
 }
 
 static inline void keep_predicate(const Warp *w, const Inst *in, int k, uint32_t bits, uint32_t mask) {
-  uint32_t *d = (uint32_t *)(w->registers + in->o[k]);
+  uint32_t *d = operand_row(w, in, k, sizeof *d);
   *d = (*d & ~mask) | (bits & mask);
 }
 
