@@ -70,7 +70,9 @@ install_packages
 find_cuda
 
 say "building $build"
-quietly cmake --preset release -S "$root" -DAPNN_WERROR=OFF # a compiler of tomorrow may warn of more
+if [ ! -e "$build/build.ninja" ]; then
+  quietly cmake --preset release -S "$root" -DAPNN_WERROR=OFF # a compiler of tomorrow may warn of more
+fi
 quietly cmake --build "$build" --target apnnc apnn-run apnn-cpu
 
 work=$(mktemp -d)
