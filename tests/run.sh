@@ -156,11 +156,12 @@ step random-networks-clang "$build/clang/bin/random_networks" --seed 5000 --coun
 step every-pair-of-types "$build/release/bin/random_networks" --pairs
 step every-pooling "$build/release/bin/random_networks" --pools
 step damaged-inputs "$build/dev/bin/fuzz" --seed 1 --count "$damaged"
-step same-bytes same_bytes
+beside same-bytes same_bytes
+beside no-leaks no_leaks
+beside readme-commands readme_commands
 step nothing-half-written nothing_half_written
 step installed installed
 step plugin plugin
-step no-leaks no_leaks
 step no-races no_races
-step readme-commands readme_commands
+rejoin
 finish

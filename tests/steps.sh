@@ -2,19 +2,44 @@
 
 passed=0 failed=0
 
-# step NAME COMMAND...: one line of report, and the log's end where the command fails.
-step() {
-  local name=$1 start=$SECONDS
-  shift
-  printf '%-28s' "$name"
-  if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
+# report NAME SECONDS SUCCEEDED: one line, and the log's end where the command failed.
+report() {
+  if [ "$3" = yes ]; then
     passed=$((passed + 1))
-    printf 'ok      %3d s\n' $((SECONDS - start))
+    printf '%-28sok      %3d s\n' "$1" "$2"
   else
     failed=$((failed + 1))
-    printf 'FAILED  %3d s\n' $((SECONDS - start))
-    tail -n 60 "$logs/$name.log" | sed 's/^/    /'
+    printf '%-28sFAILED  %3d s\n' "$1" "$2"
+    tail -n 60 "$logs/$1.log" | sed 's/^/    /'
   fi
+}
+
+# step NAME COMMAND...: runs it and reports.
+step() {
+  local name=$1 start=$SECONDS succeeded=no
+  shift
+  "$@" >"$logs/$name.log" 2>&1 </dev/null && succeeded=yes
+  report "$name" $((SECONDS - start)) "$succeeded"
+}
+
+# beside NAME COMMAND...: a step that runs while those behind it do, for commands of one thread; `rejoin` waits for all
+# of them and reports. Its seconds are those until then.
+beside_names=() beside_pids=() beside_starts=()
+beside() {
+  local name=$1
+  shift
+  "$@" >"$logs/$name.log" 2>&1 </dev/null &
+  beside_names+=("$name") beside_pids+=($!) beside_starts+=("$SECONDS")
+}
+
+rejoin() {
+  local i succeeded
+  for i in "${!beside_names[@]}"; do
+    succeeded=no
+    wait "${beside_pids[i]}" && succeeded=yes
+    report "${beside_names[i]}" $((SECONDS - beside_starts[i])) "$succeeded"
+  done
+  beside_names=() beside_pids=() beside_starts=()
 }
 
 finish() {
