@@ -1,8 +1,8 @@
 /* What every handler uses: access to the lanes of operands and the loop over them.
  *
  * The exec_*.c files are compiled twice, with and without APNN_CPU_V3 (AVX2), so that each handler exists under two
- * names (with sanitizers, without AVX2 alone); exec_table.c collects them. A handler computes all 32 lanes into a local array, where that has no effect
- * outside, and keeps the lanes of `mask`. */
+ * names, with sanitizers only without; exec_table.c collects them. A handler computes all 32 lanes into a local array,
+ * where that has no effect outside, and keeps the lanes of `mask`. */
 #ifndef CPU_EXEC_H
 #define CPU_EXEC_H
 
@@ -25,7 +25,7 @@
 __extension__ typedef unsigned __int128 Wide;
 __extension__ typedef __int128 SignedWide;
 
-/* In a build with AddressSanitizer, arithmetic has the lanes of an operand checked at once, as an access to all of them,
+/* In a build with AddressSanitizer, arithmetic has the lanes of an operand checked at once, as an access to them all,
  * instead of one by one. */
 #ifdef APNN_CPU_CHECK_ROWS
 void __asan_loadN(void *at, long bytes); /* as gcc has it built in */

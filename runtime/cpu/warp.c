@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* How many instructions a part of a warp runs before another part gets its turn. */
-static const uint64_t GROUP_QUANTUM = 1 << 22;
+static const uint64_t GROUP_QUANTUM = 1 << 24;
 
 /* ---- start ---- */
 
