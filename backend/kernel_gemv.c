@@ -35,19 +35,12 @@ static bool find_instruction(GemvKernel *s) {
   return true;
 }
 
-/* The same in all lanes of a warp, for the assembler to know. */
-static PtxValue uniform(Ptx *p, PtxValue x) {
-  PtxValue first = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "shfl.sync.idx.b32 %s, %s, 0, 31, -1;", ptx_text(p, first), ptx_text(p, x));
-  return first;
-}
-
 static void place(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   s->grid = grid_of(&s->in.type);
   s->grid.image = s->out.image;
   PtxValue thread = ptx_special(p, "%tid.x");
-  s->warp = uniform(p, ptx_shr(p, thread, 5));
+  s->warp = ptx_uniform(p, ptx_shr(p, thread, 5));
   s->lane = ptx_and(p, thread, ptx_int(31));
   s->group = ptx_shr(p, s->lane, 2);
   s->quad = ptx_and(p, s->lane, ptx_int(3));

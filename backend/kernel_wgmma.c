@@ -159,20 +159,13 @@ static void order_taps(Wgmma *w) {
     w->tap_shifts[staging_tap_place(g, w->m.node, w->s.taps, tap)] = staging_tap_shift(g, w->m.node, tap);
 }
 
-/* The same in all lanes of a warp, written so that the assembler sees it: descriptors then are uniform registers. */
-static PtxValue uniform(Ptx *p, PtxValue of_warp) {
-  PtxValue first = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "shfl.sync.idx.b32 %s, %s, 0, 31, -1;", ptx_text(p, first), ptx_text(p, of_warp));
-  return first;
-}
-
 static void place(Wgmma *w) {
   Mma *m = &w->m;
   Ptx *p = &m->k->ptx;
   m->grid = grid_of(&m->in.type);
   m->grid.image = m->out.image;
   mma_place_lane(m);
-  w->warp = uniform(p, ptx_shr(p, m->thread, 5));
+  w->warp = ptx_uniform(p, ptx_shr(p, m->thread, 5));
   PtxValue group_rows = ptx_mul(p, ptx_shr(p, w->warp, 2), ptx_int(64 * m->row_tiles));
   m->warp_row = ptx_mad(p, ptx_and(p, w->warp, ptx_int(3)), ptx_int(16), group_rows);
   m->warp_column = ptx_int(0);

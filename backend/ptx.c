@@ -162,6 +162,12 @@ PtxValue ptx_special(Ptx *p, const char *name) {
   return d;
 }
 
+PtxValue ptx_uniform(Ptx *p, PtxValue of_warp) {
+  PtxValue first = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "shfl.sync.idx.b32 %s, %s, 0, 31, -1;", ptx_text(p, first), ptx_text(p, of_warp));
+  return first;
+}
+
 PtxValue ptx_setp(Ptx *p, const char *compare, PtxValue a, PtxValue b) {
   char mnemonic[32];
   snprintf(mnemonic, sizeof mnemonic, "setp.%s", compare);
