@@ -62,8 +62,8 @@ PtxValue ptx_param_pointer(Ptx *p);
 PtxValue ptx_param_u32(Ptx *p);
 PtxValue ptx_special(Ptx *p, const char *name); /* %tid.x, ... */
 
-/* A number that is the same in all lanes of a warp, taken from lane 0 so that the assembler sees it: what is derived from
- * it then takes uniform registers. All lanes run it. */
+/* A number that is the same in all lanes of a warp, taken from lane 0 so that the assembler sees it: what is derived
+ * from it then takes uniform registers. All lanes run it. */
 PtxValue ptx_uniform(Ptx *p, PtxValue of_warp);
 
 /* An instruction "mnemonic d, a, b, c;" whose operands' classes follow from its last type suffix. */
