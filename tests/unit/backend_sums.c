@@ -1,0 +1,105 @@
+/* Layers on wgmma whose inputs are summed, with few blocks: each walks over many tiles, of the same rows and of others,
+ * of several images. On the CPU device, bit for bit against the evaluator, at the largest batch and below it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../frontend/frontend.h"
+#include "../../ir/staging.h"
+#include "../../passes/tuning.h"
+#include "backend_device.h"
+
+enum { BATCH = 3 };
+
+typedef enum Way { BY_COLUMNS, BESIDE_PRODUCTS } Way;
+
+typedef struct Layer {
+  const char *input, *conv; /* as the language has them */
+  Engine engine;
+  Tile tile;
+  uint32_t blocks; /* along x */
+  Way way;
+} Layer;
+
+static const Layer layers[] = {
+    {"u2[9, 9, 512]", "320, kernel=1, w=i3", ENGINE_WGMMA_B1, {128, 128, 8, 8, 1, 3, 1, 0}, 1, BESIDE_PRODUCTS},
+    {"u2[9, 9, 512]", "300, kernel=1, w=i4", ENGINE_WGMMA_B1, {64, 64, 16, 4, 1, 2, 1, 0}, 2, BESIDE_PRODUCTS},
+    {"u3[7, 9, 300]", "512, kernel=1, w=bipolar", ENGINE_WGMMA_B1, {128, 256, 4, 8, 1, 3, 1, 0}, 1, BESIDE_PRODUCTS},
+    {"u2[7, 5, 200]", "256, kernel=3, pad=1, w=i2", ENGINE_WGMMA_B1, {128, 256, 4, 8, 1, 2, 1, 0}, 1, BESIDE_PRODUCTS},
+    {"u2[9, 8, 256]", "64, kernel=3, pad=1, w=i2", ENGINE_WGMMA_B1, {64, 64, 8, 4, 1, 2, 1, 1}, 1, BESIDE_PRODUCTS},
+    {"u1[12, 9, 1200]", "32, kernel=3, w=i3", ENGINE_WGMMA_B1, {64, 32, 40, 4, 1, 2, 1, 1}, 2, BESIDE_PRODUCTS},
+    {"u8[9, 9, 300]", "512, kernel=1, w=u8(zero=9)", ENGINE_WGMMA_S8, {128, 256, 8, 8, 1, 2, 1, 0}, 1, BESIDE_PRODUCTS},
+    {"i8[9, 9, 130]", "64, kernel=3, pad=1, w=u8(zero=9)", ENGINE_WGMMA_S8, {64, 64, 12, 4, 1, 2, 1, 0}, 2, BY_COLUMNS},
+    {"u2[9, 9, 64]", "64, kernel=3, pad=1, w=i3", ENGINE_WGMMA_B1, {128, 64, 4, 8, 1, 2, 1, 0}, 1, BY_COLUMNS},
+    {"u2[9, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {64, 64, 4, 4, 1, 2, 1, 1}, 1, BY_COLUMNS},
+};
+
+static Node *planned(Build *b, const Layer *l) {
+  PassOptions passes = {
+      .target = target_find("sm_90a"), .max_batch = BATCH, .force_engine = l->engine, .force_tile = &l->tile};
+  if (!passes_run(b->g, &passes, NULL)) {
+    diag_flush(b->context, stderr);
+    fail();
+  }
+  for (NodeId n = 0; n < b->g->node_count; n++) {
+    Node *node = &b->g->nodes[n];
+    if (node->op != OP_CONV2D) continue;
+    assert_true(node->engine == l->engine && tile_equal(&node->tile, &l->tile));
+    Staging s = staging_of(b->g, node, &node->tile);
+    if (l->way == BESIDE_PRODUCTS)
+      assert_true(s.summed > 0 && s.weight_rows == l->tile.n);
+    else
+      assert_true(!s.summed && s.weight_rows == l->tile.n + (uint32_t)SUM_ROWS);
+    uint32_t tiles = (graph_type(b->g, node->inputs[0])->layout.positions + l->tile.m - 1) / l->tile.m;
+    assert_true(tiles > l->blocks);
+    node->launch.x_most = l->blocks;
+    node->launch.x_mul = l->blocks * l->tile.m;
+    return node;
+  }
+  fail_msg("no convolution");
+  return NULL;
+}
+
+static void blocks_walk_over_tiles(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+    const Layer *l = &layers[i];
+    Context *c = context_new(NULL);
+    const char *text = arena_printf(c,
+                                    "network n {\n  input x : %s\n"
+                                    "  y = conv2d(x, %s)\n  output z = y | batchnorm | relu | quantize(u2)\n}\n",
+                                    l->input, l->conv);
+    FrontendOptions options = {.random_params = true, .seed = 3};
+    Build b = {.context = c, .g = frontend_load(c, "n.apnn", text, strlen(text), &options)};
+    assert_non_null(b.g);
+    planned(&b, l);
+    const Type *x = graph_type(b.g, b.g->inputs[0]), *z = graph_type(b.g, b.g->outputs[0]);
+    size_t in_bytes = type_dense_bytes(x), out_bytes = type_dense_bytes(z);
+    uint8_t *images = arena_alloc(c, in_bytes * BATCH), *got = arena_alloc(c, out_bytes * BATCH);
+    uint8_t *wanted = arena_alloc(c, out_bytes * BATCH);
+    uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
+    for (size_t j = 0; j < in_bytes * BATCH; j++) {
+      seed = seed * 1664525 + 1013904223;
+      images[j] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
+    }
+    for (uint32_t batch = 1; batch <= BATCH; batch++) {
+      const void *input = images;
+      void *expected = wanted, *output = got;
+      assert_true(graph_eval(b.g, batch, &input, &expected));
+      run_on_device(&b, batch, &input, &output);
+      if (memcmp(got, wanted, out_bytes * batch)) fail_msg("layer %zu differs at a batch of %u", i, batch);
+    }
+    context_free(c);
+  }
+}
+
+int main(void) {
+  setenv("APNN_CPU_CHECK", "race", 1);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_walk_over_tiles)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
