@@ -15,10 +15,6 @@ enum {
   SM_THREADS = 1536 /* the fewest that a target has */
 };
 
-static uint32_t divide_up(uint32_t a, uint32_t b) {
-  return (a + b - 1) / b;
-}
-
 static uint32_t registers_of(const Gemv *s, const Tile *tile) {
   uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
   uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
@@ -28,7 +24,7 @@ static uint32_t registers_of(const Gemv *s, const Tile *tile) {
 
 /* Of a thread, where a number of blocks share the SM. */
 static uint32_t most_registers(const Tile *tile, uint32_t blocks) {
-  uint32_t threads = 32 * SM_PARTS * divide_up(tile->warps_m, SM_PARTS) * blocks;
+  uint32_t threads = 32 * SM_PARTS * ceil_div(tile->warps_m, SM_PARTS) * blocks;
   uint32_t most = SM_REGISTERS / threads / 8 * 8;
   return most < THREAD_REGISTERS ? most : THREAD_REGISTERS;
 }
@@ -45,10 +41,10 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
   Gemv s = {.weight_planes = w->bits, .input_planes = x->bits};
   s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
-  s.units = divide_up(divide_up(s.blocks, GEMV_UNIT_BLOCKS), tile->warps_m);
-  s.groups = divide_up(s.input_planes * tile->n, 8);
-  s.row_tiles = divide_up(skinny_rows(graph_type(g, node->result)), GEMV_ROWS);
-  s.column_tiles = divide_up(x->layout.positions, tile->n);
+  s.units = ceil_div(ceil_div(s.blocks, GEMV_UNIT_BLOCKS), tile->warps_m);
+  s.groups = ceil_div(s.input_planes * tile->n, 8);
+  s.row_tiles = ceil_div(skinny_rows(graph_type(g, node->result)), GEMV_ROWS);
+  s.column_tiles = ceil_div(x->layout.positions, tile->n);
   bool unrolled = (uint64_t)s.units * s.weight_planes * s.groups <= MOST_UNROLLED;
   s.passes = unrolled ? 1 : s.weight_planes;
   s.steps = unrolled ? s.units * s.weight_planes : s.units;

@@ -104,6 +104,10 @@ typedef struct Tile {
   uint8_t warps_m, warps_n, stages, split_k, resident;
 } Tile;
 
+static inline uint32_t ceil_div(uint32_t a, uint32_t b) {
+  return (a + b - 1) / b;
+}
+
 /* Tiles along the channels: together they write whole blocks of the result, zeros behind its last channel. The one warp
  * along the channels of a single tile writes all of a block itself. */
 static inline bool tile_is_single(const Tile *t, const Type *result) {
@@ -111,14 +115,14 @@ static inline bool tile_is_single(const Tile *t, const Type *result) {
 }
 static inline uint32_t tile_count_of_channels(const Tile *t, const Type *result) {
   uint32_t written = result->layout.block ? result->layout.pitch : (uint32_t)type_channels(result);
-  return tile_is_single(t, result) ? 1 : (written + t->n - 1u) / t->n;
+  return tile_is_single(t, result) ? 1 : ceil_div(written, t->n);
 }
 
 /* Constant arrays indexed by channel are padded to a multiple of this, so that whole tiles can read them. */
 enum { CHANNEL_PADDING = 128 };
 static inline bool tile_within_padding(const Tile *t, const Type *result) {
   uint32_t channels = (uint32_t)type_channels(result);
-  return t->n <= CHANNEL_PADDING || (channels + CHANNEL_PADDING - 1) / CHANNEL_PADDING * CHANNEL_PADDING % t->n == 0;
+  return t->n <= CHANNEL_PADDING || ceil_div(channels, CHANNEL_PADDING) * CHANNEL_PADDING % t->n == 0;
 }
 
 /* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads

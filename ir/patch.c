@@ -4,10 +4,6 @@
 /* Far more than shared memory has in a row or a column, small enough for products of two. */
 enum { MOST_SIDE = 1 << 24 };
 
-static uint32_t divide_up(uint32_t a, uint32_t b) {
-  return (a + b - 1) / b;
-}
-
 static uint32_t words_of(const Type *input) {
   int32_t channels = type_channels(input);
   return channels <= 4 ? 1 : channels <= 8 ? 2 : 4;
@@ -15,7 +11,7 @@ static uint32_t words_of(const Type *input) {
 
 static uint32_t row_units(const Graph *g, const Node *node) {
   uint32_t taps = (uint32_t)graph_type(g, node->inputs[1])->dim[2];
-  return divide_up(taps * words_of(graph_type(g, node->inputs[0])), 4);
+  return ceil_div(taps * words_of(graph_type(g, node->inputs[0])), 4);
 }
 
 bool patch_serves(const Graph *g, const Node *node) {
@@ -25,7 +21,7 @@ bool patch_serves(const Graph *g, const Node *node) {
 }
 
 uint32_t patch_steps(const Graph *g, const Node *node) {
-  return divide_up((uint32_t)graph_type(g, node->inputs[1])->dim[1] * row_units(g, node), 2);
+  return ceil_div((uint32_t)graph_type(g, node->inputs[1])->dim[1] * row_units(g, node), 2);
 }
 
 /* Input pixels that `count` windows of `taps` taps span. */
@@ -41,8 +37,8 @@ static void size_tile(Patch *p, const Type *result, uint32_t positions, uint32_t
   uint32_t height = gaps ? result->layout.image_pitch / result->layout.row_pitch : (uint32_t)image.height;
   p->columns = columns;
   p->rows = positions / columns;
-  p->across = divide_up(width, p->columns);
-  p->down = divide_up(height, p->rows);
+  p->across = ceil_div(width, p->columns);
+  p->down = ceil_div(height, p->rows);
 }
 
 static void size_elements(Patch *p, const Type *input, const Attrs *a) {
@@ -51,7 +47,7 @@ static void size_elements(Patch *p, const Type *input, const Attrs *a) {
   bool dense = l.kind == LAYOUT_NONE || l.pitch == (uint32_t)image.channels;
   p->group = dense && image.channels < 4 && image.width % 4 == 0 ? 4 : 1;
   p->lead = p->group == 4 ? (4 - (uint32_t)a->pad[1] % 4) % 4 : 0;
-  p->width = divide_up(p->width + p->lead, p->group) * p->group;
+  p->width = ceil_div(p->width + p->lead, p->group) * p->group;
   p->vector = p->group == 4 ? 4 : l.pitch == 4 * p->words ? p->words : 1;
 }
 
@@ -64,12 +60,12 @@ static void size_patch(Patch *p, const Graph *g, const Node *node, uint32_t thre
   p->row_elements = p->pitch / p->vector;
   p->pass_rows = p->row_elements < threads ? threads / p->row_elements : 1;
   if (p->pass_rows > p->height) p->pass_rows = p->height;
-  p->passes = divide_up(p->height, p->pass_rows);
+  p->passes = ceil_div(p->height, p->pass_rows);
   p->patch_bytes = 4 * (uint64_t)p->pitch * p->height;
 }
 
 uint64_t patch_elements_of_thread(const Patch *p, const Tile *tile) {
-  return (uint64_t)p->passes * divide_up(p->row_elements, 32u * tile->warps_m);
+  return (uint64_t)p->passes * ceil_div(p->row_elements, 32u * tile->warps_m);
 }
 
 /* The shape with the fewest tiles, and of those the one that is filled soonest. */
@@ -89,7 +85,7 @@ static Patch shaped(Patch p, const Graph *g, const Node *node, const Tile *tile)
 Patch patch_of(const Graph *g, const Node *node, const Tile *tile) {
   Patch p = {.words = words_of(graph_type(g, node->inputs[0])), .row_units = row_units(g, node)};
   p.units = p.row_units * (uint32_t)graph_type(g, node->inputs[1])->dim[1];
-  p.steps = divide_up(p.units, 2);
+  p.steps = ceil_div(p.units, 2);
   p = shaped(p, g, node, tile);
   p.weight_bytes = p.steps * tile->n * 32;
   p.shared_bytes = p.weight_bytes + 2 * p.patch_bytes;

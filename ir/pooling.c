@@ -9,10 +9,6 @@ static uint32_t words_of(const Layout *l) {
   return l->pitch / 32;
 }
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) {
-  return (a + b - 1) / b;
-}
-
 /* Equal orders of channels: the longest loads. Other orders: the words among which channels move. */
 static bool straight_planes(const Type *in, const Type *out, Pooling *p) {
   uint32_t from = words_of(&in->layout), to = words_of(&out->layout);

@@ -1,10 +1,6 @@
 /* Shared memory and shares of skinny layers (skinny.h). */
 #include "skinny.h"
 
-static uint32_t divide_up(uint32_t a, uint32_t b) {
-  return (a + b - 1) / b;
-}
-
 uint32_t skinny_threads(const Tile *tile) {
   return 32u * (tile->warps_m + 1u);
 }
@@ -15,7 +11,7 @@ uint32_t skinny_rows(const Type *result) {
 
 /* wgmma has 8, 16, 24 and 32 columns, and then multiples of 16. */
 static uint32_t instruction_columns(uint32_t columns) {
-  return columns <= 32 ? columns : divide_up(columns, 16) * 16;
+  return columns <= 32 ? columns : ceil_div(columns, 16) * 16;
 }
 
 /* In 64 bits: where the sum fits shared memory, so do its parts their 32. */
@@ -37,11 +33,11 @@ Skinny skinny_of(const Graph *g, const Node *node, const Tile *tile) {
   Skinny s = {.weight_planes = w->bits, .input_planes = x->bits};
   s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;
-  s.chunks = divide_up(divide_up(s.blocks, s.chunk_blocks), tile->split_k);
+  s.chunks = ceil_div(ceil_div(s.blocks, s.chunk_blocks), tile->split_k);
   s.share_blocks = s.chunks * s.chunk_blocks;
   s.columns = instruction_columns(s.input_planes * tile->n);
-  s.row_tiles = divide_up(skinny_rows(graph_type(g, node->result)), SKINNY_ROWS);
-  s.column_tiles = divide_up(x->layout.positions, tile->n);
+  s.row_tiles = ceil_div(skinny_rows(graph_type(g, node->result)), SKINNY_ROWS);
+  s.column_tiles = ceil_div(x->layout.positions, tile->n);
   s.groups = tile->warps_m / 4u;
   s.parts = s.groups * tile->split_k;
   s.own = tile->n / tile->split_k;

@@ -1,10 +1,6 @@
 /* Shared memory of layers on wgmma (staging.h). */
 #include "staging.h"
 
-static uint32_t divide_up(uint32_t a, uint32_t b) {
-  return (a + b - 1) / b;
-}
-
 LevelMap weight_storage(const Type *t, bool planes, bool *as_level) {
   LevelMap map = type_level_map(t);
   int32_t bias = planes && t->kind != ELEM_UINT ? 1 << (t->bits - 1) : 0;
@@ -74,7 +70,7 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   s.weight_planes = planes ? w->bits : 1;
   s.input_planes = planes ? x->bits : 1;
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;
-  s.chunks = divide_up(s.blocks, s.chunk_blocks);
+  s.chunks = ceil_div(s.blocks, s.chunk_blocks);
   s.real_pieces = s.taps * s.chunk_blocks;
   s.pieces = (s.real_pieces + 1) / 2 * 2;
   s.halo = staging_tap_shift(g, node, s.taps - 1);

@@ -1,11 +1,7 @@
 /* Gemv layers: plans that their kernel carries out, and those that are refused with an error; their weights in the
  * order of steps hold what the rows of weights_pack hold. */
-#include <string.h>
-
-#include "backend/weights.h"
-#include "frontend/frontend.h"
+#include "backend_few_images.h"
 #include "ir/gemv.h"
-#include "ir_sample.h"
 
 /* --- plans --- */
 
@@ -17,13 +13,6 @@ static const char source[] = "network n {\n"
                              "  d = c | batchnorm | relu | quantize(u2)\n"
                              "  output y = linear(d, 40, w=bipolar)\n"
                              "}\n";
-
-typedef struct Plan {
-  Context *context;
-  Graph *g;
-  const Target *target;
-  Node *layer; /* d */
-} Plan;
 
 static const Tile whole = {32, 8, 16, 3, 1, 2, 1, 0};
 
@@ -51,24 +40,6 @@ static Plan plan(const char *target, Tile tile) {
   assert_int_equal(p.layer->engine, ENGINE_GEMV_B1);
   give_tile(&p, tile);
   return p;
-}
-
-static bool emits(Plan *p, char *said, size_t size) {
-  Module module;
-  bool good = backend_emit(p->g, p->target, &module);
-  memset(said, 0, size);
-  FILE *out = fmemopen(said, size - 1, "w");
-  assert_non_null(out);
-  diag_flush(p->context, out);
-  fclose(out);
-  context_free(p->context);
-  return good;
-}
-
-static void refused(Plan *p, const char *words) {
-  char said[4096];
-  assert_false(emits(p, said, sizeof said));
-  if (!strstr(said, words) || strstr(said, "internal")) fail_msg("'%s' is not in: %s", words, said);
 }
 
 static void good_tiles(void **state) {
@@ -135,37 +106,6 @@ static void layouts(void **state) {
 
 /* --- weights --- */
 
-typedef struct Layer {
-  Context *context;
-  Graph *g;
-  Node node;
-} Layer;
-
-static Layer layer_new(Type x, Type w, Layout out, Tile tile) {
-  Layer l = {.context = context_new(NULL)};
-  Random r = {7};
-  l.g = graph_new(l.context, "g");
-  l.g->max_batch = 3;
-  x.layout = layout_pieces(&x, LAYOUT_PLANES, 1, 1, 3);
-  ValueId *inputs = ARENA_NEW(l.context, ValueId, 2);
-  inputs[0] = graph_add_input(l.g, "x", x);
-  inputs[1] = graph_add_const(l.g, "w", w, random_elements(l.context, &r, &w, 1));
-  Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(w.dim[0]));
-  y.layout = out;
-  l.node = (Node){.op = OP_LINEAR, .attrs = attrs_default(), .inputs = inputs, .input_count = 2, .tile = tile};
-  l.node.main_type = type_make(ELEM_I32, 32, true, 1, DIMS(w.dim[0]));
-  l.node.engine = ENGINE_GEMV_B1;
-  l.node.result = graph_add_result(l.g, "y", y);
-  return l;
-}
-
-/* The channel that a row of the result is, or -1. */
-static int32_t channel_of_row(Layout l, int32_t channels, uint32_t row) {
-  for (int32_t c = 0; c < channels; c++)
-    if ((layout_orders_channels(l) ? layout_bit_of_channel(l, (uint32_t)c) : (uint32_t)c) == row) return c;
-  return -1;
-}
-
 /* 32 fragments of the A operand: register r of lane 4g + t is word 2 * half + r / 2 of block t, at row g + 8 * (r % 2).
  */
 static const uint32_t *check_fragments(const Layer *l, const PackedWeights *rows, int plane, uint32_t unit,
@@ -209,7 +149,7 @@ static void steps_hold_the_rows(void **state) {
     Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(outputs));
     const Layout out[] = {layout_pieces(&y, LAYOUT_PLANES, 1, 1, 3), layout_planes(&y, 32 << i % 3),
                           layout_pieces(&y, LAYOUT_BYTES, 1, 1, 3), layout_bytes(&y, 1)};
-    Layer l = layer_new(x, w, out[i / 6], (Tile){32, 4, 16, (uint8_t)(1 + i % 4), 1, 1, 1, 0});
+    Layer l = layer_new(x, w, out[i / 6], 3, ENGINE_GEMV_B1, (Tile){32, 4, 16, (uint8_t)(1 + i % 4), 1, 1, 1, 0});
     check_steps(&l);
   }
 }
@@ -219,7 +159,7 @@ static void numbers_by_hand(void **state) {
   (void)state;
   Type x = type_make(ELEM_UINT, 5, true, 1, DIMS(2100)), w = type_make(ELEM_INT, 3, false, 2, DIMS(200, 2100));
   Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(200));
-  Layer l = layer_new(x, w, layout_planes(&y, 64), (Tile){32, 2, 16, 3, 1, 2, 1, 0});
+  Layer l = layer_new(x, w, layout_planes(&y, 64), 3, ENGINE_GEMV_B1, (Tile){32, 2, 16, 3, 1, 2, 1, 0});
   Gemv s = gemv_of(l.g, &l.node, &l.node.tile);
   const uint32_t got[] = {s.weight_planes, s.input_planes, s.blocks, s.units,       s.groups,      s.row_tiles,
                           s.column_tiles,  s.passes,       s.steps,  s.keeps_input, s.parts_bytes, s.shared_bytes};

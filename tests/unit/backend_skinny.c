@@ -1,13 +1,6 @@
 /* Plans of skinny layers: those that their kernel carries out, and those that are refused with an error. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <string.h>
-
-#include "../../frontend/frontend.h"
-#include "../../ir/skinny.h"
+#include "backend_few_images.h"
+#include "ir/skinny.h"
 
 static const char source[] = "network n {\n"
                              "  input x : u3[700]\n"
@@ -15,13 +8,6 @@ static const char source[] = "network n {\n"
                              "  b = a | batchnorm | relu | quantize(u2)\n"
                              "  output y = linear(b, 40, w=bipolar)\n"
                              "}\n";
-
-typedef struct Plan {
-  Context *context;
-  Graph *g;
-  const Target *target;
-  Node *layer; /* b */
-} Plan;
 
 static const Tile whole = {64, 8, 8, 8, 1, 4, 2, 0};
 
@@ -49,24 +35,6 @@ static Plan plan(Tile tile) {
   assert_int_equal(p.layer->engine, ENGINE_SKINNY_B1);
   give_tile(&p, tile);
   return p;
-}
-
-static bool emits(Plan *p, char *said, size_t size) {
-  Module module;
-  bool good = backend_emit(p->g, p->target, &module);
-  memset(said, 0, size);
-  FILE *out = fmemopen(said, size - 1, "w");
-  assert_non_null(out);
-  diag_flush(p->context, out);
-  fclose(out);
-  context_free(p->context);
-  return good;
-}
-
-static void refused(Plan *p, const char *words) {
-  char said[4096];
-  assert_false(emits(p, said, sizeof said));
-  if (!strstr(said, words) || strstr(said, "internal")) fail_msg("'%s' is not in: %s", words, said);
 }
 
 static void good_tiles(void **state) {

@@ -1,39 +1,7 @@
 /* Skinny layers: weights in the order of their stages hold what the rows of weights_pack hold, and places in shared
  * memory are those that ir/skinny.h promises. */
-#include "backend/weights.h"
+#include "backend_few_images.h"
 #include "ir/skinny.h"
-#include "ir_sample.h"
-
-typedef struct Layer {
-  Context *context;
-  Graph *g;
-  Node node;
-} Layer;
-
-static Layer layer_new(Type x, Type w, Layout out, uint32_t batch, Tile tile) {
-  Layer l = {.context = context_new(NULL)};
-  Random r = {7};
-  l.g = graph_new(l.context, "g");
-  l.g->max_batch = batch;
-  x.layout = layout_pieces(&x, LAYOUT_PLANES, 1, 1, batch);
-  ValueId *inputs = ARENA_NEW(l.context, ValueId, 2);
-  inputs[0] = graph_add_input(l.g, "x", x);
-  inputs[1] = graph_add_const(l.g, "w", w, random_elements(l.context, &r, &w, 1));
-  Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(w.dim[0]));
-  y.layout = out;
-  l.node = (Node){.op = OP_LINEAR, .attrs = attrs_default(), .inputs = inputs, .input_count = 2, .tile = tile};
-  l.node.main_type = type_make(ELEM_I32, 32, true, 1, DIMS(w.dim[0]));
-  l.node.engine = ENGINE_SKINNY_B1;
-  l.node.result = graph_add_result(l.g, "y", y);
-  return l;
-}
-
-/* The channel that a row of the result is, or -1. */
-static int32_t channel_of_row(Layout l, int32_t channels, uint32_t row) {
-  for (int32_t c = 0; c < channels; c++)
-    if ((layout_orders_channels(l) ? layout_bit_of_channel(l, (uint32_t)c) : (uint32_t)c) == row) return c;
-  return -1;
-}
 
 /* The stream from its first word to its last. */
 static void check_stream(Layer *l) {
@@ -74,7 +42,7 @@ static void streams_hold_the_rows(void **state) {
     Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(outputs));
     const Layout layouts[] = {layout_pieces(&y, LAYOUT_PLANES, 1, 1, 3), layout_planes(&y, 32 << i % 3),
                               layout_pieces(&y, LAYOUT_BYTES, 1, 1, 3), layout_bytes(&y, 1)};
-    Layer l = layer_new(x, w, layouts[i / 6], 3, tile_of(8, 8 << i % 3, 4, 4, 1 << i % 4));
+    Layer l = layer_new(x, w, layouts[i / 6], 3, ENGINE_SKINNY_B1, tile_of(8, 8 << i % 3, 4, 4, 1 << i % 4));
     check_stream(&l);
   }
 }
@@ -84,7 +52,7 @@ static void numbers_by_hand(void **state) {
   (void)state;
   Type x = type_make(ELEM_UINT, 5, true, 1, DIMS(600)), w = type_make(ELEM_INT, 3, false, 2, DIMS(200, 600));
   Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(200));
-  Layer l = layer_new(x, w, layout_planes(&y, 64), 20, tile_of(8, 8, 8, 4, 2));
+  Layer l = layer_new(x, w, layout_planes(&y, 64), 20, ENGINE_SKINNY_B1, tile_of(8, 8, 8, 4, 2));
   Skinny s = skinny_of(l.g, &l.node, &l.node.tile);
   const uint32_t got[] = {s.weight_planes, s.input_planes, s.blocks,       s.chunk_blocks, s.chunks,   s.share_blocks,
                           s.columns,       s.row_tiles,    s.column_tiles, s.groups,       s.parts,    s.own,
