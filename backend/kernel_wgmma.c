@@ -12,11 +12,11 @@
 /* --- shared memory --- */
 
 PtxValue wgmma_stage(Wgmma *w, PtxValue stage) {
-  return ptx_mad(&w->m.k->ptx, stage, ptx_int(w->s.stage_bytes), w->m.shared);
+  return ptx_mad(&w->m.k->ptx, stage, ptx_int(w->s.stage_bytes), w->stages);
 }
 
 PtxValue wgmma_resident(Wgmma *w) {
-  return ptx_add(&w->m.k->ptx, w->m.shared, ptx_int((int64_t)w->m.tile.stages * w->s.stage_bytes));
+  return ptx_add(&w->m.k->ptx, w->m.shared, ptx_int((int64_t)w->s.walks * w->m.tile.stages * w->s.stage_bytes));
 }
 
 PtxValue wgmma_table(Wgmma *w, PtxValue number) {
@@ -30,24 +30,39 @@ static PtxValue barrier(Wgmma *w, PtxValue number) {
   return ptx_mad(p, number, ptx_int(8), wgmma_table(w, ptx_int(w->s.tables)));
 }
 
-PtxValue wgmma_full(Wgmma *w, PtxValue stage) {
-  return barrier(w, stage);
+/* Of a walk: empty ones, then full ones. */
+static uint32_t barriers_of_walk(const Wgmma *w) {
+  return w->m.tile.stages * (1 + w->s.fulls);
 }
 
 PtxValue wgmma_empty(Wgmma *w, PtxValue stage) {
+  return barrier(w, ptx_add(&w->m.k->ptx, w->first_barrier, stage));
+}
+
+PtxValue wgmma_full(Wgmma *w, PtxValue stage) {
   return barrier(w, ptx_add(&w->m.k->ptx, stage, ptx_int(w->m.tile.stages)));
 }
 
-PtxValue wgmma_resident_barrier(Wgmma *w) {
-  return barrier(w, ptx_int(2 * w->m.tile.stages));
-}
-
 PtxValue wgmma_table_full(Wgmma *w, PtxValue number) {
-  return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages + 1)));
+  return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages)));
 }
 
 PtxValue wgmma_table_empty(Wgmma *w, PtxValue number) {
-  return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages + 1 + (int)w->s.tables)));
+  return barrier(w, ptx_add(&w->m.k->ptx, number, ptx_int(2 * w->m.tile.stages + (int)w->s.tables)));
+}
+
+/* [stage][plane][part] of a walk. */
+PtxValue wgmma_windows_full(Wgmma *w, PtxValue stage, PtxValue plane, uint32_t part) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue number = ptx_mad(p, stage, ptx_int(w->s.input_planes), plane);
+  number = ptx_mad(p, number, ptx_int(w->s.parts), ptx_int(w->m.tile.stages + part));
+  return barrier(w, ptx_add(p, w->first_barrier, number));
+}
+
+/* [plane][part], behind all walks. */
+PtxValue wgmma_weights_full(Wgmma *w, PtxValue plane, uint32_t part) {
+  Ptx *p = &w->m.k->ptx;
+  return barrier(w, ptx_mad(p, plane, ptx_int(w->s.parts), ptx_int(w->s.walks * barriers_of_walk(w) + part)));
 }
 
 PtxValue wgmma_sums(Wgmma *w) {
@@ -61,11 +76,12 @@ bool wgmma_streams_tables(const Wgmma *w) {
 static void init_barriers(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
-  for (int stage = 0; stage < w->m.tile.stages; stage++) {
-    ptx_barrier_init(p, wgmma_full(w, ptx_int(stage)), 1);
-    ptx_barrier_init(p, wgmma_empty(w, ptx_int(stage)), (uint32_t)w->consumer_warps);
+  uint32_t stages = w->m.tile.stages, of_walk = barriers_of_walk(w), count = w->s.walks * of_walk;
+  if (w->m.tile.resident) count += w->s.weight_planes * w->s.parts;
+  for (uint32_t i = 0; i < count; i++) {
+    bool is_empty = i < w->s.walks * of_walk && i % of_walk < stages;
+    ptx_barrier_init(p, barrier(w, ptx_int(i)), is_empty ? (uint32_t)w->walk_warps : 1);
   }
-  if (w->m.tile.resident) ptx_barrier_init(p, wgmma_resident_barrier(w), 1);
   for (uint32_t i = 0; wgmma_streams_tables(w) && i < w->s.tables; i++) {
     ptx_barrier_init(p, wgmma_table_full(w, ptx_int(i)), 1);
     ptx_barrier_init(p, wgmma_table_empty(w, ptx_int(i)), (uint32_t)w->consumer_warps);
@@ -128,14 +144,13 @@ void wgmma_place_tile(Wgmma *w, PtxValue tile) {
 void wgmma_for_each_tile(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   Mma *m = &w->m;
-  PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
   if (m->tile.resident) {
-    w->row_tile = ptx_for(p, start, w->row_tiles, step);
+    w->row_tile = ptx_for(p, w->first_tile, w->row_tiles, w->tiles_apart);
     m->first_position = ptx_mul(p, w->row_tile, ptx_int(m->tile.m));
     m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
     return;
   }
-  wgmma_place_tile(w, ptx_for(p, start, wgmma_tile_count(w), step));
+  wgmma_place_tile(w, ptx_for(p, w->first_tile, wgmma_tile_count(w), w->tiles_apart));
 }
 
 /* --- the kernel --- */
@@ -145,10 +160,11 @@ static bool tile_fits(const Wgmma *w) {
   const Mma *m = &w->m;
   bool columns = t->n == 32 || t->n == 64 || t->n == 128 || t->n == 256;
   columns = columns && tile_within_padding(t, &m->out.type);
-  bool rows = t->warps_m % 4 == 0 && t->warps_n == 1 && t->m == 16 * m->row_tiles * t->warps_m && m->row_tiles >= 1 &&
-              m->row_tiles <= MAX_ROW_TILES;
+  bool rows = t->warps_m % 4 == 0 && t->warps_n == 1 && t->m == 16 * m->row_tiles * w->walk_warps &&
+              m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES;
   bool chunk = t->k >= 4 && t->k % 4 == 0 && (!t->resident || w->s.chunks == 1);
-  if (columns && rows && chunk && t->stages >= 2 && t->split_k == 1) return true;
+  bool stages = t->stages >= (t->resident ? 1 : 2);
+  if (columns && rows && chunk && stages && t->split_k == 1) return true;
   return mma_bad_tile(m);
 }
 
@@ -159,6 +175,25 @@ static void order_taps(Wgmma *w) {
     w->tap_shifts[staging_tap_place(g, w->m.node, w->s.taps, tap)] = staging_tap_shift(g, w->m.node, tap);
 }
 
+/* The first tiles of all blocks' first walks come before those of the second ones, so that tiles spread over blocks. */
+static void place_walk(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  w->stages = w->m.shared;
+  w->first_tile = ptx_special(p, "%ctaid.x");
+  w->tiles_apart = ptx_special(p, "%nctaid.x");
+  w->walk_warp = w->warp;
+  w->first_barrier = ptx_int(0);
+  w->is_loader = ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0));
+  if (w->s.walks == 1) return;
+  PtxValue walk = ptx_div(p, w->warp, ptx_int(w->walk_warps));
+  w->walk_warp = ptx_rem(p, w->warp, ptx_int(w->walk_warps));
+  w->is_loader = ptx_setp(p, "eq.s32", ptx_rem(p, w->m.thread, ptx_int(32 * w->walk_warps)), ptx_int(0));
+  w->stages = ptx_mad(p, walk, ptx_int((int64_t)w->m.tile.stages * w->s.stage_bytes), w->stages);
+  w->first_barrier = ptx_mul(p, walk, ptx_int(barriers_of_walk(w)));
+  w->first_tile = ptx_mad(p, walk, w->tiles_apart, w->first_tile);
+  w->tiles_apart = ptx_mul(p, w->tiles_apart, ptx_int(w->s.walks));
+}
+
 static void place(Wgmma *w) {
   Mma *m = &w->m;
   Ptx *p = &m->k->ptx;
@@ -166,8 +201,9 @@ static void place(Wgmma *w) {
   m->grid.image = m->out.image;
   mma_place_lane(m);
   w->warp = ptx_uniform(p, ptx_shr(p, m->thread, 5));
-  PtxValue group_rows = ptx_mul(p, ptx_shr(p, w->warp, 2), ptx_int(64 * m->row_tiles));
-  m->warp_row = ptx_mad(p, ptx_and(p, w->warp, ptx_int(3)), ptx_int(16), group_rows);
+  place_walk(w);
+  w->group_row = ptx_mul(p, ptx_shr(p, w->walk_warp, 2), ptx_int(64 * m->row_tiles));
+  m->warp_row = ptx_mad(p, ptx_and(p, w->warp, ptx_int(3)), ptx_int(16), w->group_row);
   m->warp_column = ptx_int(0);
   m->total_positions = ptx_mul(p, m->k->batch, ptx_int(m->grid.image_pitch));
   PtxValue rounded = ptx_add(p, m->total_positions, ptx_int(m->tile.m - 1));
@@ -230,7 +266,7 @@ static void emit_streamed(Wgmma *w) {
 static void emit_resident(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   wgmma_load_first(w);
-  ptx_return_unless(p, ptx_setp(p, "lt.s32", ptx_special(p, "%ctaid.x"), w->row_tiles));
+  ptx_return_unless(p, ptx_setp(p, "lt.s32", w->first_tile, w->row_tiles));
   if (w->m.table.tile_bytes) w->m.table.shared = wgmma_table(w, ptx_int(0));
   finish_tiles(w);
 }
@@ -245,7 +281,8 @@ bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
   Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place},
              .consumer_warps = t->warps_m};
-  w.m.row_tiles = t->m / t->warps_m / 16;
+  w.walk_warps = t->warps_m / (int)staging_walks(t);
+  w.m.row_tiles = t->m / w.walk_warps / 16;
   w.m.column_tiles = t->n / 8;
   w.m.in = tensor_of(k, k->node->inputs[0]);
   w.m.out = tensor_of(k, k->node->result);

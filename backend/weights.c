@@ -84,14 +84,15 @@ static void put_in_row(const Packing *s, PackedWeights *w, int plane, int32_t o,
   memcpy(row + (int64_t)tap * w->words, words, sizeof *words * (size_t)w->words);
 }
 
-/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][group of 8 rows][piece][row] of 16 bytes --- */
+/* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][part][group of 8 rows][piece][row] of 16 bytes --- */
 
 static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, int plane, uint32_t block, int32_t tap,
                            uint32_t row) {
   const Staging *g = &s->staging;
   uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
   uint64_t piece = block % g->chunk_blocks * g->taps + s->place_of_tap[tap];
-  uint64_t line = (row / 8 * g->pieces + piece) * 8 + row % 8;
+  uint64_t part = piece / g->part_pieces, lines = (uint64_t)g->part_pieces * s->node->tile.n;
+  uint64_t line = part * lines + (row / 8 * g->part_pieces + piece % g->part_pieces) * 8 + row % 8;
   return w->data + (chunk * g->packed_bytes + line * PIECE_BYTES) / 4;
 }
 

@@ -20,17 +20,24 @@ typedef struct Wgmma {
   Staging s;
   uint32_t *tap_shifts; /* in the order of the reduction, rising */
   int consumer_warps;
-  PtxValue zeros;     /* device constant: a window's worth */
-  PtxValue warp;      /* in the block */
-  PtxValue row_tiles; /* tiles along the positions of the batch */
-  PtxValue row_tile;  /* resident weights: the one under way */
-  Ring ring;          /* of the role whose code is emitted */
-  Ring tables;        /* the same, where tables are streamed */
-  bool alternates;    /* the groups of warps finish tiles in turn */
-  PtxValue summed_position; /* where sums are kept: first position of the tile whose sums they are, or -1 */
-  PtxValue has_new_rows;    /* predicate: that is not the tile under way */
+  int walk_warps;                 /* that share tiles: all of these, or four (../ir/staging.h) */
+  PtxValue zeros;                 /* device constant: a window's worth */
+  PtxValue warp;                  /* in the block */
+  PtxValue row_tiles;             /* tiles along the positions of the batch */
+  PtxValue walk_warp;             /* the warp, of those that share its tiles */
+  PtxValue is_loader;             /* resident weights: predicate, the thread that starts copies of the walk's windows */
+  PtxValue group_row;             /* first row of its group of four, in a tile */
+  PtxValue stages, first_barrier; /* of the walk: address; number */
+  PtxValue first_tile, tiles_apart; /* of the walk */
+  PtxValue row_tile;                /* resident weights: the one under way */
+  PtxValue is_first;                /* resident weights: predicate, it is the block's first */
+  Ring ring;                        /* of the role whose code is emitted */
+  Ring tables;                      /* the same, where tables are streamed */
+  bool alternates;                  /* the groups of warps finish tiles in turn */
+  PtxValue summed_position;         /* where sums are kept: first position of the tile whose sums they are, or -1 */
+  PtxValue has_new_rows;            /* predicate: that is not the tile under way */
   PtxValue kept_sums[MAX_ROW_TILES][2];
-  PtxValue ahead;     /* streamed weights: chunks to come whose weights are there or on their way */
+  PtxValue ahead; /* streamed weights: chunks to come whose weights are there or on their way */
 } Wgmma;
 
 /* kernel_wgmma.c */
@@ -38,12 +45,15 @@ void wgmma_rings_start(Wgmma *w, int parity);
 void wgmma_ring_next(Wgmma *w, Ring ring);
 bool wgmma_streams_tables(const Wgmma *w);
 PtxValue wgmma_stage(Wgmma *w, PtxValue stage); /* address */
-PtxValue wgmma_full(Wgmma *w, PtxValue stage);  /* barrier: the stage's copies have come */
-PtxValue wgmma_empty(Wgmma *w, PtxValue stage); /* barrier: its products are done */
-PtxValue wgmma_resident(Wgmma *w);              /* address of resident weights */
-PtxValue wgmma_resident_barrier(Wgmma *w);
+PtxValue wgmma_empty(Wgmma *w, PtxValue stage); /* barrier: the stage's products are done */
+PtxValue wgmma_full(Wgmma *w, PtxValue stage);  /* barrier, streamed weights: its copies have come */
+/* Barriers, resident weights: the blocks of channels of a plane that a part is the first to read have come to a stage;
+ * a part of a plane of weights has. */
+PtxValue wgmma_windows_full(Wgmma *w, PtxValue stage, PtxValue plane, uint32_t part);
+PtxValue wgmma_weights_full(Wgmma *w, PtxValue plane, uint32_t part);
+PtxValue wgmma_resident(Wgmma *w);               /* address of resident weights */
 PtxValue wgmma_table(Wgmma *w, PtxValue number); /* address */
-PtxValue wgmma_sums(Wgmma *w); /* address of the sums of positions */
+PtxValue wgmma_sums(Wgmma *w);                   /* address of the sums of positions */
 PtxValue wgmma_table_full(Wgmma *w, PtxValue number);
 PtxValue wgmma_table_empty(Wgmma *w, PtxValue number);
 /* Streamed weights: tiles of all positions and channels; m.first_position and m.first_channel of one. */
@@ -63,8 +73,8 @@ void wgmma_end_turn(Wgmma *w);
 /* wgmma_load.c, streamed weights: all copies, by the thread that runs this; before it, while the launch before still
  * runs, the weights of the first chunks. Resident weights: they and the windows of the first tiles; and, when the stage
  * of the tile under way has been given back, the tile that takes it next. */
-void wgmma_clear_windows(Wgmma *w);  /* where tiles reach behind the batch; before the block's first bar.sync */
-PtxValue wgmma_is_loader(Wgmma *w);  /* predicate: the thread that loads streamed weights */
+void wgmma_clear_windows(Wgmma *w); /* where tiles reach behind the batch; before the block's first bar.sync */
+PtxValue wgmma_is_loader(Wgmma *w); /* predicate: the thread that loads streamed weights */
 void wgmma_load_weights_ahead(Wgmma *w);
 void wgmma_load_all(Wgmma *w);
 void wgmma_load_first(Wgmma *w);

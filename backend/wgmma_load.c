@@ -9,6 +9,8 @@
  */
 #include "wgmma_kernel.h"
 
+enum { MOST_PLANES = 8 };
+
 /* A tile's window: bytes of zeros, of the tensor, and of zeros again. */
 typedef struct Window {
   PtxValue first; /* position at which the bytes of the tensor begin */
@@ -56,30 +58,36 @@ static void copy_window(Wgmma *w, const Window *x, bool whole, PtxValue from, Pt
   if (!ptx_is_int(x->has_back, 0)) ptx_bulk_copy_if(p, x->has_back, ptx_add(p, to, x->middle), w->zeros, x->back, full);
 }
 
-/* The windows of a chunk of one plane; zeros for blocks past the last. */
-static void copy_blocks(Wgmma *w, const Window *x, bool whole, PtxValue plane, PtxValue chunk, PtxValue to,
-                        PtxValue full) {
+/* Some blocks of a plane, and where the windows of a stage are that they belong to. */
+typedef struct Blocks {
+  PtxValue plane, chunk;
+  uint32_t begin, end; /* of the chunk's */
+  PtxValue to, full;   /* the chunk's windows; the barrier to tell */
+} Blocks;
+
+/* Zeros for blocks past the last. */
+static void copy_blocks(Wgmma *w, const Window *x, bool whole, const Blocks *b) {
   Ptx *p = &w->m.k->ptx;
   Strides strides = layout_strides(&w->m.in.type);
-  PtxValue base = ptx_address(p, w->m.in.base, plane, (int64_t)strides.plane);
+  PtxValue base = ptx_address(p, w->m.in.base, b->plane, (int64_t)strides.plane);
   base = ptx_address(p, base, x->first, PIECE_BYTES);
-  PtxValue first = ptx_mul(p, chunk, ptx_int(w->s.chunk_blocks));
+  PtxValue first = ptx_mul(p, b->chunk, ptx_int(w->s.chunk_blocks));
   bool ragged = w->s.blocks % w->s.chunk_blocks;
-  for (uint32_t i = 0; i < w->s.chunk_blocks; i++) {
+  for (uint32_t i = b->begin; i < b->end; i++) {
     PtxValue block = ptx_add(p, first, ptx_int(i));
     PtxValue from = ptx_address(p, base, block, (int64_t)strides.block);
     if (ragged) from = ptx_select(p, ptx_setp(p, "lt.u32", block, ptx_int(w->s.blocks)), from, w->zeros);
-    copy_window(w, x, whole, from, ptx_add(p, to, ptx_int((int64_t)i * w->s.input_rows * PIECE_BYTES)), full);
+    copy_window(w, x, whole, from, ptx_add(p, b->to, ptx_int((int64_t)i * w->s.input_rows * PIECE_BYTES)), b->full);
   }
 }
 
 /* Most windows lie in the tensor as a whole: then a block is one copy without conditions. */
-static void copy_chunk(Wgmma *w, const Window *x, PtxValue plane, PtxValue chunk, PtxValue to, PtxValue full) {
+static void copy_windows(Wgmma *w, const Window *x, const Blocks *b) {
   Ptx *p = &w->m.k->ptx;
   ptx_if(p, ptx_setp(p, "eq.s32", x->middle, ptx_int(w->s.input_rows * PIECE_BYTES)));
-  copy_blocks(w, x, true, plane, chunk, to, full);
+  copy_blocks(w, x, true, b);
   ptx_else(p);
-  copy_blocks(w, x, false, plane, chunk, to, full);
+  copy_blocks(w, x, false, b);
   ptx_end_if(p);
 }
 
@@ -90,24 +98,14 @@ static PtxValue tile_weights(Wgmma *w) {
   return ptx_address(p, w->m.weights, number, (int64_t)w->s.weight_planes * w->s.chunks * w->s.packed_bytes);
 }
 
-/* A stage's barrier, which expects the stage's bytes. */
-static PtxValue open_stage(Wgmma *w, const Window *x, PtxValue stage) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue full = wgmma_full(w, stage);
-  bool resident = w->m.tile.resident;
-  uint32_t windows = w->s.chunk_blocks * (resident ? w->s.input_planes : 1), weights = resident ? 0 : w->s.packed_bytes;
-  ptx_barrier_expect(p, full, ptx_mad(p, x->bytes, ptx_int(windows), ptx_int(weights)));
-  return full;
-}
-
 void wgmma_clear_windows(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes, lines = bytes / PIECE_BYTES;
+  uint32_t stages = w->s.walks * w->m.tile.stages;
   PtxValue covered = ptx_mul(p, w->row_tiles, ptx_int(w->m.tile.m));
   ptx_if(p, ptx_setp(p, "gt.s32", covered, w->m.total_positions));
-  PtxValue line =
-      ptx_for(p, w->m.thread, ptx_int((int64_t)w->m.tile.stages * lines), ptx_int(staging_threads(&w->m.tile)));
-  PtxValue stage = wgmma_stage(w, ptx_div(p, line, ptx_int(lines)));
+  PtxValue line = ptx_for(p, w->m.thread, ptx_int((int64_t)stages * lines), ptx_int(staging_threads(&w->m.tile)));
+  PtxValue stage = ptx_mad(p, ptx_div(p, line, ptx_int(lines)), ptx_int(w->s.stage_bytes), w->m.shared);
   PtxValue at = ptx_mad(p, ptx_rem(p, line, ptx_int(lines)), ptx_int(PIECE_BYTES), stage);
   const char *zero = ptx_text(p, ptx_variable(p, ptx_int(0)));
   ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), zero, zero, zero, zero);
@@ -126,15 +124,101 @@ static void copy_table(Wgmma *w, PtxValue number, PtxValue full) {
 
 /* --- resident weights --- */
 
-/* All planes of the windows of a tile of rows. */
-static void load_windows(Wgmma *w, PtxValue row_tile, PtxValue stage) {
-  Ptx *p = &w->m.k->ptx;
-  Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
-  PtxValue full = open_stage(w, &x, stage), to = wgmma_stage(w, stage);
-  for (uint32_t plane = 0; plane < w->s.input_planes; plane++) {
-    PtxValue windows = ptx_add(p, to, ptx_int((int64_t)plane * w->s.window_bytes));
-    copy_chunk(w, &x, ptx_int(plane), ptx_int(0), windows, full);
+/* The planes of one side, in the order in which products read them first. `place`: of the plane in a pair
+ * (mma_pair_word)
+ */
+static uint32_t order_planes(const Wgmma *w, int place, uint32_t planes[MOST_PLANES]) {
+  uint32_t count = 0;
+  for (int i = 0; i < w->m.pair_count; i++) {
+    uint32_t plane = w->m.pair_list[i] >> place & 255, before = 0;
+    while (before < count && planes[before] != plane) before++;
+    if (before == count) planes[count++] = plane;
   }
+  return count;
+}
+
+/* The blocks of a plane that no part before reads. */
+static void load_windows(Wgmma *w, const Window *x, PtxValue stage, uint32_t plane, uint32_t part) {
+  Ptx *p = &w->m.k->ptx;
+  Blocks b = {.plane = ptx_int(plane), .chunk = ptx_int(0)};
+  b.begin = staging_blocks_before(&w->s, part), b.end = staging_blocks_before(&w->s, part + 1);
+  if (b.begin == b.end) return;
+  b.full = wgmma_windows_full(w, stage, b.plane, part);
+  b.to = ptx_add(p, wgmma_stage(w, stage), ptx_int((int64_t)plane * w->s.window_bytes));
+  ptx_barrier_expect(p, b.full, ptx_mul(p, x->bytes, ptx_int(b.end - b.begin)));
+  copy_windows(w, x, &b);
+}
+
+/* The windows of a tile of rows. */
+static void load_tile(Wgmma *w, PtxValue row_tile, PtxValue stage) {
+  Ptx *p = &w->m.k->ptx;
+  uint32_t planes[MOST_PLANES], count = order_planes(w, 8, planes);
+  Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
+  for (uint32_t i = 0; i < count; i++)
+    for (uint32_t part = 0; part < w->s.parts; part++) load_windows(w, &x, stage, planes[i], part);
+}
+
+/* The table comes with what products read first. */
+static void load_weights(Wgmma *w, uint32_t plane, uint32_t part, bool is_first) {
+  Ptx *p = &w->m.k->ptx;
+  uint32_t bytes = w->s.packed_bytes / w->s.parts, apart = w->s.chunk_bytes / w->s.parts;
+  uint32_t number = plane * w->s.parts + part, table = is_first ? (uint32_t)w->m.table.tile_bytes : 0;
+  PtxValue full = wgmma_weights_full(w, ptx_int(plane), part);
+  w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
+  ptx_barrier_expect(p, full, ptx_int(bytes + table));
+  PtxValue from = ptx_address(p, tile_weights(w), ptx_int(number), bytes);
+  PtxValue to = ptx_add(p, wgmma_resident(w), ptx_int((int64_t)number * apart));
+  ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(bytes), full);
+  if (table) copy_table(w, ptx_int(0), full);
+}
+
+/* All weights come before the layer before has ended, if that leaves room for blocks of this one. Otherwise these start
+ * late, and what their first products read would come behind all weights: only the first part comes before. */
+static bool starts_early(const Wgmma *w) {
+  const Launch *l = &w->m.node->launch;
+  const Target *target = w->m.k->emitter->target;
+  uint64_t room = (uint64_t)target->sm_shared_bytes / (l->shared_bytes + BLOCK_SHARED_BYTES) * target->sm_count;
+  return 2ull * l->x_most * l->y <= room;
+}
+
+/* By the thread of the first walk. */
+static void load_early_weights(Wgmma *w) {
+  uint32_t planes[MOST_PLANES], count = order_planes(w, 0, planes), parts = w->s.parts;
+  uint32_t early = starts_early(w) ? count * parts : 1;
+  for (uint32_t i = 0; i < early; i++) load_weights(w, planes[i / parts], i % parts, i == 0);
+}
+
+/* Plane `number` of the weights, as far as it did not come early. */
+static void load_late_weights(Wgmma *w, uint32_t number, uint32_t part) {
+  uint32_t planes[MOST_PLANES], count = order_planes(w, 0, planes);
+  if (number >= count || (number == 0 && part == 0) || starts_early(w)) return;
+  bool several = w->s.walks > 1;
+  if (several) ptx_if(&w->m.k->ptx, ptx_setp(&w->m.k->ptx, "eq.s32", w->warp, ptx_int(0)));
+  load_weights(w, planes[number], part, false);
+  if (several) ptx_end_if(&w->m.k->ptx);
+}
+
+/* What the first tile reads, in the order in which products do. */
+static void load_first_tile(Wgmma *w, const Window *x) {
+  uint32_t planes[MOST_PLANES], count = order_planes(w, 8, planes);
+  uint32_t most = count > w->s.weight_planes ? count : w->s.weight_planes;
+  for (uint32_t i = 0; i < most; i++)
+    for (uint32_t part = 0; part < w->s.parts; part++) {
+      if (i < count) load_windows(w, x, ptx_int(0), planes[i], part);
+      load_late_weights(w, i, part);
+    }
+}
+
+/* The windows of the tiles behind the first for which there are stages. */
+static void load_next_tiles(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue row_tile = ptx_variable(p, w->first_tile);
+  PtxValue stage = ptx_for(p, ptx_int(1), ptx_int(w->m.tile.stages), ptx_int(1));
+  ptx_assign(p, row_tile, ptx_add(p, row_tile, w->tiles_apart));
+  ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
+  load_tile(w, row_tile, stage);
+  ptx_end_if(p);
+  ptx_end_for(p);
 }
 
 /* wgmma wants all lanes of a warp, also the one that was away loading. */
@@ -142,52 +226,27 @@ static void meet_again(Ptx *p) {
   ptx_raw(p, "bar.warp.sync -1;");
 }
 
-static void load_resident_weights(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue has_tile = ptx_setp(p, "lt.s32", ptx_special(p, "%ctaid.x"), w->row_tiles);
-  ptx_if(p, ptx_pred_and(p, has_tile, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
-  PtxValue done = wgmma_resident_barrier(w);
-  w->m.first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(w->m.tile.n));
-  ptx_barrier_expect(p, done, ptx_int(w->s.weight_planes * w->s.packed_bytes + w->m.table.tile_bytes));
-  PtxValue from = tile_weights(w), to = wgmma_resident(w);
-  for (uint32_t plane = 0; plane < w->s.weight_planes; plane++) {
-    PtxValue weights = ptx_address(p, from, ptx_int(plane), w->s.packed_bytes);
-    PtxValue at = ptx_add(p, to, ptx_int((int64_t)plane * w->s.chunk_bytes));
-    ptx_bulk_copy_if(p, ptx_int(1), at, weights, ptx_int(w->s.packed_bytes), done);
-  }
-  if (w->m.table.tile_bytes) copy_table(w, ptx_int(0), done);
-  ptx_end_if(p);
-}
-
-/* The windows of the block's first tiles. */
-static void load_first_windows(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  ptx_if(p, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0)));
-  PtxValue row_tile = ptx_variable(p, ptx_special(p, "%ctaid.x"));
-  PtxValue stage = ptx_for(p, ptx_int(0), ptx_int(w->m.tile.stages), ptx_int(1));
-  ptx_if(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles));
-  load_windows(w, row_tile, stage);
-  ptx_end_if(p);
-  ptx_assign(p, row_tile, ptx_add(p, row_tile, ptx_special(p, "%nctaid.x")));
-  ptx_end_for(p);
-  ptx_end_if(p);
-}
-
 void wgmma_load_first(Wgmma *w) {
-  load_resident_weights(w);
-  ptx_wait_for_launch(&w->m.k->ptx);
-  load_first_windows(w);
-  meet_again(&w->m.k->ptx);
+  Ptx *p = &w->m.k->ptx;
+  PtxValue has_tile = ptx_setp(p, "lt.s32", w->first_tile, w->row_tiles);
+  ptx_if(p, ptx_pred_and(p, has_tile, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
+  load_early_weights(w);
+  ptx_end_if(p);
+  Window x = place_window(w, ptx_mul(p, w->first_tile, ptx_int(w->m.tile.m)));
+  ptx_wait_for_launch(p);
+  ptx_if(p, ptx_pred_and(p, has_tile, w->is_loader));
+  load_first_tile(w, &x);
+  load_next_tiles(w);
+  ptx_end_if(p);
+  meet_again(p);
 }
 
 void wgmma_load_ahead(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue ahead = ptx_mul(p, ptx_special(p, "%nctaid.x"), ptx_int(w->m.tile.stages));
-  PtxValue row_tile = ptx_add(p, w->row_tile, ahead);
-  PtxValue exists = ptx_setp(p, "lt.s32", row_tile, w->row_tiles);
-  ptx_if(p, ptx_pred_and(p, exists, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
+  PtxValue row_tile = ptx_mad(p, w->tiles_apart, ptx_int(w->m.tile.stages), w->row_tile);
+  ptx_if(p, ptx_pred_and(p, ptx_setp(p, "lt.s32", row_tile, w->row_tiles), w->is_loader));
   ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
-  load_windows(w, row_tile, w->ring.stage);
+  load_tile(w, row_tile, w->ring.stage);
   ptx_end_if(p);
   meet_again(p);
 }
@@ -202,7 +261,8 @@ PtxValue wgmma_is_loader(Wgmma *w) {
 static void load_chunk_weights(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, PtxValue chunk,
                                PtxValue stage) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue full = open_stage(w, x, stage);
+  PtxValue full = wgmma_full(w, stage);
+  ptx_barrier_expect(p, full, ptx_mad(p, x->bytes, ptx_int(w->s.chunk_blocks), ptx_int(w->s.packed_bytes)));
   PtxValue number = ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunks), chunk);
   from = ptx_address(p, from, number, w->s.packed_bytes);
   PtxValue to = ptx_add(p, wgmma_stage(w, stage), ptx_int(w->s.window_bytes));
@@ -217,7 +277,7 @@ static uint32_t chunks_ahead(const Wgmma *w) {
 
 void wgmma_load_weights_ahead(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue tile = ptx_special(p, "%ctaid.x");
+  PtxValue tile = w->first_tile;
   PtxValue exists = ptx_setp(p, "lt.s32", tile, wgmma_tile_count(w));
   ptx_if(p, ptx_pred_and(p, exists, wgmma_is_loader(w)));
   wgmma_place_tile(w, tile);
@@ -236,8 +296,9 @@ static void load_chunk(Wgmma *w, const Window *x, PtxValue from, PtxValue pair, 
   ptx_barrier_wait(p, wgmma_empty(w, w->ring.stage), w->ring.parity);
   load_chunk_weights(w, x, from, pair, chunk, w->ring.stage);
   ptx_end_if(p);
-  PtxValue full = wgmma_full(w, w->ring.stage), to = wgmma_stage(w, w->ring.stage);
-  copy_chunk(w, x, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), chunk, to, full);
+  Blocks b = {.plane = ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), .chunk = chunk, .end = w->s.chunk_blocks};
+  b.full = wgmma_full(w, w->ring.stage), b.to = wgmma_stage(w, w->ring.stage);
+  copy_windows(w, x, &b);
   ptx_assign(p, w->ahead, ptx_sub(p, w->ahead, ptx_int(1)));
   wgmma_ring_next(w, w->ring);
 }

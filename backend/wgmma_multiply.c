@@ -30,14 +30,15 @@ static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue ad
   ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
 }
 
-/* The products of a row tile and a chunk. Addresses in pieces: of the warpgroup's first row in the windows, of the
- * weights. `adds`: the first products add to what accumulators hold. */
-static void multiply_row_tile(Wgmma *w, int row_tile, PtxValue input, PtxValue weights, PtxValue adds) {
+/* The products of a row tile and a part of a chunk. Addresses in pieces: of the warpgroup's first row in the windows,
+ * of the chunk's weights. `adds`: the chunk's first products add to what accumulators hold. */
+static void multiply_part(Wgmma *w, int row_tile, uint32_t part, PtxValue input, PtxValue weights, PtxValue adds) {
   Ptx *p = &w->m.k->ptx;
-  for (uint32_t piece = 0; piece < w->s.pieces; piece += 2) {
+  uint32_t count = w->s.part_pieces, with = part * (w->s.chunk_bytes / w->s.parts / PIECE_BYTES);
+  for (uint32_t piece = part * count; piece < (part + 1) * count; piece += 2, with += 2 * DESCRIPTOR_ROWS) {
     uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
     PtxValue a = ptx_descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, DESCRIPTOR_ROWS);
-    PtxValue b = ptx_descriptor(p, weights, piece * DESCRIPTOR_ROWS, DESCRIPTOR_ROWS, w->s.pieces * DESCRIPTOR_ROWS);
+    PtxValue b = ptx_descriptor(p, weights, with, DESCRIPTOR_ROWS, count * DESCRIPTOR_ROWS);
     multiply(w, row_tile, a, b, piece ? ptx_int(1) : adds);
   }
 }
@@ -52,7 +53,7 @@ static void commit_products(Wgmma *w) {
 
 static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
   begin_products(w);
-  for (int i = 0; i < w->m.row_tiles; i++) multiply_row_tile(w, i, input, weights, adds);
+  for (int i = 0; i < w->m.row_tiles; i++) multiply_part(w, i, 0, input, weights, adds);
   commit_products(w);
 }
 
@@ -72,9 +73,7 @@ static PtxValue in_pieces(Wgmma *w, PtxValue address) {
 
 /* First row of the warpgroup, in the windows of a stage. */
 static PtxValue input_address(Wgmma *w, PtxValue stage) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue group_row = ptx_mul(p, ptx_shr(p, w->warp, 2), ptx_int(64 * w->m.row_tiles));
-  return ptx_add(p, in_pieces(w, wgmma_stage(w, stage)), group_row);
+  return ptx_add(&w->m.k->ptx, in_pieces(w, wgmma_stage(w, stage)), w->group_row);
 }
 
 static void shift_accumulators(Wgmma *w, PtxValue pair) {
@@ -95,10 +94,60 @@ static PtxValue weights_of_pair(Wgmma *w, PtxValue pair, PtxValue weights) {
   return ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunk_bytes / PIECE_BYTES), weights);
 }
 
+/* What products have waited for: a bit a plane and part. */
+typedef struct Arrived {
+  uint64_t windows, weights;
+} Arrived;
+
+static bool arrives(uint64_t *arrived, uint32_t number) {
+  bool before = *arrived >> number & 1;
+  *arrived |= (uint64_t)1 << number;
+  return !before;
+}
+
+static void wait_for_weights(Wgmma *w, PtxValue plane, uint32_t part) {
+  Ptx *p = &w->m.k->ptx;
+  ptx_if(p, w->is_first);
+  ptx_barrier_wait(p, wgmma_weights_full(w, plane, part), ptx_int(0));
+  ptx_end_if(p);
+}
+
+static void wait_for_windows(Wgmma *w, PtxValue plane, uint32_t part) {
+  if (staging_blocks_before(&w->s, part) == staging_blocks_before(&w->s, part + 1)) return;
+  ptx_barrier_wait(&w->m.k->ptx, wgmma_windows_full(w, w->ring.stage, plane, part), w->ring.parity);
+}
+
+static void wait_for_part(Wgmma *w, Arrived *arrived, uint32_t pair, uint32_t part) {
+  uint32_t weights = pair & 255, windows = pair >> 8 & 255;
+  if (arrives(&arrived->weights, weights * w->s.parts + part)) wait_for_weights(w, ptx_int(weights), part);
+  if (arrives(&arrived->windows, windows * w->s.parts + part)) wait_for_windows(w, ptx_int(windows), part);
+}
+
+static void wait_for_all_windows(Wgmma *w, Arrived *arrived) {
+  for (uint32_t plane = 0; plane < w->s.input_planes; plane++)
+    for (uint32_t part = 0; part < w->s.parts; part++)
+      if (arrives(&arrived->windows, plane * w->s.parts + part)) wait_for_windows(w, ptx_int(plane), part);
+}
+
+/* The products of a row tile and pairs of one significance, in the parts in which their operands come. */
+static void multiply_pairs(Wgmma *w, int row_tile, int first, int end, Arrived *arrived) {
+  PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
+  for (int k = first; k < end; k++) {
+    PtxValue pair = ptx_int(w->m.pair_list[k]);
+    PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
+    for (uint32_t part = 0; part < w->s.parts; part++) {
+      wait_for_part(w, arrived, (uint32_t)w->m.pair_list[k], part);
+      begin_products(w);
+      multiply_part(w, row_tile, part, at, with, ptx_int(k > 0));
+    }
+  }
+  commit_products(w);
+}
+
 /* Code of its own for each pair, the pairs of a significance together. A row tile is shifted while the tensor core
  * multiplies the other. */
 static void multiply_each_pair(Wgmma *w) {
-  PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
+  Arrived arrived = {0};
   int count = w->m.pair_count;
   for (int first = 0, end; first < count; first = end) {
     for (end = first + 1; end < count && w->m.pair_list[end] < PAIR_SHIFTS;) end++;
@@ -107,15 +156,12 @@ static void multiply_each_pair(Wgmma *w) {
         wait_for_products(w, w->m.row_tiles - 1);
         mma_shift(&w->m, i);
       }
-      begin_products(w);
-      for (int k = first; k < end; k++) {
-        PtxValue pair = ptx_int(w->m.pair_list[k]);
-        PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
-        multiply_row_tile(w, i, at, with, ptx_int(k > 0));
-      }
-      commit_products(w);
+      multiply_pairs(w, i, first, end, &arrived);
     }
-    if (first == 0) wgmma_sum_positions(w);
+    if (first == 0 && w->s.summed) {
+      wait_for_all_windows(w, &arrived);
+      wgmma_sum_positions(w);
+    }
     if (first == 1 || count == 1) wgmma_sum_rows(w); /* the second significance begins with pair 1 */
   }
   wait_for_products(w, 0);
@@ -125,20 +171,26 @@ static void multiply_each_pair(Wgmma *w) {
 static void multiply_pairs_in_turn(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
+  Arrived arrived = {0};
+  wait_for_all_windows(w, &arrived);
   wgmma_sum_positions(w);
   wgmma_sum_rows(w);
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
   PtxValue pair = mma_pair_word(&w->m, index), adds = ptx_setp(p, "gt.s32", index, ptx_int(0));
   shift_accumulators(w, pair);
   PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
-  multiply_chunk(w, at, with, adds);
+  PtxValue plane = ptx_and(p, pair, ptx_int(255));
+  for (uint32_t part = 0; part < w->s.parts; part++) wait_for_weights(w, plane, part);
+  begin_products(w);
+  for (int i = 0; i < w->m.row_tiles; i++)
+    for (uint32_t part = 0; part < w->s.parts; part++) multiply_part(w, i, part, at, with, adds);
+  commit_products(w);
   wait_for_products(w, 0);
   ptx_end_for(p);
 }
 
 static void multiply_resident(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  ptx_barrier_wait(p, wgmma_full(w, w->ring.stage), w->ring.parity);
+  w->is_first = ptx_setp(&w->m.k->ptx, "eq.s32", w->row_tile, w->first_tile);
   bool is_short = (uint32_t)w->m.pair_count * w->s.pieces / 2 * (uint32_t)w->m.row_tiles <= MOST_UNROLLED;
   (is_short ? multiply_each_pair : multiply_pairs_in_turn)(w);
   give_back(w, ptx_int(1), w->ring.stage);
@@ -179,7 +231,6 @@ static void multiply_streamed(Wgmma *w) {
 void wgmma_multiply_begin(Wgmma *w) {
   wgmma_rings_start(w, 0);
   mma_make_accumulators(&w->m);
-  if (w->m.tile.resident) ptx_barrier_wait(&w->m.k->ptx, wgmma_resident_barrier(w), ptx_int(0));
 }
 
 void wgmma_multiply_tile(Wgmma *w) {

@@ -21,20 +21,24 @@ static bool sums_beside(const Wgmma *w) {
 
 /* --- by columns --- */
 
-/* Lines of 16 bytes, behind the copied rows: [copy of the weights][group of 8 rows][piece][row]. */
+/* Lines of 16 bytes, behind the copied rows of a stage or part: [stage, or part][group of 8 rows][piece][row]. */
 void wgmma_write_sum_rows(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   const Tile *t = &w->m.tile;
   if (!has_columns(w)) return;
-  uint32_t copies = t->resident ? w->s.weight_planes : t->stages, lines = w->s.pieces * SUM_ROWS;
-  uint32_t apart = t->resident ? w->s.chunk_bytes : w->s.stage_bytes;
+  uint32_t copies = t->resident ? w->s.weight_planes * w->s.parts : t->stages, pieces = w->s.part_pieces;
+  uint32_t lines = pieces * SUM_ROWS, apart = t->resident ? w->s.chunk_bytes / w->s.parts : w->s.stage_bytes;
   PtxValue base = t->resident ? wgmma_resident(w) : ptx_add(p, w->m.shared, ptx_int(w->s.window_bytes));
   PtxValue i = ptx_for(p, w->m.thread, ptx_int((int64_t)copies * lines), ptx_int(staging_threads(t)));
   PtxValue line = ptx_rem(p, i, ptx_int(lines));
-  PtxValue at = ptx_mad(p, ptx_div(p, i, ptx_int(lines)), ptx_int(apart), base);
-  at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes));
+  PtxValue copy = ptx_div(p, i, ptx_int(lines)), at = ptx_mad(p, copy, ptx_int(apart), base);
+  at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes / w->s.parts));
   PtxValue first_row = ptx_setp(p, "eq.s32", ptx_and(p, line, ptx_int(7)), ptx_int(0));
-  PtxValue real = ptx_setp(p, "lt.s32", ptx_shr(p, line, 3), ptx_int(w->s.real_pieces));
+  PtxValue piece = ptx_shr(p, line, 3), real = ptx_setp(p, "lt.s32", piece, ptx_int(pieces));
+  if (w->s.real_pieces < w->s.pieces) {
+    PtxValue before = ptx_mul(p, ptx_rem(p, copy, ptx_int(w->s.parts)), ptx_int(pieces));
+    real = ptx_pred_and(p, real, ptx_setp(p, "lt.s32", ptx_add(p, before, piece), ptx_int(w->s.real_pieces)));
+  }
   int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
   PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ptx_int(one), ptx_int(0)));
   const char *text = ptx_text(p, word);
@@ -117,7 +121,7 @@ static PtxValue add_blocks(Wgmma *w, PtxValue at, int64_t offset, PtxValue sum) 
 /* Address of a position of the group's windows, in the first window of a stage. */
 static PtxValue position_at(Wgmma *w, PtxValue stage, PtxValue position) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue row = ptx_mad(p, ptx_shr(p, w->warp, 2), ptx_int(staging_group_rows(&w->m.tile)), position);
+  PtxValue row = ptx_add(p, w->group_row, position);
   return ptx_mad(p, row, ptx_int(PIECE_BYTES), wgmma_stage(w, stage));
 }
 

@@ -37,10 +37,27 @@ static void size_stages(Staging *s, const Tile *tile) {
   s->stage_bytes = (uint32_t)stage;
   s->resident_bytes = (uint32_t)weights;
   s->tables = !s->table_bytes ? 0 : tile->resident ? 1 : 2;
-  s->barrier_bytes = 8 * (2 * tile->stages + 1u + (tile->resident ? 0 : 2 * s->tables));
+  s->fulls = tile->resident ? s->input_planes * s->parts : 1;
+  s->barrier_bytes = 8 * s->walks * tile->stages * (s->fulls + 1);
+  s->barrier_bytes += 8 * (tile->resident ? s->weight_planes * s->parts : 2 * s->tables);
   s->sums_bytes = 4 * s->summed * (tile->warps_m / 4u);
   uint64_t sums = (uint64_t)s->sums_bytes * (tile->resident ? tile->stages : 1);
-  s->shared_bytes = tile->stages * stage + weights + (uint64_t)s->tables * s->table_bytes + s->barrier_bytes + sums;
+  s->shared_bytes = (uint64_t)s->walks * tile->stages * stage + weights + (uint64_t)s->tables * s->table_bytes +
+                    s->barrier_bytes + sums;
+}
+
+/* The most parts that are equal, of so many products that the wait for a part is short beside them. A group of warps by
+ * itself would leave the tensor cores idle for each. */
+static uint32_t parts_of(const Staging *s, const Tile *tile) {
+  enum { LEAST_PRODUCTS = 2 };
+  uint32_t products = s->pieces / 2, parts = tile->resident && tile->warps_m > 4 ? MOST_PARTS : 1;
+  while (parts > 1 && (products % parts || products / parts < LEAST_PRODUCTS)) parts--;
+  return parts;
+}
+
+uint32_t staging_blocks_before(const Staging *s, uint32_t part) {
+  uint32_t pieces = part * s->part_pieces < s->real_pieces ? part * s->part_pieces : s->real_pieces;
+  return ceil_div(pieces, s->taps);
 }
 
 /* A row of a word or of four for each channel, where the epilogue is thresholds alone. */
@@ -73,10 +90,13 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   s.chunks = ceil_div(s.blocks, s.chunk_blocks);
   s.real_pieces = s.taps * s.chunk_blocks;
   s.pieces = (s.real_pieces + 1) / 2 * 2;
+  s.parts = parts_of(&s, tile);
+  s.part_pieces = s.pieces / s.parts;
   s.halo = staging_tap_shift(g, node, s.taps - 1);
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
   s.input_rows = tile->m + s.halo;
+  s.walks = staging_walks(tile);
   s.weight_rows = tile->n;
   if (weight_storage(w, planes, &as_level).offset) share_out_sums(&s, tile);
   s.table_bytes = table_bytes(g, node, tile);

@@ -13,6 +13,9 @@
  * that cannot be negative. Their number is even and the last may be zeros. Weights lie in groups of eight rows, in
  * each piece after piece.
  *
+ * Resident weights lie in parts of the reduction, as many pieces each, and so do the windows that come first: products
+ * of the first part need not wait for the others.
+ *
  * Where the sum of the input is needed (level maps with an offset), there are two ways. Behind the groups of the tile's
  * n rows stand SUM_ROWS more: one of ones, the others zero, as instructions have multiples of 16 columns; these are
  * written once and not copied. Or each group of four warps adds up every position that its rows read, while the tensor
@@ -23,7 +26,7 @@
 
 #include "graph.h"
 
-enum { SUM_ROWS = 16 };
+enum { SUM_ROWS = 16, MOST_PARTS = 4 };
 
 typedef struct Staging {
   uint32_t taps, blocks;                /* of the filter; of the input's channels */
@@ -31,17 +34,21 @@ typedef struct Staging {
   uint32_t chunk_blocks, chunks;
   uint32_t pieces;         /* of a chunk, even */
   uint32_t real_pieces;    /* without a last one of zeros */
+  uint32_t parts;          /* of a chunk: 1 where weights are streamed */
+  uint32_t part_pieces;    /* of a part, even */
   uint32_t shift, halo;    /* positions from the window's first to the tile's first; window minus tile */
   uint32_t input_rows;     /* of a window: m + halo */
   uint32_t weight_rows;    /* n, and SUM_ROWS where these sum the input */
-  uint32_t chunk_bytes;    /* of the weights of one plane, in shared memory */
+  uint32_t chunk_bytes;    /* of the weights of one plane, in shared memory; a part of it as many as any other */
   uint32_t packed_bytes;   /* the same as it is copied: without SUM_ROWS */
   uint32_t window_bytes;   /* of a chunk of one plane of the input */
   uint32_t stage_bytes;    /* input windows, then streamed weights */
   uint32_t resident_bytes; /* of weights beside the stages, behind them; 0 where they are streamed */
   uint32_t table_bytes;    /* of the epilogue's constants for the tile's channels; 0: none are kept */
   uint32_t tables;         /* that lie behind the weights: one with resident weights, else two, filled in turn */
-  uint32_t barrier_bytes;  /* behind these: two barriers a stage and a streamed table, one for what is resident */
+  uint32_t fulls;          /* barriers of a stage's copies: with resident weights one a plane and part of the input */
+  uint32_t walks;          /* over tiles, each with stages and barriers of its own */
+  uint32_t barrier_bytes;  /* behind these: of stages, streamed tables, and planes and parts of resident weights */
   uint32_t summed;         /* positions that a group of warps sums up; 0 where none does */
   uint32_t sums_bytes;     /* 32 bits for each of them and group, behind all; so many for each stage where weights are
                               resident */
@@ -66,10 +73,19 @@ static inline int staging_band_rows(const Tile *tile) {
   enum { BAND_POSITIONS = 4096 };
   return BAND_POSITIONS / tile->m;
 }
+/* Walks over tiles in a block. With resident weights and a tile of less than 16 rows a warp each group of four warps
+ * goes through tiles of its own, with stages of its own: all read the weights of the block. Otherwise the warps share
+ * tiles.
+ */
+static inline uint32_t staging_walks(const Tile *tile) {
+  return tile->resident && tile->m < 16u * tile->warps_m ? tile->warps_m / 4u : 1;
+}
 /* Rows of a tile that a group of four warps multiplies. */
 static inline uint32_t staging_group_rows(const Tile *tile) {
-  return tile->warps_m < 4 ? 0 : tile->m / (tile->warps_m / 4u);
+  return tile->warps_m < 4 ? 0 : tile->m / (tile->warps_m / 4u / staging_walks(tile));
 }
+/* Blocks of the input that products of the parts before this one read. */
+uint32_t staging_blocks_before(const Staging *s, uint32_t part);
 /* Positions from tap 0's input to that of a tap. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
 /* Where a tap stands in the reduction, 0 to taps - 1: by its shift. Wide dilations let rows of the filter overlap. */

@@ -9,6 +9,7 @@
 #include "../ir/staging.h"
 #include "tile.h"
 
+/* Those with less than 16 rows a warp are walks of four warps each over resident weights (../ir/staging.h). */
 typedef struct Shape {
   uint16_t m, n;
   uint8_t warps_m;
@@ -16,8 +17,9 @@ typedef struct Shape {
 
 /* Larger ones first: of equals the larger wins. */
 static const Shape shapes[] = {
-    {128, 256, 8}, {64, 256, 4}, {256, 128, 8}, {256, 64, 8}, {256, 128, 16}, {128, 128, 8}, {128, 128, 4},
-    {128, 64, 8},  {128, 64, 4}, {128, 32, 4},  {64, 128, 4}, {64, 64, 4},    {64, 32, 4},
+    {128, 256, 8}, {64, 256, 4},  {256, 128, 8}, {256, 64, 8},  {256, 128, 16},
+    {128, 128, 8}, {128, 128, 4}, {128, 64, 8},  {128, 64, 4},  {128, 32, 4},
+    {64, 128, 4},  {64, 64, 4},   {64, 32, 4},   {64, 128, 16}, {128, 64, 16},
 };
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
 
@@ -35,22 +37,22 @@ enum {
 };
 
 static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 100; /* of 128 */
-static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
-static const double first_bytes = 600;       /* cycles until they come */
-static const double early = 0.5;             /* of resident weights, what comes after the layer before has ended */
-static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
-static const double summing = 500;           /* the same, where inputs are summed beside the products */
-static const double apart = 0.4;             /* of what is not the longest, the part that does not overlap */
-static const double chunk_start = 200;       /* until a streamed chunk's copies are under way */
-static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
-static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle, */
-static const double dependent = 2;           /* and for one warp by itself every so many cycles */
-static const double block_start = 500;       /* until the next block of an SM runs */
-static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
+static const double start_seconds = 0.3e-6; /* besides a launch: barriers, last results */
+static const double first_bytes = 600;      /* cycles until they come */
+static const double early = 0.5;            /* of resident weights, what comes after the layer before has ended */
+static const double waiting = 900;          /* cycles of a tile by itself in which nothing of it is computed */
+static const double summing = 500;          /* the same, where inputs are summed beside the products */
+static const double apart = 0.4, walks_apart = 0.54; /* of what is not the longest, the part that does not overlap */
+static const double chunk_start = 200;               /* until a streamed chunk's copies are under way */
+static const double chunk_waiting = 150;             /* of a streamed chunk by itself */
+static const double schedulers = 4;                  /* of an SM, each issues for a warp a cycle, */
+static const double dependent = 2;                   /* and for one warp by itself every so many cycles */
+static const double block_start = 500;               /* until the next block of an SM runs */
+static const double warp_instructions = 150;         /* of a tile, whatever its size, and of each product: */
 static const double product_instructions = 4;
 
 static int accumulators(const Tile *tile, const Staging *s) {
-  return tile->m / tile->warps_m / 16 * (int)s->weight_rows / 2;
+  return (int)(staging_group_rows(tile) / 64 * s->weight_rows / 2);
 }
 
 /* Registers that a multiplying thread can have where one block has the SM, whose four parts share out its warps. */
@@ -125,21 +127,28 @@ typedef struct Work {
 static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, double at_once, const Target *target) {
   const Staging staging = staging_of(g, node, tile), *s = &staging;
   double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
-  double results = (double)tile->m * tile->n / (32.0 * tile->warps_m), of_warp = products / (tile->warps_m / 4.0);
+  double warps = (double)tile->warps_m / s->walks; /* at work on the tile */
+  double results = tile->m * tile->n / (32.0 * warps), of_warp = products / (warps / 4);
   double stage = s->stage_bytes / l2_bytes_a_cycle;
   double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
-  return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * tile->warps_m / 4, target),
-                .epilogue = issued * tile->warps_m / schedulers,
-                .epilogue_alone = issued * greater(tile->warps_m / schedulers, dependent),
+  return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * warps / 4, target),
+                .epilogue = issued * warps / schedulers,
+                .epilogue_alone = issued * greater(warps / schedulers, dependent),
                 .copies = tile->resident ? stage : pairs * s->chunks * (stage + chunk_start),
                 .chunks = pairs * s->chunks};
 }
 
-/* Tiles that the block with most of them has. With resident weights each block keeps to one tile of channels. */
-static double tiles_of_block(const Tile *tile, double row_tiles, double columns, double blocks) {
+/* Tiles of the walk with most of them. With resident weights each block keeps to one tile of channels. */
+static double tiles_of_walk(const Tile *tile, double row_tiles, double columns, double blocks) {
   if (!tile->resident) return divide_up(row_tiles * columns, blocks);
-  double of_column = (double)(int64_t)(blocks / columns);
+  double of_column = staging_walks(tile) * (double)(int64_t)(blocks / columns);
   return divide_up(row_tiles, greater(of_column, 1)) * divide_up(columns, greater(blocks, columns));
+}
+
+static double most_tiles_of_walk(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  double columns = tile_count_of_channels(tile, graph_type(g, node->result));
+  double blocks = (double)wgmma_blocks(g, node, tile, options).of_launch * options->target->sm_count;
+  return tiles_of_walk(tile, tiles_of_positions(g, node, tile, options), columns, blocks);
 }
 
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
@@ -148,17 +157,19 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double row_tiles = tiles_of_positions(g, node, tile, options);
   double columns = tile_count_of_channels(tile, graph_type(g, node->result));
   double blocks_of_sm = wgmma_blocks(g, node, tile, options).of_launch;
-  double at_once = lesser(blocks_of_sm, divide_up(row_tiles * columns, target->sm_count));
-  double rounds = tiles_of_block(tile, row_tiles, columns, blocks_of_sm * target->sm_count);
+  double at_once = lesser(blocks_of_sm * s.walks, divide_up(row_tiles * columns, target->sm_count));
+  double blocks = divide_up(at_once, s.walks), warps = (double)tile->warps_m / s.walks;
+  double rounds = most_tiles_of_walk(g, node, tile, options);
   Work w = work_of_tile(g, node, tile, at_once, target);
   double longest = greater(w.products, greater(w.epilogue, w.copies));
-  double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
+  double together =
+      at_once * (longest + (s.walks > 1 ? walks_apart : apart) * (w.products + w.epilogue + w.copies - longest));
   double alone = w.products + w.epilogue_alone + waiting + (s.summed ? summing : 0);
   if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue_alone + waiting + chunk_waiting * w.chunks;
-  double first = at_once * (early * s.resident_bytes + s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
-  first += (at_once - 1) * block_start;
+  double first = (blocks * early * s.resident_bytes + at_once * s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
+  first += (blocks - 1) * block_start;
   /* two groups of warps that wait for the same windows do not overlap, more of them do */
-  if (tile->resident) together = greater(together, alone / greater(1, at_once * tile->warps_m / 8));
+  if (tile->resident) together = greater(together, alone / greater(1, at_once * warps / 8));
   return (start_seconds + (first + (rounds - 1) * together + greater(together, alone)) / cycles_a_second) * 1e6;
 }
 
@@ -168,10 +179,10 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   bool columns = tile->n == 32 || tile->n == 64 || tile->n == 128 || tile->n == 256;
   bool warps = tile->warps_m && tile->warps_m % 4 == 0 && tile->warps_m <= MOST_WARPS && tile->warps_n == 1;
   columns = columns && tile_within_padding(tile, graph_type(g, node->result));
-  if (!columns || !warps || !chunk || tile->k % 4 || chunk > blocks || tile->split_k != 1 || tile->stages < 2)
-    return false;
-  int row_tiles = tile->m / tile->warps_m / 16;
-  if ((row_tiles != 1 && row_tiles != 2) || row_tiles * 16 * tile->warps_m != tile->m) return false;
+  if (!columns || !warps || !chunk || tile->k % 4 || chunk > blocks || tile->split_k != 1) return false;
+  if (tile->stages < (tile->resident ? 1 : 2)) return false;
+  uint32_t rows = staging_group_rows(tile), groups = tile->warps_m / 4u / staging_walks(tile);
+  if ((rows != 64 && rows != 128) || rows * groups != tile->m) return false;
   if (staging_moves_registers(tile) && tile->warps_m != 8) return false;
   if (tile->resident && chunk != blocks) return false;
   Staging staging = staging_of(g, node, tile);
@@ -189,11 +200,13 @@ typedef struct Search {
   TileList *list;
 } Search;
 
-/* With the most stages that fit: those of streamed weights hide the latency of copies, with resident ones few serve. */
+/* With the most stages that fit: those of streamed weights hide the latency of copies; with resident ones few serve,
+ * and no more than a walk has tiles. */
 static void consider(const Search *s, Tile tile) {
   tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
-  while (tile.stages >= 2 && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
-  if (tile.stages < 2) return;
+  while (tile.stages && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
+  if (!tile.stages) return;
+  if (tile.resident) tile.stages = (uint8_t)lesser(tile.stages, most_tiles_of_walk(s->g, s->node, &tile, s->options));
   tile_list_add(s->list, tile, wgmma_microseconds(s->g, s->node, &tile, s->options));
 }
 

@@ -27,15 +27,17 @@ typedef struct Check {
 /* One that wgmma can have if its reduction and shared memory allow. */
 static Tile random_tile(RandomSource *r) {
   static const uint16_t columns[] = {32, 64, 128};
-  int warps = 4 * random_in(r, 1, 2), row_tiles = random_in(r, 1, 2);
-  return (Tile){.m = (uint16_t)(16 * warps * row_tiles),
+  int warps = 4 * random_in(r, 1, 3), row_tiles = random_in(r, 1, 2), resident = random_in(r, 0, 1);
+  int sharing =
+      resident && random_in(r, 0, 1) ? 4 : warps; /* a tile: groups of four walk by themselves, or all warps */
+  return (Tile){.m = (uint16_t)(16 * sharing * row_tiles),
                 .n = RANDOM_OF(r, columns),
                 .k = (uint16_t)(4 * random_in(r, 1, 6)),
                 .warps_m = (uint8_t)warps,
                 .warps_n = 1,
-                .stages = (uint8_t)random_in(r, 2, 4),
+                .stages = (uint8_t)random_in(r, resident ? 1 : 2, 4),
                 .split_k = 1,
-                .resident = (uint8_t)random_in(r, 0, 1)};
+                .resident = (uint8_t)resident};
 }
 
 /* One that skinny layers can have if it fits shared memory. */

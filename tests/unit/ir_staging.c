@@ -35,6 +35,9 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.chunks, want.chunks);
   assert_int_equal(s.pieces, want.pieces);
   assert_int_equal(s.real_pieces, want.taps * want.chunk_blocks);
+  assert_int_equal(s.parts, want.parts ? want.parts : 1);
+  assert_int_equal(s.part_pieces * s.parts, s.pieces);
+  assert_int_equal(s.walks, want.walks ? want.walks : 1);
   assert_int_equal(s.packed_bytes, s.pieces * tile.n * 16);
   assert_int_equal(s.window_bytes, want.chunk_blocks * want.input_rows * 16);
   assert_int_equal(s.shift, want.shift);
@@ -68,10 +71,10 @@ static void test_linear(void **state) {
                    .weight_rows = 64,
                    .chunk_bytes = 2048,
                    .stage_bytes = 4096,
-                   .barrier_bytes = 56,
+                   .barrier_bytes = 48,
                    .summed = 128,
                    .sums_bytes = 512,
-                   .shared_bytes = 12856});
+                   .shared_bytes = 12848});
   expect(&l, (Tile){.m = 128, .n = 64, .k = 8, .warps_m = 4, .warps_n = 1, .stages = 3},
          (Staging){.taps = 1,
                    .blocks = 3,
@@ -84,8 +87,8 @@ static void test_linear(void **state) {
                    .weight_rows = 80,
                    .chunk_bytes = 2560,
                    .stage_bytes = 6656,
-                   .barrier_bytes = 56,
-                   .shared_bytes = 20024});
+                   .barrier_bytes = 48,
+                   .shared_bytes = 20016});
   expect(&l, (Tile){.m = 128, .n = 64, .k = 12, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1},
          (Staging){.taps = 1,
                    .blocks = 3,
@@ -99,8 +102,8 @@ static void test_linear(void **state) {
                    .chunk_bytes = 5120,
                    .stage_bytes = 12288,
                    .resident_bytes = 15360,
-                   .barrier_bytes = 40,
-                   .shared_bytes = 39976});
+                   .barrier_bytes = 72,
+                   .shared_bytes = 40008});
   context_free(l.context);
 }
 
@@ -125,12 +128,13 @@ static void test_padded_convolution(void **state) {
                .weight_rows = 32,
                .chunk_bytes = 5120,
                .stage_bytes = 6432,
-               .barrier_bytes = 40,
-               .shared_bytes = 12904};
+               .barrier_bytes = 32,
+               .shared_bytes = 12896};
   expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2}, s);
   s.stage_bytes = 1312;
   s.resident_bytes = 10240;
-  s.shared_bytes = 12904;
+  s.barrier_bytes = 48;
+  s.shared_bytes = 12912;
   expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1}, s);
   context_free(l.context);
 }
@@ -158,14 +162,14 @@ static void test_dilated_bytes(void **state) {
                .weight_rows = 128,
                .chunk_bytes = 36864,
                .stage_bytes = 45216,
-               .barrier_bytes = 72,
-               .shared_bytes = 180936};
+               .barrier_bytes = 64,
+               .shared_bytes = 180928};
   expect(&l, tile, s);
   graph_type(l.g, l.node.inputs[1])->zero2 = 3; /* levels up to 2 * 127 - 3 do not fit a signed byte */
   s.weight_rows = 144;
   s.chunk_bytes = 41472;
   s.stage_bytes = 49824;
-  s.shared_bytes = 199368;
+  s.shared_bytes = 199360;
   expect(&l, tile, s);
   context_free(l.context);
 }
@@ -187,21 +191,62 @@ static void test_sums_beside(void **state) {
                .halo = 32,
                .input_rows = 288,
                .weight_rows = 128,
+               .parts = 3,
                .chunk_bytes = 36864,
                .stage_bytes = 18432,
                .resident_bytes = 110592,
-               .barrier_bytes = 40,
+               .barrier_bytes = 184,
                .summed = 96,
                .sums_bytes = 1536,
-               .shared_bytes = 2 * 18432 + 110592 + 40 + 2 * 1536};
+               .shared_bytes = 2 * 18432 + 110592 + 184 + 2 * 1536};
   expect(&l, (Tile){.m = 256, .n = 128, .k = 8, .warps_m = 16, .warps_n = 1, .stages = 2, .resident = 1}, s);
   s.weight_rows = 144; /* streamed weights: by columns */
+  s.parts = 1;
+  s.barrier_bytes = 32;
   s.chunk_bytes = 41472;
   s.stage_bytes = 50688;
   s.resident_bytes = 0;
   s.summed = s.sums_bytes = 0;
-  s.shared_bytes = 2 * 50688 + 40;
+  s.shared_bytes = 2 * 50688 + 32;
   expect(&l, (Tile){.m = 256, .n = 128, .k = 8, .warps_m = 16, .warps_n = 1, .stages = 2}, s);
+  context_free(l.context);
+}
+
+/* Groups of four warps that go through tiles of their own, each with stages and barriers, and weights for all of them in
+ * three parts. The first part reads the first block of channels, the second is the first to read the other. */
+static void test_walks(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 2, true, 3, DIMS(14, 14, 256)),
+                      type_make(ELEM_UINT, 1, false, 4, DIMS(256, 3, 3, 256)), ENGINE_WGMMA_B1, 15, 225);
+  Tile tile = {.m = 64, .n = 128, .k = 8, .warps_m = 16, .warps_n = 1, .stages = 2, .resident = 1};
+  for (int i = 0; i < 4; i++) l.node.attrs.pad[i] = 1;
+  expect(&l, tile,
+         (Staging){.taps = 9,
+                   .blocks = 2,
+                   .weight_planes = 1,
+                   .input_planes = 2,
+                   .chunk_blocks = 2,
+                   .chunks = 1,
+                   .pieces = 18,
+                   .parts = 3,
+                   .walks = 4,
+                   .shift = 16,
+                   .halo = 32,
+                   .input_rows = 96,
+                   .weight_rows = 128,
+                   .chunk_bytes = 36864,
+                   .stage_bytes = 6144,
+                   .resident_bytes = 36864,
+                   .barrier_bytes = 8 * (4 * 2 * (1 + 2 * 3) + 3),
+                   .shared_bytes = 4 * 2 * 6144 + 36864 + 8 * 59});
+  Staging s = staging_of(l.g, &l.node, &tile);
+  static const uint32_t before[] = {0, 1, 2, 2};
+  for (uint32_t part = 0; part <= 3; part++) assert_int_equal(staging_blocks_before(&s, part), before[part]);
+  assert_int_equal(staging_group_rows(&tile), 64);
+  assert_int_equal(staging_threads(&tile), 512);
+  tile.m = 256; /* 16 rows a warp: the warps share tiles */
+  assert_int_equal(staging_walks(&tile), 1);
+  assert_int_equal(staging_group_rows(&tile), 64);
   context_free(l.context);
 }
 
@@ -213,7 +258,7 @@ static void test_larger_than_32_bits(void **state) {
   uint64_t weights = UINT64_C(1) << 33, window = ((UINT64_C(1) << 22) - 1 + 64) * 16;
   for (uint8_t resident = 0; resident <= 1; resident++) {
     Tile tile = {.m = 64, .n = 128, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = resident};
-    uint64_t shared = 2 * window + (resident ? 1 : 2) * weights + 40;
+    uint64_t shared = 2 * window + (resident ? 1 : 2) * weights + (resident ? 40 : 32);
     assert_true(staging_of(l.g, &l.node, &tile).shared_bytes == shared);
   }
   context_free(l.context);
@@ -292,6 +337,7 @@ int main(void) {
       cmocka_unit_test(test_dilated_bytes),
       cmocka_unit_test(test_threads),
       cmocka_unit_test(test_sums_beside),
+      cmocka_unit_test(test_walks),
       cmocka_unit_test(test_larger_than_32_bits),
       cmocka_unit_test(test_weight_storage),
   };

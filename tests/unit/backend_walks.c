@@ -1,5 +1,6 @@
-/* Layers on wgmma whose inputs are summed, with few blocks: each walks over many tiles, of the same rows and of others,
- * of several images. On the CPU device, bit for bit against the evaluator, at the largest batch and below it. */
+/* Layers on wgmma with few blocks: each walks over many tiles, or its groups of warps do by themselves, of the same
+ * rows and of others, of several images; with inputs that are summed, in either way, and without. On the CPU device
+ * with its race check, bit for bit against the evaluator, at the largest batch and below it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@
 
 enum { BATCH = 3 };
 
-typedef enum Way { BY_COLUMNS, BESIDE_PRODUCTS } Way;
+typedef enum Way { NO_SUMS, BY_COLUMNS, BESIDE_PRODUCTS } Way;
 
 typedef struct Layer {
   const char *input, *conv; /* as the language has them */
@@ -37,6 +38,32 @@ static const Layer layers[] = {
     {"i8[9, 9, 130]", "64, kernel=3, pad=1, w=u8(zero=9)", ENGINE_WGMMA_S8, {64, 64, 12, 4, 1, 2, 1, 0}, 2, BY_COLUMNS},
     {"u2[9, 9, 64]", "64, kernel=3, pad=1, w=i3", ENGINE_WGMMA_B1, {128, 64, 4, 8, 1, 2, 1, 0}, 1, BY_COLUMNS},
     {"u2[9, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {64, 64, 4, 4, 1, 2, 1, 1}, 1, BY_COLUMNS},
+    /* weights in several parts */
+    {"u2[9, 9, 256]",
+     "128, kernel=3, pad=1, w=bipolar",
+     ENGINE_WGMMA_B1,
+     {128, 128, 8, 8, 1, 1, 1, 1},
+     1,
+     BESIDE_PRODUCTS},
+    {"u2[9, 9, 512]", "64, kernel=3, pad=1, w=u2", ENGINE_WGMMA_B1, {128, 64, 16, 8, 1, 2, 1, 1}, 1, NO_SUMS},
+    {"u1[9, 9, 640]",
+     "32, kernel=[1, 3], pad=[0, 1], w=i2",
+     ENGINE_WGMMA_B1,
+     {128, 32, 20, 8, 1, 2, 1, 1},
+     1,
+     BY_COLUMNS},
+    /* walks of four warps each */
+    {"u2[14, 14, 256]",
+     "128, kernel=3, pad=1, w=bipolar",
+     ENGINE_WGMMA_B1,
+     {64, 128, 8, 16, 1, 2, 1, 1},
+     1,
+     BESIDE_PRODUCTS},
+    {"u2[9, 9, 512]", "64, kernel=3, pad=1, w=i2", ENGINE_WGMMA_B1, {64, 64, 16, 8, 1, 1, 1, 1}, 1, BESIDE_PRODUCTS},
+    {"u3[9, 9, 256]", "64, kernel=3, pad=1, w=i3", ENGINE_WGMMA_B1, {64, 64, 8, 8, 1, 2, 1, 1}, 2, BESIDE_PRODUCTS},
+    {"u3[17, 17, 128]", "64, kernel=3, pad=1, w=u2", ENGINE_WGMMA_B1, {128, 64, 4, 12, 1, 1, 1, 1}, 1, NO_SUMS},
+    {"u1[14, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {64, 64, 4, 16, 1, 3, 1, 1}, 1, BY_COLUMNS},
+    {"u8[14, 14, 64]", "64, kernel=3, pad=1, w=i8", ENGINE_WGMMA_S8, {64, 64, 16, 16, 1, 2, 1, 1}, 1, NO_SUMS},
 };
 
 static Node *planned(Build *b, const Layer *l) {
@@ -51,10 +78,8 @@ static Node *planned(Build *b, const Layer *l) {
     if (node->op != OP_CONV2D) continue;
     assert_true(node->engine == l->engine && tile_equal(&node->tile, &l->tile));
     Staging s = staging_of(b->g, node, &node->tile);
-    if (l->way == BESIDE_PRODUCTS)
-      assert_true(s.summed > 0 && s.weight_rows == l->tile.n);
-    else
-      assert_true(!s.summed && s.weight_rows == l->tile.n + (uint32_t)SUM_ROWS);
+    assert_int_equal(s.summed > 0, l->way == BESIDE_PRODUCTS);
+    assert_int_equal(s.weight_rows, l->tile.n + (l->way == BY_COLUMNS ? (uint32_t)SUM_ROWS : 0));
     uint32_t tiles = (graph_type(b->g, node->inputs[0])->layout.positions + l->tile.m - 1) / l->tile.m;
     assert_true(tiles > l->blocks);
     node->launch.x_most = l->blocks;
