@@ -124,9 +124,7 @@ static void copy_table(Wgmma *w, PtxValue number, PtxValue full) {
 
 /* --- resident weights --- */
 
-/* The planes of one side, in the order in which products read them first. `place`: of the plane in a pair
- * (mma_pair_word)
- */
+/* The planes of one side, in the order in which products read them first. `place`: bits below the plane in a pair. */
 static uint32_t order_planes(const Wgmma *w, int place, uint32_t planes[MOST_PLANES]) {
   uint32_t count = 0;
   for (int i = 0; i < w->m.pair_count; i++) {

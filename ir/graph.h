@@ -98,7 +98,8 @@ static inline Engine engine_of_instructions(Engine e) {
  * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time; on wgmma those of each tap; on patches
  * those of a step (patch.h). Skinny layers have their channels along m and positions along n, and as many blocks as
  * split_k says share a reduction (skinny.h). So have gemv layers, whose warps share it: k is a unit of it, stages are
- * loads ahead (gemv.h). resident: on wgmma, whether a block keeps its weights in shared memory (staging.h). */
+ * loads ahead (gemv.h). resident: on wgmma, whether a block keeps its weights in shared memory; its groups of
+ * four warps then go through tiles of their own where m has less than 16 rows a warp (staging.h). */
 typedef struct Tile {
   uint16_t m, n, k;
   uint8_t warps_m, warps_n, stages, split_k, resident;

@@ -37,18 +37,18 @@ enum {
 };
 
 static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 100; /* of 128 */
-static const double start_seconds = 0.3e-6; /* besides a launch: barriers, last results */
-static const double first_bytes = 600;      /* cycles until they come */
-static const double early = 0.5;            /* of resident weights, what comes after the layer before has ended */
-static const double waiting = 900;          /* cycles of a tile by itself in which nothing of it is computed */
-static const double summing = 500;          /* the same, where inputs are summed beside the products */
-static const double apart = 0.4, walks_apart = 0.54; /* of what is not the longest, the part that does not overlap */
-static const double chunk_start = 200;               /* until a streamed chunk's copies are under way */
-static const double chunk_waiting = 150;             /* of a streamed chunk by itself */
-static const double schedulers = 4;                  /* of an SM, each issues for a warp a cycle, */
-static const double dependent = 2;                   /* and for one warp by itself every so many cycles */
-static const double block_start = 500;               /* until the next block of an SM runs */
-static const double warp_instructions = 150;         /* of a tile, whatever its size, and of each product: */
+static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
+static const double first_bytes = 600;       /* cycles until they come */
+static const double early = 0.5;             /* of resident weights, what comes after the layer before has ended */
+static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
+static const double summing = 500;           /* the same, where inputs are summed beside the products */
+static const double apart = 0.4;             /* of what is not the longest, the part that does not overlap */
+static const double chunk_start = 200;       /* until a streamed chunk's copies are under way */
+static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
+static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle, */
+static const double dependent = 2;           /* and for one warp by itself every so many cycles */
+static const double block_start = 500;       /* until the next block of an SM runs */
+static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
 static const double product_instructions = 4;
 
 static int accumulators(const Tile *tile, const Staging *s) {
@@ -162,8 +162,7 @@ double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double rounds = most_tiles_of_walk(g, node, tile, options);
   Work w = work_of_tile(g, node, tile, at_once, target);
   double longest = greater(w.products, greater(w.epilogue, w.copies));
-  double together =
-      at_once * (longest + (s.walks > 1 ? walks_apart : apart) * (w.products + w.epilogue + w.copies - longest));
+  double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
   double alone = w.products + w.epilogue_alone + waiting + (s.summed ? summing : 0);
   if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue_alone + waiting + chunk_waiting * w.chunks;
   double first = (blocks * early * s.resident_bytes + at_once * s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
@@ -200,9 +199,17 @@ typedef struct Search {
   TileList *list;
 } Search;
 
+/* Whether every walk of a block has a tile: otherwise fewer warps do the same. */
+static bool walks_pay(const Search *s, const Tile *tile) {
+  double tiles = tiles_of_positions(s->g, s->node, tile, s->options);
+  tiles *= tile_count_of_channels(tile, graph_type(s->g, s->node->result));
+  return divide_up(tiles, s->options->target->sm_count) >= staging_walks(tile);
+}
+
 /* With the most stages that fit: those of streamed weights hide the latency of copies; with resident ones few serve,
  * and no more than a walk has tiles. */
 static void consider(const Search *s, Tile tile) {
+  if (!walks_pay(s, &tile)) return;
   tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
   while (tile.stages && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
   if (!tile.stages) return;
