@@ -74,7 +74,8 @@ static inline int staging_band_rows(const Tile *tile) {
   return BAND_POSITIONS / tile->m;
 }
 /* Walks over tiles in a block. With resident weights and a tile of less than 16 rows a warp each group of four warps
- * goes through tiles of its own, with stages of its own: all read the weights of the block. Otherwise warps share tiles. */
+ * goes through tiles of its own, with stages of its own: all read the weights of the block. Otherwise warps share
+ * tiles. */
 static inline uint32_t staging_walks(const Tile *tile) {
   return tile->resident && tile->m < 16u * tile->warps_m ? tile->warps_m / 4u : 1;
 }

@@ -1,0 +1,72 @@
+/* Tiles of layers on wgmma: those with resident weights, whose stages and walks have as many tiles as they are made
+ * for.
+ */
+#include "ir/staging.h"
+#include "passes/tile.h"
+#include "passes_graphs.h"
+
+/* A bipolar convolution of 3 x 3 between two layers. */
+static Build planned(uint32_t batch, int32_t pixels, int32_t channels) {
+  Build b = build_new(3);
+  ValueId x = image_input(&b, ELEM_UINT, 8, pixels, pixels, channels);
+  x = quantize(&b, dequantize(&b, x), ELEM_UINT, 2, 1);
+  ValueId y = activation(&b, bipolar_conv(&b, x, channels));
+  graph_add_output(b.g, bipolar_conv(&b, y, 16));
+  b.g->max_batch = batch;
+  PassOptions options = {.target = target_find("sm_90a"), .max_batch = batch, .force_engine = ENGINE_WGMMA_B1};
+  assert_true(passes_run(b.g, &options, NULL));
+  return b;
+}
+
+/* Of all positions and channels. */
+static uint32_t count_tiles(const Build *b, const Node *node) {
+  uint64_t positions = layout_image_positions(graph_type(b->g, node->inputs[0])) * b->g->max_batch;
+  uint32_t rows = (uint32_t)((positions + node->tile.m - 1) / node->tile.m);
+  return rows * tile_count_of_channels(&node->tile, graph_type(b->g, node->result));
+}
+
+static const Node *layer_of(const Build *b) {
+  for (NodeId n = 0; n < b->g->node_count; n++)
+    if (b->g->nodes[n].op == OP_CONV2D) return &b->g->nodes[n];
+  fail_msg("no convolution");
+  return NULL;
+}
+
+static void walks_have_tiles(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t batch;
+    int32_t pixels, channels;
+    bool walks;
+  } rows[] = {{128, 14, 256, true}, {128, 7, 512, true}, {1, 14, 256, false}, {8, 7, 512, false}, {2, 30, 64, false}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    Build b = planned(rows[i].batch, rows[i].pixels, rows[i].channels);
+    const Node *node = layer_of(&b);
+    uint32_t walks = staging_walks(&node->tile), sms = target_find("sm_90a")->sm_count;
+    assert_int_equal(walks > 1, rows[i].walks);
+    assert_true(walks == 1 || count_tiles(&b, node) > (walks - 1) * sms);
+    build_free(&b);
+  }
+}
+
+/* A stage that no tile ever takes would be room that others could have. */
+static void stages_have_tiles(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t batch;
+    int32_t pixels, channels;
+  } rows[] = {{1, 14, 256}, {8, 7, 512}, {8, 28, 128}, {8, 56, 64}, {128, 14, 256}, {128, 56, 64}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    Build b = planned(rows[i].batch, rows[i].pixels, rows[i].channels);
+    const Node *node = layer_of(&b);
+    uint32_t walks = node->launch.x_most * node->launch.y * staging_walks(&node->tile), tiles = count_tiles(&b, node);
+    assert_true(node->tile.resident && node->tile.stages >= 1);
+    assert_true(node->tile.stages <= (tiles + walks - 1) / walks);
+    build_free(&b);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(walks_have_tiles), cmocka_unit_test(stages_have_tiles)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
