@@ -21,15 +21,16 @@ ElementChoice element_with_zero(const Element *element, int zero2) {
 
 /* Mostly the plain type or, for unsigned ones, levels symmetric around zero; seldom any zero point near the range. */
 ElementChoice element_choose(RandomSource *r) {
+  enum { MOST_ZERO2 = 512 }; /* that the language takes */
   const Element *element = &RANDOM_OF(r, elements);
-  int zero2 = element->zero2;
+  int zero2 = element->zero2, most = 2 * element->q_max + 5;
   bool may_shift = zero2 == 0 && element->q_max > 1 - element->q_min;
   if (may_shift && random_chance(r, 25))
     zero2 = element->q_min + element->q_max;
   else if (may_shift && random_chance(r, 15))
     zero2 = 2 * random_in(r, element->q_min, element->q_max);
   else if (may_shift && random_chance(r, 8))
-    zero2 = random_in(r, 2 * element->q_min - 5, 2 * element->q_max + 5);
+    zero2 = random_in(r, 2 * element->q_min - 5, most < MOST_ZERO2 ? most : MOST_ZERO2);
   return element_with_zero(element, zero2);
 }
 
