@@ -1,5 +1,5 @@
-/* Tensor-core layers, the reduction on mma.sync: two stages, the copy of a chunk under way while the one before is
- * multiplied.
+/* Tensor-core layers, the reduction on mma.sync: two to four stages, the copies of all but one under way while that one
+ * is multiplied.
  *
  * Word order: the instruction wants words t and t + 4 of eight from lane t; both operands are read as words 2t and 2t +
  * 1 instead, one 8-byte load, which permutes the reduction and changes nothing.
@@ -48,13 +48,12 @@ static void multiply_step(Mma *m, PtxValue a_base, PtxValue b_base, int step, Pt
 
 static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
   Ptx *p = &m->k->ptx;
-  PtxValue pair = mma_pair_word(m, at.pair);
   if (m->pair_count > 1) {
     PtxValue begins = ptx_setp(p, "eq.s32", at.chunk, ptx_int(0));
-    mma_shift_if(m, ptx_pred_and(p, begins, mma_pair_shifts(m, pair)));
+    mma_shift_if(m, ptx_pred_and(p, begins, mma_pair_shifts(m, at.word)));
   }
   PtxValue mask = ptx_int(-1); /* S2 counts each input plane once: with weight plane 0 */
-  if (m->w.sum_scale && m->pair_count > 1) mask = ptx_select(p, mma_pair_is_first(m, pair), ptx_int(-1), ptx_int(0));
+  if (m->w.sum_scale && m->pair_count > 1) mask = ptx_select(p, mma_pair_is_first(m, at.word), ptx_int(-1), ptx_int(0));
   PtxValue base = mma_stage(m, stage);
   PtxValue a_row = ptx_add(p, m->warp_row, m->group);
   PtxValue b_row = ptx_add(p, m->warp_column, m->group);
@@ -64,24 +63,56 @@ static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
   for (int step = 0; step < m->tile.k / 8; step++) multiply_step(m, a_base, b_base, step, mask);
 }
 
+/* Weights of the first chunks need not wait for the launch before. */
+static void copy_first_chunks(Mma *m, Position copy, int count) {
+  Ptx *p = &m->k->ptx;
+  Position weights = mma_position_start(m);
+  for (int i = 0; i < count; i++) {
+    mma_copy_weights(m, weights, ptx_int(i));
+    mma_position_next(m, weights);
+  }
+  ptx_wait_for_launch(p);
+  for (int i = 0; i < count; i++) {
+    mma_copy_input(m, copy, ptx_int(i));
+    mma_position_next(m, copy);
+    ptx_raw(p, "cp.async.commit_group;");
+  }
+}
+
+static void next_stage(Mma *m, PtxValue stage) {
+  Ptx *p = &m->k->ptx;
+  PtxValue next = ptx_add(p, stage, ptx_int(1));
+  ptx_assign(p, stage, ptx_select(p, ptx_setp(p, "eq.s32", next, ptx_int(m->tile.stages)), ptx_int(0), next));
+}
+
+/* Tiles behind the last channel, which make up whole blocks of the result, are zeros. */
+static PtxValue chunks_of_block(Mma *m, int total) {
+  Ptx *p = &m->k->ptx;
+  int channels = m->out.image.channels, tiles = (int)tile_count_of_channels(&m->tile, &m->out.type);
+  if ((tiles - 1) * m->tile.n < channels) return ptx_int(total);
+  return ptx_select(p, ptx_setp(p, "lt.u32", m->first_channel, ptx_int(channels)), ptx_int(total), ptx_int(0));
+}
+
+/* Behind the barrier a chunk has come for all threads, and all have multiplied the one whose stage is filled next. */
 void mma_reduce_sync(Mma *m) {
   Ptx *p = &m->k->ptx;
-  int total = m->pair_count * m->chunks;
+  int total = m->pair_count * m->chunks, ahead = m->tile.stages - 1, first = total < ahead ? total : ahead;
   Position copy = mma_position_start(m), at = mma_position_start(m);
-  mma_copy_chunk(m, copy, ptx_int(0));
-  ptx_raw(p, "cp.async.commit_group;");
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(total), ptx_int(1));
+  copy_first_chunks(m, copy, first);
+  PtxValue filled = ptx_variable(p, ptx_int(ahead)), stage = ptx_variable(p, ptx_int(0));
+  PtxValue i = ptx_for(p, ptx_int(0), chunks_of_block(m, total), ptx_int(1));
+  ptx_raw(p, "cp.async.wait_group %d;", first - 1);
+  ptx_raw(p, "bar.sync 0;");
+  ptx_if(p, ptx_setp(p, "lt.s32", i, ptx_int(total - ahead)));
+  mma_copy_weights(m, copy, filled);
+  mma_copy_input(m, copy, filled);
   mma_position_next(m, copy);
-  PtxValue stage = ptx_and(p, i, ptx_int(1));
-  ptx_if(p, ptx_setp(p, "lt.s32", i, ptx_int(total - 1)));
-  mma_copy_chunk(m, copy, ptx_2(p, "xor.b32", stage, ptx_int(1)));
+  next_stage(m, filled);
   ptx_end_if(p);
   ptx_raw(p, "cp.async.commit_group;");
-  ptx_raw(p, "cp.async.wait_group 1;");
-  ptx_raw(p, "bar.sync 0;");
   multiply_chunk(m, at, stage);
   mma_position_next(m, at);
-  ptx_raw(p, "bar.sync 0;");
+  next_stage(m, stage);
   ptx_end_for(p);
   ptx_raw(p, "cp.async.wait_group 0;");
 }

@@ -32,12 +32,10 @@ int64_t multiply_adds(const Graph *g, const Node *node) {
   }
 }
 
-/* The greatest block that keeps no more channels than whole words do. */
-static Layout planes_of_greatest_block(const Type *t) {
-  uint32_t least = layout_planes(t, 32).pitch;
-  for (int block = 128; block > 32; block /= 2)
-    if (layout_planes(t, block).pitch == least) return layout_planes(t, block);
-  return layout_planes(t, 32);
+/* Of few channels no more than whole words, of more than two words groups of four, which are copied at once. */
+static Layout planes_for_tensor_cores(const Type *t) {
+  int channels = type_channels(t);
+  return layout_planes(t, channels > 64 ? 128 : channels > 32 ? 64 : 32);
 }
 
 static Layout bytes_for_tensor_cores(const Type *t) {
@@ -52,9 +50,9 @@ Layout preferred_layout(const Type *t, Engine engine) {
   }
   if (engine == ENGINE_PATCH_S8) return layout_bytes(t, 1);
   if (engine_uses_tensor_cores(engine))
-    return engine_uses_planes(engine) ? planes_of_greatest_block(t) : bytes_for_tensor_cores(t);
+    return engine_uses_planes(engine) ? planes_for_tensor_cores(t) : bytes_for_tensor_cores(t);
   Type planes = *t, bytes = *t;
-  planes.layout = planes_of_greatest_block(t);
+  planes.layout = planes_for_tensor_cores(t);
   bytes.layout = layout_bytes(t, type_channels(t) >= 4 ? 4 : 1);
   return layout_pixel_bytes(&planes) < layout_pixel_bytes(&bytes) ? planes.layout : bytes.layout;
 }

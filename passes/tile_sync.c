@@ -21,7 +21,8 @@ static const Shape shapes[] = {
 static const uint8_t step_words[] = {8, 16, 32};
 
 enum {
-  STAGES = 2,
+  LEAST_STAGES = 2,
+  MOST_STAGES = 4,
   CHANNELS_TOGETHER = 128, /* tiles end where constants and weights, padded to this, do */
   MOST_ACCUMULATORS = 64,  /* registers a thread */
   OTHER_REGISTERS = 64,    /* addresses, fragments, constants of the epilogue */
@@ -47,7 +48,8 @@ static int accumulators(const Tile *tile) {
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *result = graph_type(g, node->result);
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
-  if (!tile->m || !tile->n || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
+  if (!tile->m || !tile->n || tile->split_k != 1 || tile->resident || !words) return false;
+  if (tile->stages < LEAST_STAGES || tile->stages > MOST_STAGES) return false;
   if (CHANNELS_TOGETHER % tile->n) return false;
   if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
   if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS ||
@@ -110,12 +112,13 @@ bool sync_tile_is_listed(const Tile *tile) {
 
 void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-    for (size_t k = 0; k < sizeof step_words; k++) {
-      const Shape *s = &shapes[i];
-      Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
-      if (sync_tile_fits(g, node, &tile, options->target))
-        tile_list_add(out, tile, estimate(g, node, &tile, options, &compared));
-    }
+    for (size_t k = 0; k < sizeof step_words; k++)
+      for (uint8_t stages = LEAST_STAGES; stages <= MOST_STAGES; stages++) {
+        const Shape *s = &shapes[i];
+        Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, stages, 1, 0};
+        if (sync_tile_fits(g, node, &tile, options->target))
+          tile_list_add(out, tile, estimate(g, node, &tile, options, &compared));
+      }
 }
 
 Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
