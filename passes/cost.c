@@ -32,10 +32,12 @@ int64_t multiply_adds(const Graph *g, const Node *node) {
   }
 }
 
-/* Of few channels no more than whole words, of more than two words groups of four, which are copied at once. */
+/* In blocks of 128, whose four words are copied at once, where that keeps at most a quarter more channels than whole
+ * words do; else the greatest block that keeps no more. */
 static Layout planes_for_tensor_cores(const Type *t) {
-  int channels = type_channels(t);
-  return layout_planes(t, channels > 64 ? 128 : channels > 32 ? 64 : 32);
+  uint32_t least = layout_planes(t, 32).pitch;
+  if (4 * layout_planes(t, 128).pitch <= 5 * least) return layout_planes(t, 128);
+  return layout_planes(t, layout_planes(t, 64).pitch == least ? 64 : 32);
 }
 
 static Layout bytes_for_tensor_cores(const Type *t) {
