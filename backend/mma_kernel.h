@@ -150,6 +150,17 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
 /* Elements of a layout that keeps channels in their order: words[row tile][half][column of the instruction tile]. */
 void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile);
 
+/* mma_lines.c: the same on mma.sync, where the pitch is whole words: lines of memory, put together in shared memory. */
+typedef struct Lines {
+  PtxValue put, take;              /* addresses in shared memory: of the lane's elements, of words that it stores */
+  PtxValue to, channel, rows_left; /* where these go; first channel of a word; positions from its row to the last */
+} Lines;
+bool mma_has_lines(const Mma *m);
+int mma_line_tiles(const Mma *m); /* instruction tiles of a line */
+Lines mma_lines_begin(Mma *m);
+void mma_lines_put(Mma *m, const Lines *l, PtxValue words[][2][8], int column_tile);
+void mma_lines_store(Mma *m, const Lines *l, int column_tile);
+
 /* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
 bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */
 void mma_signs_finish(Mma *m);
