@@ -82,12 +82,23 @@ RowPlace mma_place(Mma *m, PtxValue row) {
   return (RowPlace){position, exists, place_of_position(p, &m->grid, position)};
 }
 
+/* Where a launch has blocks without a tile too, its x runs over the tiles of channels of each tile of positions. */
+static uint32_t columns_of_x(const Mma *m) {
+  return m->k->node->launch.x_most ? tile_count_of_channels(&m->tile, &m->out.type) : 1;
+}
+
 static void place_thread(Mma *m) {
   Ptx *p = &m->k->ptx;
   const Tile *t = &m->tile;
   mma_place_lane(m);
-  m->first_position = ptx_mul(p, ptx_special(p, "%ctaid.x"), ptx_int(t->m));
-  m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(t->n));
+  PtxValue row_tile = ptx_special(p, "%ctaid.x"), columns = ptx_int((int)columns_of_x(m)), column_tile = ptx_int(0);
+  if (m->k->node->launch.y > 1) column_tile = ptx_special(p, "%ctaid.y");
+  if (columns_of_x(m) > 1) {
+    column_tile = ptx_rem(p, row_tile, columns);
+    row_tile = ptx_div(p, row_tile, columns);
+  }
+  m->first_position = ptx_mul(p, row_tile, ptx_int(t->m));
+  m->first_channel = ptx_mul(p, column_tile, ptx_int(t->n));
   m->grid = grid_of(&m->out.type);
   m->total_positions = ptx_mul(p, m->k->batch, ptx_int(m->grid.image_pitch));
   PtxValue warp = ptx_shr(p, m->thread, 5);

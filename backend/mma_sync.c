@@ -85,6 +85,15 @@ static void multiply_chunk(Mma *m, Position at, PtxValue stage) {
   if (sums_apart(m)) sum_chunk(m, at, a_base);
 }
 
+/* A launch may have more blocks than there are tiles. */
+static void leave_without_tile(Mma *m) {
+  Ptx *p = &m->k->ptx;
+  if (!m->k->node->launch.x_most) return;
+  PtxValue has_tile = ptx_setp(p, "lt.u32", m->first_position, m->total_positions);
+  ptx_raw(p, "@!%s cp.async.wait_all;", ptx_text(p, has_tile));
+  ptx_return_unless(p, has_tile);
+}
+
 /* Weights of the first chunks need not wait for the launch before. */
 static void copy_first_chunks(Mma *m, Position copy, int count) {
   Ptx *p = &m->k->ptx;
@@ -94,6 +103,7 @@ static void copy_first_chunks(Mma *m, Position copy, int count) {
     mma_position_next(m, weights);
   }
   ptx_wait_for_launch(p);
+  leave_without_tile(m);
   for (int i = 0; i < count; i++) {
     mma_copy_input(m, copy, ptx_int(i));
     mma_position_next(m, copy);

@@ -23,12 +23,14 @@ static const uint8_t step_words[] = {8, 16, 32};
 enum {
   LEAST_STAGES = 2,
   MOST_STAGES = 4,
-  CHANNELS_TOGETHER = 128, /* tiles end where constants and weights, padded to this, do */
-  MOST_ACCUMULATORS = 64,  /* registers a thread */
-  OTHER_REGISTERS = 64,    /* addresses, fragments, constants of the epilogue */
+  CHANNELS_TOGETHER = 128,   /* tiles end where constants and weights, padded to this, do */
+  MOST_ACCUMULATORS = 64,    /* registers a thread */
+  OTHER_REGISTERS = 64,      /* addresses, fragments, constants of the epilogue, */
+  MOST_OTHER_REGISTERS = 80, /* of some layers */
   SM_REGISTERS = 65536,
-  MOST_WARPS = 32,        /* of a block */
-  MOST_THREADS = 2048,    /* of an SM */
+  MOST_WARPS = 32,     /* of a block */
+  MOST_THREADS = 2048, /* of an SM */
+  MOST_BLOCKS = 32,
   WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
 };
 
@@ -58,12 +60,34 @@ bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Ta
   return tile_covers_blocks(result, tile->n / tile->warps_n);
 }
 
-/* Blocks that an SM runs side by side. */
-static double resident_blocks(const Tile *tile, const Target *target) {
-  int threads = 32 * tile->warps_m * tile->warps_n;
-  int by_registers = SM_REGISTERS / (threads * (accumulators(tile) + OTHER_REGISTERS));
-  int by_shared = (int)(target->shared_bytes / tile_shared_bytes(tile));
-  return lesser(lesser(by_registers, by_shared), (double)MOST_THREADS / threads);
+/* Blocks that an SM has room for. */
+static uint32_t room_for_blocks(const Tile *tile, const Target *target, int other_registers) {
+  uint32_t threads = 32u * tile->warps_m * tile->warps_n;
+  uint32_t by_registers = SM_REGISTERS / (threads * (uint32_t)(accumulators(tile) + other_registers));
+  uint32_t by_shared = target->sm_shared_bytes / (tile_shared_bytes(tile) + BLOCK_SHARED_BYTES);
+  uint32_t by_threads = MOST_THREADS / threads, blocks = by_registers < by_shared ? by_registers : by_shared;
+  blocks = by_threads < blocks ? by_threads : blocks;
+  return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
+}
+
+static uint64_t tiles_of_layer(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  const Type *result = graph_type(g, node->result);
+  uint64_t positions = layout_image_positions(result) * (uint64_t)options->max_batch;
+  return (positions + tile->m - 1) / tile->m * tile_count_of_channels(tile, result);
+}
+
+/* Where the next launch begins while this one runs, its blocks go where there is room, and several to an SM where this
+ * one leaves some empty: the layer then takes twice as long. Few tiles have SMs of their own; of more, as many blocks
+ * of either launch have room on every SM, and all of them start; where there is no room for both, the next launch's
+ * blocks wait. With many tiles it evens out. */
+SyncBlocks sync_blocks(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  const Target *target = options->target;
+  uint64_t tiles = tiles_of_layer(g, node, tile, options), sms = (uint64_t)target->sm_count;
+  uint64_t needed = (tiles + sms - 1) / sms, room = room_for_blocks(tile, target, MOST_OTHER_REGISTERS);
+  if (!target->overlaps_launches || needed > room) return (SyncBlocks){0, false};
+  if (2 * tiles <= sms) return (SyncBlocks){1, false};
+  if (2 * needed > room) return (SyncBlocks){(uint32_t)needed, false};
+  return (SyncBlocks){2 * (uint32_t)needed, true};
 }
 
 /* Pixels of bytes that are no multiple of 16 go to shared memory 4 or 8 bytes a copy: a stem of 49 taps on 3 channels,
@@ -82,7 +106,8 @@ static double estimate(const Graph *g, const Node *node, const Tile *tile, const
   const Target *target = options->target;
   double positions = (double)layout_image_positions(graph_type(g, node->result)) * options->max_batch;
   double grid = divide_up(positions, tile->m) * tile_count_of_channels(tile, graph_type(g, node->result));
-  double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, target));
+  double blocks = divide_up(grid, target->sm_count),
+         at_once = lesser(blocks, room_for_blocks(tile, target, OTHER_REGISTERS));
   double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
   double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
   double warps = at_once * tile->warps_m * tile->warps_n;
