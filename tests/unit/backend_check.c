@@ -81,7 +81,7 @@ static void good_plans_pass(void **state) {
 /* Tiles: each edit makes one that the engine's code cannot compute. */
 static void bad_tiles(void **state) {
   (void)state;
-  static const Tile tiles[] = {{16, 32, 8, 1, 1, 3, 1, 0},  {16, 32, 8, 1, 1, 2, 2, 0},  {16, 32, 12, 1, 1, 2, 1, 0},
+  static const Tile tiles[] = {{16, 32, 8, 1, 1, 5, 1, 0},  {16, 32, 8, 1, 1, 2, 2, 0},  {16, 32, 12, 1, 1, 2, 1, 0},
                                {48, 32, 8, 1, 1, 2, 1, 0},  {16, 96, 8, 1, 1, 2, 1, 0},  {24, 32, 8, 1, 1, 2, 1, 0},
                                {16, 32, 64, 1, 1, 2, 1, 0}, {16, 256, 8, 1, 1, 2, 1, 0}, {17, 32, 8, 1, 1, 2, 1, 0},
                                {16, 32, 24, 1, 1, 2, 1, 0}, {16, 4, 8, 1, 1, 2, 1, 0},   {16, 32, 8, 1, 1, 2, 1, 1}};
