@@ -111,17 +111,38 @@ static double cuda_core_microseconds(const Graph *g, const Node *node, Engine en
   return operations / (target->cuda_core_tera_ops * 1e6);
 }
 
+/* Whether a reader takes planes or pieces, or may: layers that fill a tile on wgmma, and pooling before them. */
+static bool may_lie_in_blocks(const Graph *g, const Node *node) {
+  enum { BITS_IN_PLANES = 2, LEAST_CHANNELS = 32 };
+  if (graph_type(g, node->result)->bits <= BITS_IN_PLANES) return true;
+  for (NodeId n = 0; n < g->node_count; n++) {
+    const Node *reader = &g->nodes[n];
+    if (!reader->input_count || reader->inputs[0] != node->result) continue;
+    if (reader->op == OP_MAXPOOL || reader->op == OP_AVGPOOL) return true;
+    bool product = reader->op == OP_CONV2D || reader->op == OP_LINEAR;
+    if (product && graph_type(g, reader->inputs[1])->dim[0] >= LEAST_CHANNELS) return true;
+  }
+  return false;
+}
+
 /* On wgmma and patches a lane stores two neighbours where channels keep their order (backend/mma_rows.c): parts of
- * sectors of memory, which take longer than lines (mma_lines.c). Results of few bits go to planes, on wgmma all
- * quantized ones to pieces. Microseconds an element on an H200. */
+ * sectors of memory, which take longer than lines (mma_lines.c). Quantized results of wgmma lie in blocks. Microseconds
+ * an element on an H200. */
 static double pair_stores(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
   static const double of_bytes = 1.4e-6, of_words = 2e-6, of_odd_words = 4.8e-6;
-  enum { BITS_IN_PLANES = 2 };
   const Type *t = graph_type(g, node->result);
   bool patch = engine == ENGINE_PATCH_S8, wgmma = engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8;
   double elements = (double)type_elements(t) * batch;
   if (!type_is_quantized(t)) return patch || wgmma ? elements * (type_channels(t) % 2 ? of_odd_words : of_words) : 0;
-  return patch && t->bits > BITS_IN_PLANES ? elements * of_bytes : 0;
+  return patch && !may_lie_in_blocks(g, node) ? elements * of_bytes : 0;
+}
+
+/* Barriers and the first weights, which come before a layer waits for the launch before it, hide behind that one's end;
+ * the estimates of tiles count them. */
+static double hidden_microseconds(Engine engine, const Target *target) {
+  if (!target->overlaps_launches) return 0;
+  if (engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8) return 0.55;
+  return engine == ENGINE_GEMV_B1 ? 0.4 : 0;
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -176,6 +197,6 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
-  layer += pair_stores(g, node, engine, batch);
+  layer += pair_stores(g, node, engine, batch) - hidden_microseconds(engine, target);
   return layer + copy_microseconds(g, node, engine, target, batch);
 }

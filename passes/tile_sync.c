@@ -147,7 +147,7 @@ static BlockCycles cycles_of_block(const Graph *g, const Node *node, const Tile 
   double products = 2.0 * tile->m * tile->n * tile->k * (planes ? 32 : 4) / rate;
   const Ending *end = ending_of(g, node);
   double alone = chunk_alone + copies * copy_alone + instructions * product_alone[planes] +
-                 k_steps * step_alone[planes] + summed * sum_alone + copy_latency / (tile->stages - 1);
+                 k_steps * step_alone[planes] + summed * sum_alone + copy_latency / lesser(tile->stages - 1, chunks);
   double issue = copies * copy_issue + k_steps * step_issue + summed * sum_issue;
   double chunk = warps * issue / schedulers + products + (tile->m + tile->n) * row_cycles;
   double results = accumulators(tile);
