@@ -125,7 +125,7 @@ static inline bool tile_within_padding(const Tile *t, const Type *result) {
   return t->n <= CHANNEL_PADDING || ceil_div(channels, CHANNEL_PADDING) * CHANNEL_PADDING % t->n == 0;
 }
 
-/* Shared memory of a layer on mma.sync. Rows of the m + n of a stage lie tile_row_words apart, such that the 8-byte loads
+/* Shared memory of a layer on mma.sync. The m + n rows of a stage lie tile_row_words apart, such that the 8-byte loads
  * of half a warp touch every bank once. That of wgmma stands in staging.h. */
 static inline uint32_t tile_row_words(const Tile *t) {
   return t->k == 8 ? 8 : t->k + 8u;

@@ -1,7 +1,7 @@
 /* Tiles of layers on mma.sync: one of the table below whose warps each cover whole blocks of the result's bit planes
- * (or whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose two stages fit the
- * target's shared memory. A block of threads computes m positions x n channels; every step of the reduction stages k
- * words of each of the m + n rows.
+ * (or whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose stages, two to four,
+ * fit the target's shared memory. A block of threads computes m positions x n channels; every step of the reduction
+ * stages k words of each of the m + n rows.
  */
 #include "../ir/staging.h"
 #include "tile.h"
