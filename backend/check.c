@@ -256,21 +256,27 @@ static uint32_t column_tiles(const Check *c) {
   return tile_count_of_channels(&c->node->tile, graph_type(c->g, c->node->result));
 }
 
-static bool launch_mma(const Check *c, Launch *wanted) {
-  const Type *result = graph_type(c->g, c->node->result);
-  const Tile *t = &c->node->tile;
-  *wanted = (Launch){.x_mul = (uint32_t)layout_image_positions(result),
-                     .x_div = t->m,
-                     .y = column_tiles(c),
-                     .threads = 32u * t->warps_m * t->warps_n,
-                     .shared_bytes = tile_shared_bytes(t)};
-  return check_block(c, wanted->shared_bytes, wanted);
-}
-
-/* Blocks that walk over tiles may ask for more than they use, so that fewer of them share a multiprocessor. */
+/* Blocks may ask for more than they use, so that fewer of them share a multiprocessor. */
 static uint32_t shared_or_more(const Check *c, uint64_t needed) {
   uint32_t asked = c->node->launch.shared_bytes;
   return asked > needed && asked <= c->target->shared_bytes ? asked : (uint32_t)needed;
+}
+
+/* A block a tile, of which y counts those of channels; or x of both, where there are blocks without a tile too. */
+static bool launch_mma(const Check *c, Launch *wanted) {
+  const Type *result = graph_type(c->g, c->node->result);
+  const Tile *t = &c->node->tile;
+  const Launch *l = &c->node->launch;
+  uint64_t positions = layout_image_positions(result) * (uint64_t)c->g->max_batch;
+  uint64_t tiles = (positions + t->m - 1) / t->m * column_tiles(c);
+  bool all_blocks = l->x_most >= tiles && l->x_mul == l->x_most * t->m;
+  *wanted = (Launch){.x_mul = all_blocks ? l->x_mul : (uint32_t)layout_image_positions(result),
+                     .x_div = t->m,
+                     .y = all_blocks ? 1 : column_tiles(c),
+                     .threads = 32u * t->warps_m * t->warps_n,
+                     .shared_bytes = shared_or_more(c, tile_shared_bytes(t)),
+                     .x_most = all_blocks ? l->x_most : 0};
+  return check_block(c, wanted->shared_bytes, wanted);
 }
 
 /* Blocks walk over tiles, so that any number of them along x serves. */

@@ -11,7 +11,10 @@
 
 #include <string.h>
 
-enum { SELECTED_PAIRS = 4 }; /* with no more of them, selecting one is faster than loading it */
+enum {
+  SELECTED_PAIRS = 4, /* with no more of them, selecting one is faster than loading it */
+  PAIRS_AHEAD = 2     /* behind the last, which are loaded ahead and not used */
+};
 
 PtxValue mma_pair_word(Mma *m, PtxValue pair) {
   Ptx *p = &m->k->ptx;
@@ -26,7 +29,7 @@ PtxValue mma_pair_word(Mma *m, PtxValue pair) {
 /* All pairs by falling significance; the first of each significance but the greatest asks for a shift. */
 static void list_pairs(Mma *m) {
   int weight_planes = m->w.planes, input_planes = layout_plane_count(&m->in.type);
-  uint32_t *pairs = ARENA_NEW(m->k->graph->context, uint32_t, weight_planes * input_planes);
+  uint32_t *pairs = ARENA_NEW(m->k->graph->context, uint32_t, weight_planes * input_planes + PAIRS_AHEAD);
   m->pair_count = 0;
   for (int s = weight_planes + input_planes - 2; s >= 0; s--)
     for (int i = 0, first = 1; i < weight_planes; i++) {
@@ -45,7 +48,8 @@ void mma_bind(Mma *m) {
   Kernel *k = m->k;
   m->weights = kernel_constant(k, m->w.data, m->w.bytes);
   list_pairs(m);
-  if (m->pair_count > SELECTED_PAIRS) m->pairs = kernel_constant(k, m->pair_list, (size_t)m->pair_count * 4);
+  if (m->pair_count > SELECTED_PAIRS)
+    m->pairs = kernel_constant(k, m->pair_list, ((size_t)m->pair_count + PAIRS_AHEAD) * 4);
   if (m->w.border) {
     Image out = type_image(&m->node->main_type);
     m->border = kernel_constant(k, m->w.border, (size_t)m->w.class_count * (size_t)m->w.rows * 4);
@@ -78,12 +82,23 @@ RowPlace mma_place(Mma *m, PtxValue row) {
   return (RowPlace){position, exists, place_of_position(p, &m->grid, position)};
 }
 
+/* Where a launch has blocks without a tile too, its x runs over the tiles of channels of each tile of positions. */
+static uint32_t columns_of_x(const Mma *m) {
+  return m->k->node->launch.x_most ? tile_count_of_channels(&m->tile, &m->out.type) : 1;
+}
+
 static void place_thread(Mma *m) {
   Ptx *p = &m->k->ptx;
   const Tile *t = &m->tile;
   mma_place_lane(m);
-  m->first_position = ptx_mul(p, ptx_special(p, "%ctaid.x"), ptx_int(t->m));
-  m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(t->n));
+  PtxValue row_tile = ptx_special(p, "%ctaid.x"), columns = ptx_int((int)columns_of_x(m)), column_tile = ptx_int(0);
+  if (m->k->node->launch.y > 1) column_tile = ptx_special(p, "%ctaid.y");
+  if (columns_of_x(m) > 1) {
+    column_tile = ptx_rem(p, row_tile, columns);
+    row_tile = ptx_div(p, row_tile, columns);
+  }
+  m->first_position = ptx_mul(p, row_tile, ptx_int(t->m));
+  m->first_channel = ptx_mul(p, column_tile, ptx_int(t->n));
   m->grid = grid_of(&m->out.type);
   m->total_positions = ptx_mul(p, m->k->batch, ptx_int(m->grid.image_pitch));
   PtxValue warp = ptx_shr(p, m->thread, 5);
@@ -148,17 +163,25 @@ PtxValue mma_pair_is_first(Mma *m, PtxValue pair) {
 Position mma_position_start(Mma *m) {
   Ptx *p = &m->k->ptx;
   Position at;
-  at.pair = ptx_variable(p, ptx_int(0));
   at.chunk = ptx_variable(p, ptx_int(0));
+  at.word = ptx_int((int32_t)m->pair_list[0]);
+  if (m->pair_count == 1) return at;
+  at.word = ptx_variable(p, at.word);
+  at.pair = ptx_variable(p, ptx_int(1));
+  at.after = ptx_variable(p, mma_pair_word(m, at.pair));
   return at;
 }
 
+/* The word of the pair after this one is loaded long before it is needed. */
 void mma_position_next(Mma *m, Position at) {
   Ptx *p = &m->k->ptx;
   PtxValue next = ptx_add(p, at.chunk, ptx_int(1));
   PtxValue wrap = ptx_setp(p, "eq.s32", next, ptx_int(m->chunks));
   ptx_assign(p, at.chunk, ptx_select(p, wrap, ptx_int(0), next));
+  if (m->pair_count == 1) return;
+  ptx_assign(p, at.word, ptx_select(p, wrap, at.after, at.word));
   ptx_assign(p, at.pair, ptx_add(p, at.pair, ptx_select(p, wrap, ptx_int(1), ptx_int(0))));
+  ptx_assign(p, at.after, mma_pair_word(m, at.pair));
 }
 
 /* --- the kernel --- */
@@ -180,7 +203,7 @@ static bool tile_fits(const Mma *m) {
   int warp_n = t->n / t->warps_n;
   bool whole = (warp_n % block == 0 || (warp_n % 32 == 0 && block % warp_n == 0)) && CHANNEL_PADDING % t->n == 0;
   bool copies = t->k % 8 == 0 && threads % t->k == 0 && t->split_k == 1;
-  bool staged = t->stages == 2 && !t->resident;
+  bool staged = t->stages >= 2 && t->stages <= MOST_SYNC_STAGES && !t->resident;
   return (m->row_tiles && m->column_tiles && warps && whole && copies && staged) || mma_bad_tile(m);
 }
 

@@ -63,41 +63,34 @@ static void copy_row(Mma *m, int i, PtxValue dy, PtxValue dx, PtxValue in_filter
           ptx_text(p, from), 4 * c->vector, ptx_text(p, bytes));
 }
 
-static void copy_input(Mma *m, PtxValue chunk, PtxValue plane, PtxValue stage) {
+void mma_copy_input(Mma *m, Position at, PtxValue stage) {
   Ptx *p = &m->k->ptx;
   const Attrs *a = &m->node->attrs;
-  PtxValue word = ptx_mad(p, chunk, ptx_int(m->tile.k), m->copy.word);
+  PtxValue plane = ptx_and(p, ptx_shr(p, at.word, 8), ptx_int(255)), base = mma_stage(m, stage);
+  PtxValue word = ptx_mad(p, at.chunk, ptx_int(m->tile.k), m->copy.word);
   PtxValue tap = ptx_div(p, word, ptx_int(m->w.words)), rest = ptx_rem(p, word, ptx_int(m->w.words));
   PtxValue kh = ptx_div(p, tap, ptx_int(a->kernel[1])), kw = ptx_rem(p, tap, ptx_int(a->kernel[1]));
   PtxValue dy = ptx_mul(p, kh, ptx_int(a->dilation[0])), dx = ptx_mul(p, kw, ptx_int(a->dilation[1]));
   PtxValue in_filter = ptx_setp(p, "lt.u32", tap, ptx_int(m->w.taps));
   PtxValue words = unit_address(p, &m->in, ptx_int(0), rest, 4);
   words = ptx_address(p, words, plane, (int64_t)layout_strides(&m->in.type).plane);
-  for (int i = 0; i < m->copy.row_count; i++) copy_row(m, i, dy, dx, in_filter, words, stage);
+  for (int i = 0; i < m->copy.row_count; i++) copy_row(m, i, dy, dx, in_filter, words, base);
 }
 
 /* Rows of weights are contiguous, zeros to the end of the last chunk, and padded to whole tiles of channels. */
-static void copy_weights(Mma *m, PtxValue chunk, PtxValue plane, PtxValue stage) {
+void mma_copy_weights(Mma *m, Position at, PtxValue stage) {
   Ptx *p = &m->k->ptx;
+  PtxValue plane = ptx_and(p, at.word, ptx_int(255)), base = mma_stage(m, stage);
   int vectors_per_row = m->tile.k / 4, rows_apart = block_threads(m) / vectors_per_row;
   PtxValue word = ptx_shl(p, ptx_rem(p, m->thread, ptx_int(vectors_per_row)), 2);
   PtxValue first = ptx_div(p, m->thread, ptx_int(vectors_per_row));
   PtxValue line = ptx_add(p, ptx_mad(p, plane, ptx_int(m->w.rows), m->first_channel), first);
   PtxValue from = ptx_address(p, m->weights, line, 4LL * m->w.row_words);
-  from = ptx_address(p, from, ptx_mad(p, chunk, ptx_int(m->tile.k), word), 4);
-  PtxValue to = ptx_add(p, stage, mma_weight_offset(m, first, word));
+  from = ptx_address(p, from, ptx_mad(p, at.chunk, ptx_int(m->tile.k), word), 4);
+  PtxValue to = ptx_add(p, base, mma_weight_offset(m, first, word));
   for (int row = 0; row < m->tile.n; row += rows_apart) {
     const char *guard = guard_rows(p, row + rows_apart > m->tile.n, first, m->tile.n - row);
     const char *source = ptx_at(p, from, 4LL * row * m->w.row_words);
     ptx_raw(p, "%scp.async.cg.shared.global %s, %s, 16;", guard, ptx_at(p, to, (int64_t)row * m->row_bytes), source);
   }
-}
-
-void mma_copy_chunk(Mma *m, Position at, PtxValue stage) {
-  Ptx *p = &m->k->ptx;
-  PtxValue pair = mma_pair_word(m, at.pair);
-  PtxValue base = mma_stage(m, stage);
-  copy_weights(m, at.chunk, ptx_and(p, pair, ptx_int(255)), base);
-  ptx_wait_for_launch(p); /* by the first chunk's copy, whose weights need not */
-  copy_input(m, at.chunk, ptx_and(p, ptx_shr(p, pair, 8), ptx_int(255)), base);
 }

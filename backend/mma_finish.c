@@ -14,7 +14,9 @@ typedef struct Results {
   PtxValue words[MAX_ROW_TILES][2][8]; /* a plane each, or four bytes each, or both columns of a tile */
   PtxValue lane_channel;               /* of the lane's first column */
   Other *others;                       /* of each step that reads an activation */
-  LaneElement at;                      /* the element under way */
+  bool has_lines;                      /* results in words or bytes are stored as lines */
+  Lines lines;
+  LaneElement at; /* the element under way */
 } Results;
 
 /* What the border adds to a column, where it is the same for all rows. */
@@ -26,8 +28,7 @@ static PtxValue one_border(Mma *m, const Results *r, int offset) {
 /* The exact sum of products of levels for one element. */
 static PtxValue corrected(Mma *m, PtxValue accumulator, PtxValue sum, PtxValue border, const MmaRow *row, int offset) {
   Ptx *p = &m->k->ptx;
-  if (m->w.border && m->w.class_count > 1)
-    border = ptx_load(p, "global.nc.b32", CLASS_B32, row->border, 4LL * offset);
+  if (m->w.border && m->w.class_count > 1) border = ptx_load(p, "global.nc.b32", CLASS_B32, row->border, 4LL * offset);
   PtxValue rest = m->w.sum_scale ? ptx_add(p, sum, border) : border;
   return ptx_mad(p, accumulator, ptx_int(m->w.product_scale), rest);
 }
@@ -116,6 +117,16 @@ static void store_run(Mma *m, Results *r, int j) {
   mma_store_run(m, r->rows, r->words, j);
 }
 
+/* The tile's columns in a layout that keeps channels in their order. */
+static void store_columns(Mma *m, Results *r, int j) {
+  if (!r->has_lines) {
+    mma_store_pairs(m, r->rows, r->words, r->lane_channel, j);
+    return;
+  }
+  mma_lines_put(m, &r->lines, r->words, j);
+  if ((j + 1) % mma_line_tiles(m) == 0) mma_lines_store(m, &r->lines, j);
+}
+
 static bool reads_activations(const Mma *m) {
   for (uint32_t s = 0; s < m->node->step_count; s++)
     if (step_operand(&m->node->steps[s]) != NO_VALUE) return true;
@@ -142,13 +153,15 @@ void mma_finish(Mma *m) {
   epilogue_at(&m->epilogue, r.lane_channel);
   if (m->table.is_shared) epilogue_set_rows(&m->epilogue, m->table.shared, m->quad);
   bool runs = layout_orders_channels(m->out.type.layout);
+  r.has_lines = mma_has_lines(m);
+  if (r.has_lines) r.lines = mma_lines_begin(m);
   int tiles = runs ? mma_run_tiles(m, m->out.type.layout) : 1;
   for (int j = 0; j < m->column_tiles; j++) {
     hold_back_loads(m, j);
     epilogue_load_pair(&m->epilogue, 8 * j);
     for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
     if (!runs)
-      mma_store_pairs(m, r.rows, r.words, r.lane_channel, j);
+      store_columns(m, &r, j);
     else if (j % tiles == tiles - 1)
       store_run(m, &r, j);
   }

@@ -51,13 +51,13 @@ typedef struct Mma {
   PackedWeights w;
   Tensor in, out;
   Epilogue epilogue;
-  bool signs;               /* the epilogue is thresholds alone, done by mma_signs.c */
-  bool sign_pairs;          /* two results at a time */
-  int sign_width;           /* words of a row of the table: 1, or a multiple of 4 */
-  int64_t sign_bound;       /* |sum| at most */
-  Table table;              /* thresholds as mma_signs_*.c read them */
-  PtxValue sign_flips;      /* device constant: bits of channels that fall; the immediate 0 where none does */
-  PtxValue sign_mask;       /* the same: bits of channels that exist; the immediate -1 where all do */
+  bool signs;          /* the epilogue is thresholds alone, done by mma_signs.c */
+  bool sign_pairs;     /* two results at a time */
+  int sign_width;      /* words of a row of the table: 1, or a multiple of 4 */
+  int64_t sign_bound;  /* |sum| at most */
+  Table table;         /* thresholds as mma_signs_*.c read them */
+  PtxValue sign_flips; /* device constant: bits of channels that fall; the immediate 0 where none does */
+  PtxValue sign_mask;  /* the same: bits of channels that exist; the immediate -1 where all do */
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */
@@ -78,9 +78,10 @@ typedef struct Mma {
   PtxValue sums[MAX_ROW_TILES][2]; /* S2 (weights.h) of rows group and group + 8 of each row tile; if w.sum_scale */
 } Mma;
 
-/* A place in the reduction: registers that advance with it. */
+/* A place in the reduction: registers that advance with it. `word` is that of its pair (below), `after` that of the
+ * next pair, number `pair`. */
 typedef struct Position {
-  PtxValue pair, chunk;
+  PtxValue chunk, word, after, pair;
 } Position;
 
 /* kernel_mma.c: the parts of a kernel that wgmma has too. */
@@ -109,13 +110,15 @@ PtxValue mma_weight_offset(Mma *m, PtxValue row, PtxValue word);
 int mma_row_bytes(const Mma *m); /* between rows of a stage, at the same place of each */
 
 /* mma_sync.c: the reduction on mma.sync. */
+enum { MOST_SYNC_STAGES = 4 };
 void mma_reduce_sync(Mma *m);
 /* One instruction: adds the product of fragments to the accumulators of row tile i and column tile j. */
 void mma_multiply(Mma *m, int i, int j, const PtxValue a[4], const PtxValue b[2]);
 
-/* mma_copy.c: global memory to a stage, asynchronously. */
+/* mma_copy.c: global memory to a stage, asynchronously: a chunk's input and its weights. */
 void mma_place_copies(Mma *m);
-void mma_copy_chunk(Mma *m, Position at, PtxValue stage);
+void mma_copy_input(Mma *m, Position at, PtxValue stage);
+void mma_copy_weights(Mma *m, Position at, PtxValue stage);
 
 /* One row of the warp's results: a position. Where it is no pixel (is_pixel), pixel 0 is read and zeros are stored.
  * Past the last position (exists) nothing is, and `position` is negative. */
@@ -146,6 +149,17 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
 
 /* Elements of a layout that keeps channels in their order: words[row tile][half][column of the instruction tile]. */
 void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile);
+
+/* mma_lines.c: the same on mma.sync, where the pitch is whole words: lines of memory, put together in shared memory. */
+typedef struct Lines {
+  PtxValue put, take;              /* addresses in shared memory: of the lane's elements, of words that it stores */
+  PtxValue to, channel, rows_left; /* where these go; first channel of a word; positions from its row to the last */
+} Lines;
+bool mma_has_lines(const Mma *m);
+int mma_line_tiles(const Mma *m); /* instruction tiles of a line */
+Lines mma_lines_begin(Mma *m);
+void mma_lines_put(Mma *m, const Lines *l, PtxValue words[][2][8], int column_tile);
+void mma_lines_store(Mma *m, const Lines *l, int column_tile);
 
 /* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
 bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */

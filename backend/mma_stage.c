@@ -7,8 +7,7 @@ int mma_row_bytes(const Mma *m) {
 }
 
 PtxValue mma_stage(Mma *m, PtxValue stage) {
-  int bytes = (int)tile_shared_bytes(&m->tile) / m->tile.stages;
-  return ptx_mad(&m->k->ptx, stage, ptx_int(bytes), m->shared);
+  return ptx_mad(&m->k->ptx, stage, ptx_int((int)tile_stage_bytes(&m->tile)), m->shared);
 }
 
 PtxValue mma_input_offset(Mma *m, PtxValue row, PtxValue word) {

@@ -126,13 +126,18 @@ static inline bool tile_within_padding(const Tile *t, const Type *result) {
   return t->n <= CHANNEL_PADDING || ceil_div(channels, CHANNEL_PADDING) * CHANNEL_PADDING % t->n == 0;
 }
 
-/* Shared memory of a layer on mma.sync: rows of the tile's m + n lie tile_row_words apart, such that the 8-byte loads
+/* Shared memory of a layer on mma.sync. The m + n rows of a stage lie tile_row_words apart, such that the 8-byte loads
  * of half a warp touch every bank once. That of wgmma stands in staging.h. */
 static inline uint32_t tile_row_words(const Tile *t) {
   return t->k == 8 ? 8 : t->k + 8u;
 }
+static inline uint32_t tile_stage_bytes(const Tile *t) {
+  return 4u * ((uint32_t)t->m + t->n) * tile_row_words(t);
+}
 static inline uint32_t tile_shared_bytes(const Tile *t) {
-  return 4u * t->stages * ((uint32_t)t->m + t->n) * tile_row_words(t);
+  enum { LINE_BYTES = 160 }; /* of a row of a warp's results, which take the place of the stages */
+  uint32_t stages = t->stages * tile_stage_bytes(t), lines = LINE_BYTES * (uint32_t)t->m * t->warps_n;
+  return stages > lines ? stages : lines;
 }
 
 /* Grid: x = ceil(batch * x_mul / x_div), no more than x_most where that is not 0; y constant. */

@@ -3,8 +3,8 @@
  * A layer takes the longer of its arithmetic and its traffic with device memory, and a launch; and what it takes to
  * bring a network input into the order that the engine reads. The estimate does not look at layouts chosen so far:
  * every engine is given the layouts that suit it, so estimates of different engines compare. Arithmetic of tensor cores
- * is that of the best tile (trial.c), that of CUDA cores counts operations at the target's rate, and no less than what
- * one thread does.
+ * is that of the best tile (trial.c), that of CUDA cores counts operations at the target's rate or, of products, what
+ * a thread does and all of them do.
  */
 #include "plan.h"
 
@@ -32,12 +32,12 @@ int64_t multiply_adds(const Graph *g, const Node *node) {
   }
 }
 
-/* The greatest block that keeps no more channels than whole words do. */
-static Layout planes_of_greatest_block(const Type *t) {
+/* In blocks of 128, whose four words are copied at once, where that keeps at most a quarter more channels than whole
+ * words do; else the greatest block that keeps no more. */
+static Layout planes_for_tensor_cores(const Type *t) {
   uint32_t least = layout_planes(t, 32).pitch;
-  for (int block = 128; block > 32; block /= 2)
-    if (layout_planes(t, block).pitch == least) return layout_planes(t, block);
-  return layout_planes(t, 32);
+  if (4 * layout_planes(t, 128).pitch <= 5 * least) return layout_planes(t, 128);
+  return layout_planes(t, layout_planes(t, 64).pitch == least ? 64 : 32);
 }
 
 static Layout bytes_for_tensor_cores(const Type *t) {
@@ -52,9 +52,9 @@ Layout preferred_layout(const Type *t, Engine engine) {
   }
   if (engine == ENGINE_PATCH_S8) return layout_bytes(t, 1);
   if (engine_uses_tensor_cores(engine))
-    return engine_uses_planes(engine) ? planes_of_greatest_block(t) : bytes_for_tensor_cores(t);
+    return engine_uses_planes(engine) ? planes_for_tensor_cores(t) : bytes_for_tensor_cores(t);
   Type planes = *t, bytes = *t;
-  planes.layout = planes_of_greatest_block(t);
+  planes.layout = planes_for_tensor_cores(t);
   bytes.layout = layout_bytes(t, type_channels(t) >= 4 ? 4 : 1);
   return layout_pixel_bytes(&planes) < layout_pixel_bytes(&bytes) ? planes.layout : bytes.layout;
 }
@@ -79,35 +79,70 @@ double engine_tera_ops(const Target *target, Engine engine) {
   return best;
 }
 
-/* Multiply-adds that a thread of DIRECT does one after the other: those of all channels of its word of the result
- * (launch.c). */
-static double multiply_adds_of_thread(const Graph *g, const Node *node) {
-  if (node->op != OP_CONV2D && node->op != OP_LINEAR) return 0;
-  const Type *t = graph_type(g, node->result), *w = graph_type(g, node->inputs[1]);
-  Layout l = graph_is_output(g, node->result) ? layout_dense(t) : preferred_layout(t, ENGINE_DIRECT);
-  int channels = l.kind == LAYOUT_PLANES ? 32 : l.kind == LAYOUT_BYTES && l.pitch % 4 == 0 ? 4 : 1;
-  return (double)channels * (double)(type_elements(w) / w->dim[0]);
-}
-
-/* Words of an image's result that a thread each stores: sums, which nothing packs. */
-static double words_stored(const Graph *g, const Node *node) {
+/* Results that a thread of DIRECT computes one after the other: those of its word of the result (launch.c). */
+static double results_of_thread(const Graph *g, const Node *node) {
   const Type *t = graph_type(g, node->result);
-  bool product = node->op == OP_CONV2D || node->op == OP_LINEAR;
-  return product && !type_is_quantized(t) ? (double)type_elements(t) : 0;
+  Layout l = graph_is_output(g, node->result) ? layout_dense(t) : preferred_layout(t, ENGINE_DIRECT);
+  int together = l.kind == LAYOUT_PLANES ? 32 : l.kind == LAYOUT_BYTES && l.pitch % 4 == 0 ? 4 : 1;
+  return together < type_channels(t) ? together : type_channels(t);
 }
 
-/* A CUDA core does one multiply-add where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time.
- * More threads would not help one that has much to do: each of its multiply-adds waits for its loads, 110
- * cycles of an H200 (64 x 128 x 128 with 2-bit inputs took 258 us), and as a whole it stores 110 words a nanosecond. */
+/* Each multiply-add waits for its loads, as comparisons with thresholds and chains of other steps do: more threads
+ * would not help one that has much to do. Times of 92 random layers on an H200. */
+static double product_on_cuda_cores(const Graph *g, const Node *node, uint32_t batch) {
+  static const double thread_multiply_add = 0.03, thread_comparison = 0.0012, thread_chain = 0.035;
+  static const double multiply_add = 0.29e-6, comparison = 0.19e-6, result = 5.2e-6, word = 1.7e-6;
+  const Type *t = graph_type(g, node->result), *w = graph_type(g, node->inputs[1]);
+  bool counts = node->step_count && node->steps[0].op == OP_THRESHOLDS;
+  double terms = (double)(type_elements(w) / w->dim[0]), levels = counts ? (1 << t->bits) - 1 : 0;
+  double chain = node->step_count && !counts ? thread_chain : 0;
+  double thread = results_of_thread(g, node) * (terms * thread_multiply_add + levels * thread_comparison + chain);
+  double each = terms * multiply_add + levels * comparison + result + (type_is_quantized(t) ? 0 : word);
+  return thread + (double)type_elements(t) * batch * each;
+}
+
+/* A CUDA core does one operation where its popc serves 32 one-bit ones, and POOL takes 32 numbers a bit at a time. */
 static double cuda_core_microseconds(const Graph *g, const Node *node, Engine engine, const Target *target,
                                      uint32_t batch) {
-  static const double multiply_add_us = 110 / 1755.0, word_us = 9e-6;
+  if (node->op == OP_CONV2D || node->op == OP_LINEAR) return product_on_cuda_cores(g, node, batch);
   double width = engine == ENGINE_POOL ? graph_type(g, node->inputs[0])->bits : 32;
   double operations = 2.0 * (double)multiply_adds(g, node) * batch * width;
   operations += 2.0 * (double)type_elements(graph_type(g, node->result)) * node->step_count * batch * 32;
-  double all = operations / (target->cuda_core_tera_ops * 1e6);
-  double thread = multiply_adds_of_thread(g, node) * multiply_add_us;
-  return (all > thread ? all : thread) + words_stored(g, node) * batch * word_us;
+  return operations / (target->cuda_core_tera_ops * 1e6);
+}
+
+/* Whether a reader takes planes or pieces, or may: layers that fill a tile on wgmma, and pooling before them. */
+static bool may_lie_in_blocks(const Graph *g, const Node *node) {
+  enum { BITS_IN_PLANES = 2, LEAST_CHANNELS = 32 };
+  if (graph_type(g, node->result)->bits <= BITS_IN_PLANES) return true;
+  for (NodeId n = 0; n < g->node_count; n++) {
+    const Node *reader = &g->nodes[n];
+    if (!reader->input_count || reader->inputs[0] != node->result) continue;
+    if (reader->op == OP_MAXPOOL || reader->op == OP_AVGPOOL) return true;
+    bool product = reader->op == OP_CONV2D || reader->op == OP_LINEAR;
+    if (product && graph_type(g, reader->inputs[1])->dim[0] >= LEAST_CHANNELS) return true;
+  }
+  return false;
+}
+
+/* On wgmma and patches a lane stores two neighbours where channels keep their order (backend/mma_rows.c): parts of
+ * sectors of memory, which take longer than lines (mma_lines.c). Quantized results of wgmma lie in blocks. Microseconds
+ * an element on an H200. */
+static double pair_stores(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
+  static const double of_bytes = 1.4e-6, of_words = 2e-6, of_odd_words = 4.8e-6;
+  const Type *t = graph_type(g, node->result);
+  bool patch = engine == ENGINE_PATCH_S8, wgmma = engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8;
+  double elements = (double)type_elements(t) * batch;
+  if (!type_is_quantized(t)) return patch || wgmma ? elements * (type_channels(t) % 2 ? of_odd_words : of_words) : 0;
+  return patch && !may_lie_in_blocks(g, node) ? elements * of_bytes : 0;
+}
+
+/* Barriers and the first weights, which come before a layer waits for the launch before it, hide behind that one's end;
+ * the estimates of tiles count them. */
+static double hidden_microseconds(Engine engine, const Target *target) {
+  if (!target->overlaps_launches) return 0;
+  if (engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8) return 0.55;
+  return engine == ENGINE_GEMV_B1 ? 0.4 : 0;
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -162,5 +197,6 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
+  layer += pair_stores(g, node, engine, batch) - hidden_microseconds(engine, target);
   return layer + copy_microseconds(g, node, engine, target, batch);
 }

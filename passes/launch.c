@@ -1,7 +1,7 @@
 /* launch: grid, threads and shared memory of every layer that has a kernel.
  *
- *   mma.sync   x covers the result's positions of all images in tiles of m, y the channels in tiles of n; 32 threads a
- *              warp
+ *   mma.sync   x covers the result's positions of all images in tiles of m, y the channels in tiles of n; or, of few
+ *              tiles, x as many blocks as give every multiprocessor the same number; 32 threads a warp
  *   patches    as many blocks as run at once, no more than there are tiles; y the channels in tiles of n
  *   wgmma      as many blocks as run at once, no more than there are tiles; y the channels where weights are resident
  *   skinny     clusters of split_k blocks, as many as run at once, no more than there are tiles of channels; y the
@@ -35,24 +35,31 @@ static uint32_t tiles_of_channels(const Graph *g, const Node *node) {
   return tile_count_of_channels(&node->tile, graph_type(g, node->result));
 }
 
-static Launch launch_tensor_cores(const Graph *g, const Node *node, const PassOptions *options) {
-  (void)options;
-  const Tile *tile = &node->tile;
-  return (Launch){.x_mul = positions_of(graph_type(g, node->result)),
-                  .x_div = tile->m,
-                  .y = tiles_of_channels(g, node),
-                  .threads = 32u * tile->warps_m * tile->warps_n,
-                  .shared_bytes = tile_shared_bytes(tile)};
-}
-
-/* Blocks that walk over tiles share them out evenly where each multiprocessor has equally many. A kernel whose blocks
- * begin while others of the one before still run would find room for more on some: it asks for so much shared memory
- * that there never is. */
-static uint32_t shared_of_walkers(uint64_t needed, int blocks_of_sm, const Target *target) {
+/* Tiles are shared out evenly where each multiprocessor has equally many blocks. A kernel whose blocks begin while
+ * others of the one before still run would find room for more on some: it asks for so much shared memory that there
+ * never is. */
+static uint32_t shared_of_blocks(uint64_t needed, int blocks_of_sm, const Target *target) {
   enum { UNIT = 128 };
   if (!target->overlaps_launches) return (uint32_t)needed;
   uint64_t with_one_more = target->sm_shared_bytes / ((uint64_t)blocks_of_sm + 1) / UNIT * UNIT + UNIT;
   return (uint32_t)(needed + BLOCK_SHARED_BYTES > with_one_more ? needed : with_one_more - BLOCK_SHARED_BYTES);
+}
+
+/* A block a tile. */
+static Launch launch_tensor_cores(const Graph *g, const Node *node, const PassOptions *options) {
+  const Tile *tile = &node->tile;
+  SyncBlocks blocks = sync_blocks(g, node, tile, options);
+  Launch launch = {.x_mul = positions_of(graph_type(g, node->result)),
+                   .x_div = tile->m,
+                   .y = tiles_of_channels(g, node),
+                   .threads = 32u * tile->warps_m * tile->warps_n,
+                   .shared_bytes = tile_shared_bytes(tile)};
+  if (blocks.of_sm) launch.shared_bytes = shared_of_blocks(launch.shared_bytes, (int)blocks.of_sm, options->target);
+  if (!blocks.all_start) return launch;
+  launch.x_most = blocks.of_sm / 2 * (uint32_t)options->target->sm_count;
+  launch.x_mul = launch.x_most * launch.x_div;
+  launch.y = 1;
+  return launch;
 }
 
 /* A block that keeps to the same rows of a band sums their input once (backend/wgmma_sums.c): a few blocks less, so
@@ -79,7 +86,7 @@ static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *
                    .x_div = tile->m,
                    .y = y,
                    .threads = staging_threads(tile),
-                   .shared_bytes = shared_of_walkers(shared_bytes, (int)at_once.of_sm, options->target),
+                   .shared_bytes = shared_of_blocks(shared_bytes, (int)at_once.of_sm, options->target),
                    .x_most = tile->resident ? blocks > y ? blocks / y : 1 : blocks_of_bands(g, node, blocks, columns)};
   if (at_once.all_start) launch.x_mul = launch.x_most * launch.x_div; /* all of them, also those without a tile */
   return launch;
@@ -120,7 +127,7 @@ static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *
                   .x_div = 1,
                   .y = columns,
                   .threads = 32u * tile->warps_m,
-                  .shared_bytes = shared_of_walkers(p.shared_bytes, blocks_of_sm, options->target),
+                  .shared_bytes = shared_of_blocks(p.shared_bytes, blocks_of_sm, options->target),
                   .x_most = blocks > columns ? blocks / columns : 1};
 }
 

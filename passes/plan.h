@@ -43,6 +43,14 @@ Pitches pitches_of_operand(const Node *node, const Type *operand); /* what a lay
  * negative where no tile fits. */
 double trial_microseconds(const Graph *g, const Node *node, Engine engine, const PassOptions *options);
 
+/* tile_sync.c: blocks of a layer on mma.sync that an SM has room for: at most so many, 0 as many as there are.
+ * all_start: on every SM half of them are of one launch, also blocks without a tile. */
+typedef struct SyncBlocks {
+  uint32_t of_sm;
+  bool all_start;
+} SyncBlocks;
+SyncBlocks sync_blocks(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
+
 /* tile_patch.c */
 bool patch_fits(const Graph *g, const Node *node, const Target *target); /* a tile of patches in shared memory */
 int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);

@@ -1,8 +1,9 @@
 /* Tiles of layers on mma.sync: one of the table below whose warps each cover whole blocks of the result's bit planes
- * (or whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose two stages fit the
- * target's shared memory. A block of threads computes m positions x n channels; every step of the reduction stages k
- * words of each of the m + n rows.
+ * (or whole bytes of every run of one), whose accumulators fit 64 registers a thread, and whose stages, two to four,
+ * fit the target's shared memory. A block of threads computes m positions x n channels; every step of the reduction
+ * stages k words of each of the m + n rows.
  */
+#include "../ir/staging.h"
 #include "tile.h"
 
 typedef struct Shape {
@@ -21,24 +22,17 @@ static const Shape shapes[] = {
 static const uint8_t step_words[] = {8, 16, 32};
 
 enum {
-  STAGES = 2,
-  CHANNELS_TOGETHER = 128, /* tiles end where constants and weights, padded to this, do */
-  MOST_ACCUMULATORS = 64,  /* registers a thread */
-  OTHER_REGISTERS = 64,    /* addresses, fragments, constants of the epilogue */
+  LEAST_STAGES = 2,
+  MOST_STAGES = 4,
+  CHANNELS_TOGETHER = 128,   /* tiles end where constants and weights, padded to this, do */
+  MOST_ACCUMULATORS = 64,    /* registers a thread */
+  OTHER_REGISTERS = 64,      /* addresses, fragments, constants of the epilogue, */
+  MOST_OTHER_REGISTERS = 80, /* of some layers */
   SM_REGISTERS = 65536,
-  MOST_WARPS = 32,        /* of a block */
-  MOST_THREADS = 2048,    /* of an SM */
-  WARPS_FOR_FULL_RATE = 8 /* of its tensor cores */
+  MOST_WARPS = 32,     /* of a block */
+  MOST_THREADS = 2048, /* of an SM */
+  MOST_BLOCKS = 32
 };
-
-/* How fast it goes: shares of the instruction's rate that products reach, in planes and in bytes; seconds from the
- * start of a step's copy to its products where nothing else hides them (L2, barriers), and of a block outside of its
- * steps (first copy, epilogue). Tiles are compared at the full rate and with latencies that favour few steps; times are
- * those of products of 4096 cubes and of 400 random layers on an H200. */
-typedef struct Pace {
-  double planes, bytes, step_latency, block_latency, result_latency; /* the last for each accumulator of a thread */
-} Pace;
-static const Pace compared = {1, 1, 0.5e-6, 1.2e-6, 0}, reached = {0.27, 0.4, 0.26e-6, 0.1e-6, 17e-9};
 
 static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
@@ -47,7 +41,8 @@ static int accumulators(const Tile *tile) {
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *result = graph_type(g, node->result);
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
-  if (!tile->m || !tile->n || tile->stages != STAGES || tile->split_k != 1 || tile->resident || !words) return false;
+  if (!tile->m || !tile->n || tile->split_k != 1 || tile->resident || !words) return false;
+  if (tile->stages < LEAST_STAGES || tile->stages > MOST_STAGES) return false;
   if (CHANNELS_TOGETHER % tile->n) return false;
   if (!tile->warps_m || !tile->warps_n || tile->m % (16 * tile->warps_m) || tile->n % (8 * tile->warps_n)) return false;
   if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS ||
@@ -56,48 +51,122 @@ bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Ta
   return tile_covers_blocks(result, tile->n / tile->warps_n);
 }
 
-/* Blocks that an SM runs side by side. */
-static double resident_blocks(const Tile *tile, const Target *target) {
-  int threads = 32 * tile->warps_m * tile->warps_n;
-  int by_registers = SM_REGISTERS / (threads * (accumulators(tile) + OTHER_REGISTERS));
-  int by_shared = (int)(target->shared_bytes / tile_shared_bytes(tile));
-  return lesser(lesser(by_registers, by_shared), (double)MOST_THREADS / threads);
+/* Blocks that an SM has room for. */
+static uint32_t room_for_blocks(const Tile *tile, const Target *target, int other_registers) {
+  uint32_t threads = 32u * tile->warps_m * tile->warps_n;
+  uint32_t by_registers = SM_REGISTERS / (threads * (uint32_t)(accumulators(tile) + other_registers));
+  uint32_t by_shared = target->sm_shared_bytes / (tile_shared_bytes(tile) + BLOCK_SHARED_BYTES);
+  uint32_t by_threads = MOST_THREADS / threads, blocks = by_registers < by_shared ? by_registers : by_shared;
+  blocks = by_threads < blocks ? by_threads : blocks;
+  return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
 }
 
-/* Pixels of bytes that are no multiple of 16 go to shared memory 4 or 8 bytes a copy: a stem of 49 taps on 3 channels,
- * which copies 79 million words, took 258 us on an H200. */
-static double copy_share(const Node *node, const Type *x) {
-  static const double of_a_word = 0.14;
-  if (engine_uses_planes(node->engine) || x->layout.pitch % 16 == 0) return 1;
-  return x->layout.pitch % 8 == 0 ? 2 * of_a_word : of_a_word;
+static uint64_t tiles_of_layer(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  const Type *result = graph_type(g, node->result);
+  uint64_t positions = layout_image_positions(result) * (uint64_t)options->max_batch;
+  return (positions + tile->m - 1) / tile->m * tile_count_of_channels(tile, result);
 }
 
-/* An SM with its share of the blocks takes the longest of three: products, copies from L2, and the latency of its
- * steps, which blocks side by side hide from each other; and what the first block waits for. A pair of planes goes
- * through all of the reduction before the next. */
-static double estimate(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options,
-                       const Pace *pace) {
+/* Where the next launch begins while this one runs, its blocks go where there is room, and several to an SM where this
+ * one leaves some empty: the layer then takes twice as long. Few tiles have SMs of their own; of more, as many blocks
+ * of either launch have room on every SM, and all of them start; where there is no room for both, the next launch's
+ * blocks wait. With many tiles it evens out. */
+SyncBlocks sync_blocks(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
-  double positions = (double)layout_image_positions(graph_type(g, node->result)) * options->max_batch;
-  double grid = divide_up(positions, tile->m) * tile_count_of_channels(tile, graph_type(g, node->result));
-  double blocks = divide_up(grid, target->sm_count), at_once = lesser(blocks, resident_blocks(tile, target));
-  double words = reduction_words(g, node, graph_type(g, node->inputs[0]));
-  double steps = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
-  double warps = at_once * tile->warps_m * tile->warps_n;
-  double share = engine_uses_planes(node->engine) ? pace->planes : pace->bytes;
-  double rate =
-      share * engine_tera_ops(target, node->engine) * 1e12 / target->sm_count * lesser(1, warps / WARPS_FOR_FULL_RATE);
-  double products = 2.0 * tile->m * tile->n * tile->k * (engine_uses_planes(node->engine) ? 32 : 4) / rate;
-  double l2_rate = 2e9 * target->copy_gb_per_s / target->sm_count; /* twice that of device memory */
-  double input_rate = l2_rate * copy_share(node, graph_type(g, node->inputs[0]));
-  double copies = 4.0 * tile->m * tile->k / input_rate + 4.0 * tile->n * tile->k / l2_rate;
-  double end = pace->block_latency + accumulators(tile) * pace->result_latency;
-  double waiting = divide_up(blocks, at_once) * (steps * pace->step_latency + end);
-  return (greater(blocks * steps * greater(products, copies), waiting) + end) * 1e6;
+  uint64_t tiles = tiles_of_layer(g, node, tile, options), sms = (uint64_t)target->sm_count;
+  uint64_t needed = (tiles + sms - 1) / sms, room = room_for_blocks(tile, target, MOST_OTHER_REGISTERS);
+  if (!target->overlaps_launches || needed > room) return (SyncBlocks){0, false};
+  if (2 * tiles <= sms) return (SyncBlocks){1, false};
+  if (2 * needed > room) return (SyncBlocks){(uint32_t)needed, false};
+  return (SyncBlocks){2 * (uint32_t)needed, true};
 }
 
+/* Cycles of an H200 that fit its times of 1550 tiles of random layers, of which half are within 7%. */
+static const double cycles_a_second = 1.755e9;
+static const double copy_latency = 83; /* of a chunk that nothing hides, shared out among the stages ahead */
+static const double chunk_alone = 106; /* barriers and the loop; */
+static const double copy_alone = 16,
+                    sum_alone = 12; /* of an input copy of a thread; of an input register to be summed */
+static const double product_alone[] = {7, 9.2}, step_alone[] = {0, 26}; /* of an instruction, and of 8 words; planes */
+static const double copy_issue = 7, step_issue = 26, sum_issue = 28;    /* the same where warps take turns */
+static const double row_cycles = 0.5;                                   /* of a chunk's row on its way from L2 */
+static const double end_issue = 268;                                    /* places of rows, addresses */
+static const double schedulers = 4;                                     /* of an SM, each issues for a warp a cycle */
+
+/* The end of a tile: cycles of a block by itself, and of each of a lane's accumulators, by itself and where warps take
+ * turns. */
+typedef struct Ending {
+  double alone, each_alone, each;
+} Ending;
+
+static const Ending *ending_of(const Graph *g, const Node *node) {
+  static const Ending words = {0, 3, 7}, bytes = {210, 19, 4.5}, counted_bytes = {0, 22, 0};
+  static const Ending planes = {630, 0.5, 23}, counted_planes = {0, 21, 15}, signs = {0, 14, 0};
+  const Type *result = graph_type(g, node->result);
+  bool counted = node->step_count && node->steps[0].op == OP_THRESHOLDS;
+  if (!type_is_quantized(result)) return &words;
+  if (result->layout.kind == LAYOUT_BYTES) return counted ? &counted_bytes : &bytes;
+  return !counted ? &planes : result->bits <= 2 ? &signs : &counted_planes;
+}
+
+/* Copies of input that a thread issues a chunk: pixels of whole 16 bytes go so many at a time, others 8 or 4. */
+static double input_copies(const Graph *g, const Node *node, const Tile *tile, double words) {
+  const Type *w = graph_type(g, node->inputs[1]);
+  int of_tap = (int)words / (node->op == OP_CONV2D ? w->dim[1] * w->dim[2] : 1);
+  int at_once = of_tap % 4 == 0 ? 4 : of_tap % 2 == 0 ? 2 : 1;
+  return divide_up((double)tile->m * tile->k / at_once, 32.0 * tile->warps_m * tile->warps_n);
+}
+
+/* Registers of input that a warp sums up a chunk: those of weight plane 0 alone. */
+static double summed_registers(const Graph *g, const Node *node, const Tile *tile) {
+  bool as_level, planes = engine_uses_planes(node->engine);
+  const Type *w = graph_type(g, node->inputs[1]);
+  if (!weight_storage(w, planes, &as_level).offset) return 0;
+  return tile->m / 16.0 / tile->warps_m * (tile->k / 8) / (planes ? w->bits : 1);
+}
+
+static double result_bytes(const Graph *g, const Node *node, const PassOptions *options) {
+  const Type *t = graph_type(g, node->result);
+  double bytes = !type_is_quantized(t) ? 4 : t->layout.kind == LAYOUT_BYTES ? 1 : t->bits / 8.0;
+  return bytes * type_channels(t) * (double)layout_image_positions(t) * options->max_batch;
+}
+
+/* Cycles of a block: by itself, and those in which others of its SM wait. A pair of planes goes through all of the
+ * reduction before the next. */
+typedef struct BlockCycles {
+  double alone, shared;
+} BlockCycles;
+
+static BlockCycles cycles_of_block(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
+  bool planes = engine_uses_planes(node->engine);
+  double words = reduction_words(g, node, graph_type(g, node->inputs[0])), k_steps = tile->k / 8.0;
+  double chunks = divide_up(words, tile->k) * plane_pairs(g, node, node->engine);
+  double warps = tile->warps_m * tile->warps_n, instructions = accumulators(tile) / 4.0 * k_steps;
+  double copies = input_copies(g, node, tile, words), summed = summed_registers(g, node, tile);
+  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / cycles_a_second;
+  double products = 2.0 * tile->m * tile->n * tile->k * (planes ? 32 : 4) / rate;
+  const Ending *end = ending_of(g, node);
+  double alone = chunk_alone + copies * copy_alone + instructions * product_alone[planes] +
+                 k_steps * step_alone[planes] + summed * sum_alone + copy_latency / lesser(tile->stages - 1, chunks);
+  double issue = copies * copy_issue + k_steps * step_issue + summed * sum_issue;
+  double chunk = warps * issue / schedulers + products + (tile->m + tile->n) * row_cycles;
+  double results = accumulators(tile);
+  return (BlockCycles){.alone = copy_latency + chunks * alone + end->alone + results * end->each_alone,
+                       .shared = chunks * chunk + warps * (end_issue + results * end->each) / schedulers};
+}
+
+/* What the blocks of the SM with most of them take, and the result's way to memory. Tiles behind the last channel are
+ * not multiplied. */
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
-  return estimate(g, node, tile, options, &reached);
+  const Target *target = options->target;
+  const Type *result = graph_type(g, node->result);
+  double positions = (double)layout_image_positions(result) * options->max_batch;
+  double tiles = divide_up(positions, tile->m) * divide_up(type_channels(result), tile->n);
+  double blocks = divide_up(tiles, target->sm_count);
+  double rounds = divide_up(blocks, room_for_blocks(tile, target, OTHER_REGISTERS));
+  BlockCycles cycles = cycles_of_block(g, node, tile, target);
+  double seconds = (rounds * cycles.alone + blocks * cycles.shared) / cycles_a_second;
+  return seconds * 1e6 + result_bytes(g, node, options) / (target->copy_gb_per_s * 1e3);
 }
 
 bool sync_tile_is_listed(const Tile *tile) {
@@ -110,12 +179,13 @@ bool sync_tile_is_listed(const Tile *tile) {
 
 void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-    for (size_t k = 0; k < sizeof step_words; k++) {
-      const Shape *s = &shapes[i];
-      Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, STAGES, 1, 0};
-      if (sync_tile_fits(g, node, &tile, options->target))
-        tile_list_add(out, tile, estimate(g, node, &tile, options, &compared));
-    }
+    for (size_t k = 0; k < sizeof step_words; k++)
+      for (uint8_t stages = LEAST_STAGES; stages <= MOST_STAGES; stages++) {
+        const Shape *s = &shapes[i];
+        Tile tile = {s->m, s->n, step_words[k], s->warps_m, s->warps_n, stages, 1, 0};
+        if (sync_tile_fits(g, node, &tile, options->target))
+          tile_list_add(out, tile, sync_microseconds(g, node, &tile, options));
+      }
 }
 
 Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {

@@ -39,7 +39,7 @@ double trial_microseconds(const Graph *g, const Node *node, Engine engine, const
   Node layer = *node;
   Type *result = &values[RESULT].type;
   values[OPERAND].type.layout = operand_layout(node, &values[OPERAND].type, engine, options->max_batch);
-  result->layout = preferred_layout(result, ENGINE_MMA_B1);
+  result->layout = preferred_layout(result, engine == ENGINE_MMA_S8 ? ENGINE_MMA_S8 : ENGINE_MMA_B1);
   layer.inputs = inputs;
   layer.input_count = 2;
   layer.result = RESULT;

@@ -40,6 +40,20 @@ static Tile random_tile(RandomSource *r) {
                 .resident = (uint8_t)resident};
 }
 
+/* One that layers on mma.sync can have where it covers whole blocks of the result. */
+static Tile random_sync_tile(RandomSource *r) {
+  static const uint8_t warps[] = {1, 2, 4}, words[] = {8, 16, 32};
+  uint8_t warps_m = RANDOM_OF(r, warps), warps_n = (uint8_t)random_in(r, 1, 2);
+  int row_tiles = random_in(r, 1, 2), columns = row_tiles == 1 && random_in(r, 0, 1) ? 64 : 32;
+  return (Tile){.m = (uint16_t)(16 * row_tiles * warps_m),
+                .n = (uint16_t)(columns * warps_n),
+                .k = RANDOM_OF(r, words),
+                .warps_m = warps_m,
+                .warps_n = warps_n,
+                .stages = (uint8_t)random_in(r, 2, 4),
+                .split_k = 1};
+}
+
 /* One that skinny layers can have if it fits shared memory. */
 static Tile random_skinny_tile(RandomSource *r) {
   static const uint16_t positions[] = {8, 16, 24, 32, 64};
@@ -77,6 +91,8 @@ CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
                     .every_pass = true};
   if (random_in(&r, 0, 1)) o.sm_count = random_in(&r, 1, 3);
   if (random_in(&r, 0, 2) == 0) o.tile = random_tile(&r);
+  bool sync = o.engine == ENGINE_MMA_B1 || o.engine == ENGINE_MMA_S8;
+  if (sync && random_in(&r, 0, 1)) o.tile = random_sync_tile(&r);
   if (o.engine == ENGINE_SKINNY_B1 && random_in(&r, 0, 1)) o.tile = random_skinny_tile(&r);
   if (o.engine == ENGINE_GEMV_B1 && random_in(&r, 0, 3)) o.tile = random_gemv_tile(&r);
   bool few = o.engine == ENGINE_SKINNY_B1 || o.engine == ENGINE_GEMV_B1;

@@ -81,7 +81,7 @@ static void good_plans_pass(void **state) {
 /* Tiles: each edit makes one that the engine's code cannot compute. */
 static void bad_tiles(void **state) {
   (void)state;
-  static const Tile tiles[] = {{16, 32, 8, 1, 1, 3, 1, 0},  {16, 32, 8, 1, 1, 2, 2, 0},  {16, 32, 12, 1, 1, 2, 1, 0},
+  static const Tile tiles[] = {{16, 32, 8, 1, 1, 5, 1, 0},  {16, 32, 8, 1, 1, 2, 2, 0},  {16, 32, 12, 1, 1, 2, 1, 0},
                                {48, 32, 8, 1, 1, 2, 1, 0},  {16, 96, 8, 1, 1, 2, 1, 0},  {24, 32, 8, 1, 1, 2, 1, 0},
                                {16, 32, 64, 1, 1, 2, 1, 0}, {16, 256, 8, 1, 1, 2, 1, 0}, {17, 32, 8, 1, 1, 2, 1, 0},
                                {16, 32, 24, 1, 1, 2, 1, 0}, {16, 4, 8, 1, 1, 2, 1, 0},   {16, 32, 8, 1, 1, 2, 1, 1}};
@@ -135,6 +135,7 @@ static void bad_launches(void **state) {
   for (int field = 0; field < 6; field++) {
     Plan p = plan(source, ENGINE_MMA_S8, 4);
     Launch *l = &node_of(&p, OP_CONV2D)->launch;
+    if (field == 4) l->shared_bytes = tile_shared_bytes(&node_of(&p, OP_CONV2D)->tile) - 2;
     uint32_t *fields[] = {&l->x_mul, &l->x_div, &l->y, &l->threads, &l->shared_bytes, &l->x_most};
     ++*fields[field];
     refused(&p, "layer 'conv' does not serve: its kernel needs another launch");
@@ -149,6 +150,28 @@ static void bad_launches(void **state) {
   p = plan(source, ENGINE_DIRECT, 4);
   node_of(&p, OP_ARGMAX)->launch.x_div = 0;
   refused(&p, "another launch");
+}
+
+/* Blocks without a tile may start too, but not fewer blocks than there are tiles. */
+static void mma_launches(void **state) {
+  (void)state;
+  for (uint32_t more = 0; more < 4; more++) {
+    Plan p = plan(source, ENGINE_MMA_S8, 4);
+    Node *node = node_of(&p, OP_CONV2D);
+    Launch *l = &node->launch;
+    const Type *result = graph_type(p.g, node->result);
+    uint32_t row_tiles = ceil_div((uint32_t)layout_image_positions(result) * 4, node->tile.m);
+    l->x_most = row_tiles * tile_count_of_channels(&node->tile, result) + more - 1;
+    l->x_mul = l->x_most * node->tile.m;
+    l->y = 1;
+    Module module;
+    if (!more) {
+      refused(&p, "layer 'conv' does not serve: its kernel needs another launch");
+      continue;
+    }
+    assert_true(backend_emit(p.g, p.target, &module));
+    context_free(p.context);
+  }
 }
 
 static void bad_engines(void **state) {
@@ -371,10 +394,11 @@ static void too_many_pointers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(good_plans_pass), cmocka_unit_test(bad_tiles),      cmocka_unit_test(bad_patches),
-      cmocka_unit_test(bad_launches),    cmocka_unit_test(bad_engines),    cmocka_unit_test(bad_layouts_and_places),
-      cmocka_unit_test(wgmma_tiles),     cmocka_unit_test(wgmma_launches), cmocka_unit_test(wgmma_layouts),
-      cmocka_unit_test(limits),          cmocka_unit_test(many_steps),     cmocka_unit_test(too_many_pointers),
+      cmocka_unit_test(good_plans_pass),        cmocka_unit_test(bad_tiles),    cmocka_unit_test(bad_patches),
+      cmocka_unit_test(bad_launches),           cmocka_unit_test(mma_launches), cmocka_unit_test(bad_engines),
+      cmocka_unit_test(bad_layouts_and_places), cmocka_unit_test(wgmma_tiles),  cmocka_unit_test(wgmma_launches),
+      cmocka_unit_test(wgmma_layouts),          cmocka_unit_test(limits),       cmocka_unit_test(many_steps),
+      cmocka_unit_test(too_many_pointers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,7 +82,8 @@ static Engine engine_of_stem(int32_t channels, int32_t kernel, Engine force, con
   Build b = build_new(6);
   ValueId x = image_input(&b, ELEM_UINT, 8, 48, 48, channels);
   int32_t dim[4] = {64, kernel, kernel, channels};
-  graph_add_output(b.g, conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), 2, 1, 0));
+  ValueId stem = activation(&b, conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), 2, 1, 0));
+  graph_add_output(b.g, activation(&b, bipolar_conv(&b, stem, 64)));
   PassOptions options = {.target = &test_target, .max_batch = 64, .pipeline = planned, .force_engine = force};
   assert_true(passes_run(b.g, &options, NULL));
   const Node *node = node_of(&b, OP_CONV2D);

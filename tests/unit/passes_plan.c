@@ -123,7 +123,7 @@ static void memory_is_used_again(void **state) {
   build_free(&b);
 }
 
-static void larger_reductions_and_images_get_larger_tiles(void **state) {
+static void larger_images_get_larger_tiles(void **state) {
   (void)state;
   Tile small, large;
   for (int i = 0; i < 2; i++) {
@@ -136,7 +136,23 @@ static void larger_reductions_and_images_get_larger_tiles(void **state) {
     *(i ? &large : &small) = node_of(&b, OP_CONV2D)->tile;
     build_free(&b);
   }
-  assert_true(small.m < large.m && small.n < large.n && small.k <= large.k);
+  assert_true(small.m < large.m && small.n < large.n);
+}
+
+static void long_reductions_come_in_large_chunks_and_many_stages(void **state) {
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    Build b = build_new(10);
+    int32_t depth = i ? 8192 : 64;
+    ValueId x = graph_add_input(b.g, "x", type_make(ELEM_F32, 32, true, 1, &depth));
+    graph_add_output(b.g, activation(&b, linear(&b, quantize(&b, x, ELEM_UINT, 1, 1), 64, 2)));
+    PassOptions options = {.target = &test_target, .max_batch = 64, .force_engine = ENGINE_MMA_B1};
+    assert_true(passes_run(b.g, &options, NULL));
+    const Tile *tile = &node_of(&b, OP_LINEAR)->tile;
+    assert_int_equal(tile->k, i ? 32 : 8);
+    assert_true(i ? tile->stages > 2 : tile->stages <= 3); /* two weight planes of one chunk each */
+    build_free(&b);
+  }
 }
 
 int main(void) {
@@ -144,7 +160,8 @@ int main(void) {
       cmocka_unit_test(plans_hold_for_many_sizes),
       cmocka_unit_test(no_value_is_overwritten_before_its_last_reader),
       cmocka_unit_test(memory_is_used_again),
-      cmocka_unit_test(larger_reductions_and_images_get_larger_tiles),
+      cmocka_unit_test(larger_images_get_larger_tiles),
+      cmocka_unit_test(long_reductions_come_in_large_chunks_and_many_stages),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -232,7 +232,7 @@ static void test_bench_layer_candidates(void **state) {
   (void)state;
   expect(0, "\"engines\": [{\"engine\": \"mma_b1\", \"estimate_us\": ",
          "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --budget 1 --json --candidates 2");
-  expect(0, "\"tiles\": [{\"tile\": \"16,32,8,1,1,2,1,0\", \"estimate_us\": ",
+  expect(0, "\"tiles\": [{\"tile\": \"16,32,8,1,1,3,1,0\", \"estimate_us\": ",
          "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --budget 1 --json --candidates 1 --engine mma_b1");
   expect(0, "  wgmma_b1: about ", "apnn-bench layer gemm 5 24 100 w1a2 --device cpu --budget 1 --candidates 16");
 }
