@@ -14,7 +14,6 @@ enum {
   GEMV_ROW_TILES = GEMV_ROWS / 16,
   GEMV_POSITION_GROUPS = GEMV_MOST_POSITIONS / 8,
   GEMV_MOST_SUMS = 4,
-  GEMV_STEP_FRAGMENTS = 2 * GEMV_ROW_TILES, /* [row tile][half of the unit] */
 };
 
 /* 16 bytes of a lane. Of the weights an A fragment, of the input the B fragments of both halves of a unit. */
@@ -41,7 +40,7 @@ typedef struct GemvKernel {
   PtxValue row_tile, next_tile, has_next; /* under way */
   PtxValue first_weights;                 /* of the lane in tile 0 */
   PtxValue tile_weights, next_weights;    /* the same of the tile at hand, and of the next */
-  Fragment stages[GEMV_MOST_STAGES][GEMV_STEP_FRAGMENTS];
+  Fragment stages[GEMV_MOST_STAGES][GEMV_UNIT_FRAGMENTS]; /* as in memory */
   PtxValue first_input[GEMV_POSITION_GROUPS]; /* of the lane in unit 0 and the first group of each */
   PtxValue nothing;                           /* added to it, see gemv_load_input_anew */
   PtxValue plane_exists;                      /* of the lane in the last group */
@@ -62,6 +61,11 @@ void gemv_place_input(GemvKernel *s);
 void gemv_load_input_anew(GemvKernel *s); /* before a weight plane, where it does not stay in registers */
 Fragment gemv_load_input(GemvKernel *s, uint32_t unit, uint32_t group);
 void gemv_keep_input(GemvKernel *s);
+
+/* gemv_widen.c */
+/* Fragments of a stage's weights: of a unit of its step and a tile of 16 rows, half by half. */
+Fragment gemv_widen(GemvKernel *s, uint32_t stage, uint32_t unit, int tile, int half);
+PtxValue gemv_narrow(GemvKernel *s, PtxValue sum); /* of products with them: as if with weights as they are stored */
 
 /* gemv_multiply.c */
 void gemv_sum_input(GemvKernel *s);

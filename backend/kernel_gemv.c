@@ -15,11 +15,8 @@
 
 static bool tile_fits(const GemvKernel *s) {
   const Tile *t = &s->tile;
-  bool shape = t->m == GEMV_ROWS && t->k == GEMV_UNIT_WORDS && t->warps_n == 1 && t->split_k == 1 && !t->resident;
-  bool positions = t->n <= GEMV_MOST_POSITIONS && !(t->n & (t->n - 1));
-  bool shares = t->warps_m <= GEMV_MOST_WARPS && s->s.units <= GEMV_MOST_UNITS && s->s.groups <= GEMV_MOST_GROUPS;
-  bool stages = t->stages <= GEMV_MOST_STAGES && t->stages <= s->s.steps;
-  if (shape && positions && shares && stages && gemv_blocks_of_sm(&s->s, t)) return true;
+  bool fits = gemv_shape_fits(s->node->engine, t) && gemv_share_fits(&s->s, t);
+  if (fits && gemv_blocks_of_sm(&s->s, t)) return true;
   return bad_plan(s->k->graph, s->node, "no gemv kernel has a tile of %u x %u x %u in %u warps, %u stages", t->m, t->n,
                   t->k, t->warps_m, t->stages);
 }
@@ -27,10 +24,9 @@ static bool tile_fits(const GemvKernel *s) {
 /* Loads that pass L1 by are newer than the instruction. */
 static bool find_instruction(GemvKernel *s) {
   static const char loads[] = "7.4";
-  Mma m = {.k = s->k, .node = s->node, .in = s->in, .w = s->w};
-  if (!mma_find_instruction(&m)) return false;
+  s->instruction = mma_instruction_for(s->k, s->w.is_signed, s->in.type.kind != ELEM_UINT);
+  if (!s->instruction) return false;
   Emitter *e = s->k->emitter;
-  s->instruction = m.instruction;
   if (strcmp(loads, e->ptx_version) > 0) e->ptx_version = loads;
   return true;
 }

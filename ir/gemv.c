@@ -8,6 +8,8 @@ enum {
   MOST_UNROLLED = 64,      /* steps of a pass times groups */
   OTHER_REGISTERS = 40,    /* besides fragments, accumulators and sums of the input */
   TURN_REGISTERS = 16,     /* more of these where fragments of the input come and go */
+  WIDE_REGISTERS = 0,      /* fragments of weights while they are widened */
+  MOST_PLANE_UNITS = 16,   /* of a warp, in each plane */
   SM_REGISTERS = 65536,
   SM_PARTS = 4, /* each has its share of the registers, and of the warps */
   THREAD_REGISTERS = 255,
@@ -19,7 +21,8 @@ static uint32_t registers_of(const Gemv *s, const Tile *tile) {
   uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
   uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
   uint32_t sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
-  return 16u * tile->stages + 4 * fragments + 8 * s->groups * s->sets + sums + others;
+  if (s->byte_bits < 8) others += WIDE_REGISTERS;
+  return 4 * s->step_loads * tile->stages + 4 * fragments + 8 * s->groups * s->sets + sums + others;
 }
 
 /* Of a thread, where a number of blocks share the SM. */
@@ -37,17 +40,31 @@ static void choose_registers(Gemv *s, const Tile *tile) {
   s->registers = registers_of(s, tile);
 }
 
+uint32_t gemv_weight_bits(const Type *weights) {
+  return weights->bits <= 2 ? weights->bits : weights->bits <= 4 ? 4 : 8;
+}
+
+/* Planes of both operands, or one of bytes, and what a step has. */
+static Gemv begin(const Type *x, const Type *w, bool bytes) {
+  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits, .byte_bits = 8, .most_units = MOST_PLANE_UNITS};
+  if (bytes) s = (Gemv){1, 1, .byte_bits = gemv_weight_bits(w), .most_units = GEMV_MOST_UNITS};
+  s.step_units = s.byte_bits * GEMV_UNIT_FRAGMENTS < 8 ? 8 / (s.byte_bits * GEMV_UNIT_FRAGMENTS) : 1;
+  s.step_loads = s.step_units * GEMV_UNIT_FRAGMENTS * s.byte_bits / 8;
+  return s;
+}
+
 Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
-  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits};
+  Gemv s = begin(x, w, !engine_uses_planes(node->engine));
   s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
-  s.units = ceil_div(ceil_div(s.blocks, GEMV_UNIT_BLOCKS), tile->warps_m);
+  s.units = ceil_div(ceil_div(s.blocks, GEMV_UNIT_BLOCKS * s.step_units), tile->warps_m) * s.step_units;
   s.groups = ceil_div(s.input_planes * tile->n, 8);
   s.row_tiles = ceil_div(skinny_rows(graph_type(g, node->result)), GEMV_ROWS);
   s.column_tiles = ceil_div(x->layout.positions, tile->n);
   bool unrolled = (uint64_t)s.units * s.weight_planes * s.groups <= MOST_UNROLLED;
   s.passes = unrolled ? 1 : s.weight_planes;
-  s.steps = unrolled ? s.units * s.weight_planes : s.units;
+  s.steps = s.units / s.step_units * (unrolled ? s.weight_planes : 1);
+  s.warp_bytes = s.passes * s.steps * s.step_loads * GEMV_FRAGMENT_BYTES;
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
   s.shared_bytes = 2 * s.parts_bytes;
   s.sets = unrolled && s.weight_planes > 1 && s.groups <= MOST_GROUPS_IN_SETS ? GEMV_MOST_SETS : 1;
@@ -60,4 +77,18 @@ uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
   if (blocks > most) blocks = most;
   while (blocks && s->registers > most_registers(tile, blocks)) blocks--;
   return blocks;
+}
+
+/* Bytes fill the columns of an instruction with positions alone. */
+bool gemv_shape_fits(Engine engine, const Tile *tile) {
+  bool shape = tile->m == GEMV_ROWS && tile->k == GEMV_UNIT_WORDS && tile->warps_n == 1 && tile->split_k == 1;
+  bool positions = tile->n && tile->n <= GEMV_MOST_POSITIONS && !(tile->n & (tile->n - 1)) && !tile->resident;
+  return shape && positions && (engine_uses_planes(engine) || tile->n >= 8) && tile->warps_m &&
+         tile->warps_m <= GEMV_MOST_WARPS;
+}
+
+bool gemv_share_fits(const Gemv *s, const Tile *tile) {
+  bool ahead = tile->stages && tile->stages <= GEMV_MOST_STAGES && tile->stages <= s->steps &&
+               tile->stages * s->step_loads <= GEMV_MOST_FRAGMENTS;
+  return ahead && s->units <= s->most_units && s->groups <= GEMV_MOST_GROUPS;
 }

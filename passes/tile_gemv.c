@@ -46,11 +46,15 @@ static double end_cycles(const Graph *g, const Node *node, const Tile *tile) {
   return tile_cycles + divide_up(taken, tile->warps_m) * of_position;
 }
 
+static double step_bytes(const Gemv *s) {
+  return (double)s->step_loads * GEMV_FRAGMENT_BYTES;
+}
+
 /* Bytes of weights that come in a cycle to one of the SMs at work. */
 static double stream_rate(const Gemv *s, const Tile *tile, const Target *target, double blocks_of_sm) {
-  double bytes = (double)s->row_tiles * tile->warps_m * s->weight_planes * s->units * GEMV_STEP_BYTES;
+  double bytes = (double)s->row_tiles * tile->warps_m * s->warp_bytes;
   double all = (bytes < l2_bytes ? l2_gb_per_s : target->copy_gb_per_s * 0.93) * 1e9 / cycles_a_second;
-  double in_flight = blocks_of_sm * tile->warps_m * tile->stages * GEMV_STEP_BYTES / load_cycles;
+  double in_flight = blocks_of_sm * tile->warps_m * tile->stages * step_bytes(s) / load_cycles;
   double sms = lesser((double)s->row_tiles * s->column_tiles, target->sm_count);
   return lesser(lesser(all / sms, sm_bytes_a_cycle), in_flight);
 }
@@ -60,11 +64,11 @@ double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, con
   Gemv s = gemv_of(g, node, tile);
   double tiles = divide_up((double)s.row_tiles * s.column_tiles, target->sm_count); /* of an SM */
   double blocks = lesser(gemv_blocks_at_once(&s, tile, target), tiles), rounds = divide_up(tiles, blocks);
-  double steps = (double)tile->warps_m * s.weight_planes * s.units, bytes = steps * GEMV_STEP_BYTES; /* of a tile */
+  double steps = (double)tile->warps_m * s.weight_planes * s.units, bytes = (double)tile->warps_m * s.warp_bytes;
   double input = (double)tile->warps_m * s.units * s.groups * 32 * PIECE_BYTES;
   double loads = s.keeps_input ? blocks / tiles : s.weight_planes;
   double products = steps * s.groups * 4 * product_cycles(target, node->engine);
-  double ahead = blocks * tile->warps_m * tile->stages * GEMV_STEP_BYTES; /* before the input comes */
+  double ahead = blocks * tile->warps_m * tile->stages * step_bytes(&s); /* before the input comes */
   double stream = (tiles * bytes - ahead) / stream_rate(&s, tile, target, blocks);
   double again = greater(tiles * loads - blocks, 0) * input; /* bytes of the input that come more than once */
   double l1 = tiles * bytes / l1_bytes_a_cycle + blocks * input / input_bytes_a_cycle;
@@ -76,13 +80,9 @@ double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, con
 }
 
 bool gemv_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
-  bool shape = tile->m == GEMV_ROWS && tile->k == GEMV_UNIT_WORDS && tile->warps_n == 1 && tile->split_k == 1;
-  bool columns = tile->n && tile->n <= GEMV_MOST_POSITIONS && !(tile->n & (tile->n - 1)) && !tile->resident;
-  bool warps = tile->warps_m && tile->warps_m <= GEMV_MOST_WARPS;
-  if (!shape || !columns || !warps || node->op != OP_LINEAR) return false;
+  if (!gemv_shape_fits(node->engine, tile) || node->op != OP_LINEAR) return false;
   Gemv s = gemv_of(g, node, tile);
-  if (!tile->stages || tile->stages > GEMV_MOST_STAGES || tile->stages > s.steps) return false;
-  if (s.units > GEMV_MOST_UNITS || s.groups > GEMV_MOST_GROUPS || !gemv_blocks_at_once(&s, tile, target)) return false;
+  if (!gemv_share_fits(&s, tile) || !gemv_blocks_at_once(&s, tile, target)) return false;
   return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_COLUMN_TILES;
 }
 
@@ -94,13 +94,19 @@ static bool warps_pay(const Graph *g, const Node *node, Tile tile) {
   return gemv_of(g, node, &tile).units > units;
 }
 
+/* Whether a tile of half as many positions takes all of them. */
+static bool fewer_serve(Engine engine, Tile tile, uint32_t most) {
+  tile.n /= 2;
+  return tile.n >= most && gemv_shape_fits(engine, &tile);
+}
+
 void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   uint32_t most = graph_type(g, node->inputs[0])->layout.positions;
   for (size_t i = 0; i < sizeof positions; i++)
     for (uint8_t warps = 1; warps <= GEMV_MOST_WARPS; warps++)
       for (uint8_t stages = GEMV_MOST_STAGES; stages; stages--) {
         Tile tile = {GEMV_ROWS, positions[i], GEMV_UNIT_WORDS, warps, 1, stages, 1, 0};
-        if ((i && positions[i - 1] >= most) || !gemv_tile_fits(g, node, &tile, options->target)) continue;
+        if (fewer_serve(node->engine, tile, most) || !gemv_tile_fits(g, node, &tile, options->target)) continue;
         if (warps_pay(g, node, tile)) tile_list_add(out, tile, gemv_microseconds(g, node, &tile, options));
       }
 }
