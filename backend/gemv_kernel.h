@@ -27,6 +27,7 @@ typedef struct GemvKernel {
   Tile tile;
   Gemv s;
   PackedWeights w;
+  GemvWeights in_memory; /* of gemv_s8 */
   const MmaInstruction *instruction;
   Tensor in, out;
   Grid grid; /* of the input's positions */
@@ -35,6 +36,7 @@ typedef struct GemvKernel {
   PtxValue weights, border;               /* device constants */
   PtxValue warp, lane, group, quad;       /* lane = 4 * group + quad */
   PtxValue shared, parts;                 /* parts: address of those of the tile at hand */
+  PtxValue barrier;                       /* of parts, where tiles are finished one behind */
   PtxValue first_tile, tiles_apart;       /* the block's tiles of channels */
   PtxValue first_position, positions;     /* of the block's columns; those of the batch */
   PtxValue row_tile, next_tile, has_next; /* under way */

@@ -1,6 +1,6 @@
 /* Gemv layers on bytes, the weights: from the bits that lie in memory to bytes, which have a weight on top and zeros
- * below, so that products with them are sums times a power of two. Left shifts take turns with masks on other pipes of
- * a multiprocessor than right ones would.
+ * below, so that products with them are sums times a power of two. On top a weight needs no bits that repeat its sign,
+ * and left shifts, which are products too, share out the work between two pipes of a multiprocessor.
  */
 #include "gemv_kernel.h"
 
@@ -10,8 +10,12 @@ static PtxValue word_of(GemvKernel *s, uint32_t stage, uint32_t at) {
   uint32_t bits = s->s.byte_bits, in_word = 8 / bits, in_memory = at / in_word;
   PtxValue word = s->stages[stage][in_memory / 4].words[in_memory % 4];
   if (bits == 8) return word;
-  uint32_t mask = (0xff00u >> bits & 0xff) * 0x01010101u;
-  return ptx_and(p, ptx_shl(p, word, (int)(at % in_word * bits)), ptx_int((int32_t)mask));
+  uint32_t mask = (0xff00u >> bits & 0xff) * 0x01010101u, one = (0x80u >> bits) * 0x01010101u;
+  word = ptx_shl(p, word, (int)(at % in_word * bits));
+  if (!s->in_memory.is_odd) return ptx_and(p, word, ptx_int((int32_t)mask));
+  PtxValue wide = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "lop3.b32 %s, %s, %s, %s, 0xea;", ptx_text(p, wide), ptx_text(p, word), ptx_text(p, ptx_int((int32_t)mask)), ptx_text(p, ptx_int((int32_t)one)));
+  return wide;
 }
 
 Fragment gemv_widen(GemvKernel *s, uint32_t stage, uint32_t unit, int tile, int half) {
@@ -23,5 +27,6 @@ Fragment gemv_widen(GemvKernel *s, uint32_t stage, uint32_t unit, int tile, int 
 
 PtxValue gemv_narrow(GemvKernel *s, PtxValue sum) {
   uint32_t zeros = 8 - s->s.byte_bits;
+  if (zeros && s->in_memory.is_odd) zeros--;
   return zeros ? ptx_2(&s->k->ptx, "shr.s32", sum, ptx_int(zeros)) : sum;
 }

@@ -10,6 +10,7 @@
 #include "gemv_kernel.h"
 
 #include "mma_kernel.h"
+#include "ptx_async.h"
 
 #include <string.h>
 
@@ -71,37 +72,86 @@ static void begin_finish(GemvKernel *s) {
   parts_load(&s->finish, false);
 }
 
-/* All warps have left their parts of a tile, and so have read those of the tile before: its place is free. */
-static void finish_tile(GemvKernel *s) {
-  Ptx *p = &s->k->ptx;
-  ptx_raw(p, "bar.sync 0;");
-  parts_place(&s->finish, s->row_tile);
-  parts_finish(&s->finish, s->parts);
-  PtxValue both = ptx_add(p, ptx_shl(p, s->shared, 1), ptx_int(s->s.parts_bytes));
-  ptx_assign(p, s->parts, ptx_sub(p, both, s->parts));
+/* The block's part of shared memory of a turn, 0 or 1. */
+static PtxValue parts_of(GemvKernel *s, PtxValue turn) {
+  return ptx_mad(&s->k->ptx, turn, ptx_int(s->s.parts_bytes), s->shared);
 }
 
-static void load_next_constants(GemvKernel *s) {
+static void begin_tile(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
-  ptx_if(p, s->has_next);
-  parts_place(&s->finish, s->next_tile);
-  parts_load(&s->finish, true);
-  ptx_end_if(p);
-}
-
-static void walk_over_tiles(GemvKernel *s) {
-  Ptx *p = &s->k->ptx;
-  s->parts = ptx_variable(p, s->shared);
-  s->row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
   s->next_tile = ptx_add(p, s->row_tile, s->tiles_apart);
   s->has_next = ptx_setp(p, "lt.s32", s->next_tile, ptx_int(s->s.row_tiles));
   s->next_weights = gemv_weights_of(s, s->next_tile);
   gemv_multiply_tile(s);
-  gemv_send_parts(s);
-  finish_tile(s);
-  load_next_constants(s);
   ptx_assign(p, s->tile_weights, s->next_weights);
+}
+
+static void load_constants_of(GemvKernel *s, PtxValue row_tile) {
+  parts_place(&s->finish, row_tile);
+  parts_load(&s->finish, true);
+}
+
+/* All warps have left their parts of a tile, and so have read those of the tile before: its place is free. */
+static void walk_over_tiles(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue turn = ptx_variable(p, ptx_int(0));
+  s->row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
+  begin_tile(s);
+  s->parts = parts_of(s, turn);
+  gemv_send_parts(s);
+  ptx_raw(p, "bar.sync 0;");
+  parts_place(&s->finish, s->row_tile);
+  parts_finish(&s->finish, s->parts);
+  ptx_if(p, s->has_next);
+  load_constants_of(s, s->next_tile);
+  ptx_end_if(p);
+  ptx_assign(p, turn, ptx_sub(p, ptx_int(1), turn));
   ptx_end_for(p);
+}
+
+/* The same, but a tile is finished when the next one has been multiplied, which hides that some warps are behind: who
+ * has all parts of a tile knows that those of the tile before have been read. */
+static void finish_last_tile(GemvKernel *s, PtxValue turn) {
+  Ptx *p = &s->k->ptx;
+  PtxValue last = ptx_sub(p, ptx_int(1), turn);
+  parts_place(&s->finish, ptx_sub(p, s->row_tile, s->tiles_apart));
+  ptx_barrier_wait(p, s->barrier, last);
+  parts_finish(&s->finish, parts_of(s, last));
+}
+
+static void walk_one_behind(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue turn = ptx_variable(p, ptx_int(0));
+  PtxValue leads = ptx_setp(p, "eq.s32", s->lane, ptx_int(0));
+  s->row_tile = ptx_for(p, s->first_tile, ptx_add(p, s->tiles_apart, ptx_int(s->s.row_tiles)), s->tiles_apart);
+  PtxValue exists = ptx_setp(p, "lt.s32", s->row_tile, ptx_int(s->s.row_tiles));
+  PtxValue has_last = ptx_setp(p, "ge.s32", s->row_tile, s->tiles_apart);
+  ptx_if(p, exists);
+  begin_tile(s);
+  ptx_end_if(p);
+  ptx_if(p, has_last);
+  finish_last_tile(s, turn);
+  ptx_if(p, exists);
+  load_constants_of(s, s->row_tile);
+  ptx_end_if(p);
+  ptx_end_if(p);
+  ptx_if(p, exists);
+  s->parts = parts_of(s, turn);
+  gemv_send_parts(s);
+  ptx_raw(p, "bar.warp.sync -1;");
+  ptx_barrier_arrive_if(p, leads, s->barrier);
+  ptx_end_if(p);
+  ptx_assign(p, turn, ptx_sub(p, ptx_int(1), turn));
+  ptx_end_for(p);
+}
+
+static void init_barrier(GemvKernel *s) {
+  Ptx *p = &s->k->ptx;
+  s->barrier = ptx_add(p, s->shared, ptx_int(2 * s->s.parts_bytes));
+  ptx_if(p, ptx_setp(p, "eq.s32", ptx_special(p, "%tid.x"), ptx_int(0)));
+  ptx_barrier_init(p, s->barrier, s->tile.warps_m);
+  ptx_end_if(p);
+  ptx_raw(p, "bar.sync 0;");
 }
 
 static void emit(GemvKernel *s) {
@@ -109,11 +159,13 @@ static void emit(GemvKernel *s) {
   gemv_load_first_weights(s);
   begin_finish(s);
   gemv_place_input(s);
+  extern char *getenv(const char *); bool behind = !getenv("NOLAG") && s->k->ptx.overlaps && s->node->launch.x_most < s->s.row_tiles;
+  if (behind) init_barrier(s);
   ptx_wait_for_launch(p);
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
   if (s->s.keeps_input) gemv_keep_input(s);
   if (s->w.sum_scale) gemv_sum_input(s);
-  walk_over_tiles(s);
+  (behind ? walk_one_behind : walk_over_tiles)(s);
 }
 
 bool kernel_gemv(Kernel *k) {
@@ -123,6 +175,7 @@ bool kernel_gemv(Kernel *k) {
   s.s = gemv_of(k->graph, k->node, &s.tile);
   if (!tile_fits(&s) || !same_positions(k->graph, k->node)) return false;
   s.w = weights_pack_steps(k->graph, k->node);
+  s.in_memory = gemv_weights(graph_type(k->graph, k->node->inputs[1]));
   if (!find_instruction(&s)) return false;
   s.weights = kernel_constant(k, s.w.data, s.w.bytes);
   if (s.w.border) s.border = kernel_constant(k, s.w.border, (size_t)s.w.rows * 4);

@@ -33,19 +33,28 @@ typedef struct Packing {
   int32_t level[256];
 } Packing;
 
+/* What gemv_s8 widens. */
+static void choose_few_bits(Packing *s, PackedWeights *w, const Type *t) {
+  GemvWeights few = gemv_weights(t);
+  for (int32_t q = type_q_min(t); q <= type_q_max(t); q++)
+    s->stored[q & 255] = gemv_weight_in_memory(&few, s->level[q & 255]);
+  s->map = few.map;
+  w->is_signed = few.is_signed;
+}
+
 static void choose_storage(Packing *s, PackedWeights *w, const Type *t) {
   bool planes = engine_uses_planes(s->node->engine), is_signed = t->kind != ELEM_UINT, as_level;
-  bool whole = !planes && (s->node->engine != ENGINE_GEMV_S8 || gemv_weight_bits(t) == 8);
   LevelMap map = type_level_map(t);
-  int32_t bias = !whole && is_signed ? 1 << (t->bits - 1) : 0;
-  s->map = weight_storage(t, !whole, &as_level);
+  int32_t bias = planes && is_signed ? 1 << (t->bits - 1) : 0;
+  s->map = weight_storage(t, planes, &as_level);
   for (int32_t q = type_q_min(t); q <= type_q_max(t); q++) {
     int32_t level = map.mult * q - map.offset;
     s->level[q & 255] = level;
     s->stored[q & 255] = (uint8_t)(as_level ? level : q + bias);
   }
   w->planes = planes ? t->bits : 1;
-  w->is_signed = as_level || (whole && is_signed);
+  w->is_signed = as_level || is_signed;
+  if (s->node->engine == ENGINE_GEMV_S8) choose_few_bits(s, w, t);
 }
 
 static const uint8_t *weights_at(const Packing *s, int32_t o, int32_t tap) {

@@ -2,11 +2,12 @@
 #include "gemv.h"
 
 #include "skinny.h"
+#include "staging.h"
 
 enum {
   MOST_GROUPS_IN_SETS = 2, /* so few products would wait for those of the plane before */
   MOST_UNROLLED = 64,      /* steps of a pass times groups */
-  OTHER_REGISTERS = 40,    /* besides fragments, accumulators and sums of the input */
+  OTHER_REGISTERS = 24,    /* besides fragments, accumulators and sums of the input */
   TURN_REGISTERS = 16,     /* more of these where fragments of the input come and go */
   WIDE_REGISTERS = 0,      /* fragments of weights while they are widened */
   MOST_PLANE_UNITS = 16,   /* of a warp, in each plane */
@@ -40,14 +41,27 @@ static void choose_registers(Gemv *s, const Tile *tile) {
   s->registers = registers_of(s, tile);
 }
 
-uint32_t gemv_weight_bits(const Type *weights) {
-  return weights->bits <= 2 ? weights->bits : weights->bits <= 4 ? 4 : 8;
+GemvWeights gemv_weights(const Type *weights) {
+  GemvWeights w = {.bits = weights->bits <= 2 ? weights->bits : weights->bits <= 4 ? 4 : 8, .map = {1, 0}};
+  int32_t least = type_level_min(weights), most = type_level_max(weights), half = 1 << (w.bits - 1);
+  bool fits;
+  w.is_odd = w.bits < 8 && type_level_map(weights).mult == 2 && least >= 1 - 2 * half && most < 2 * half;
+  w.is_signed = w.is_odd || (least >= -half && most < half);
+  if (w.is_signed) return w;
+  w.map = weight_storage(weights, w.bits < 8, &fits);
+  w.is_signed = w.bits == 8 && weights->kind != ELEM_UINT;
+  return w;
+}
+
+uint8_t gemv_weight_in_memory(const GemvWeights *w, int32_t level) {
+  int32_t number = w->is_odd ? (level - 1) / 2 : (level + w->map.offset) / w->map.mult;
+  return (uint8_t)(number & ((1 << w->bits) - 1));
 }
 
 /* Planes of both operands, or one of bytes, and what a step has. */
 static Gemv begin(const Type *x, const Type *w, bool bytes) {
-  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits, .byte_bits = 8, .most_units = MOST_PLANE_UNITS};
-  if (bytes) s = (Gemv){1, 1, .byte_bits = gemv_weight_bits(w), .most_units = GEMV_MOST_UNITS};
+  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits, .byte_bits = 8, .most_units = MOST_PLANE_UNITS, .most_blocks = MOST_BLOCKS_OF_SM};
+  if (bytes) s = (Gemv){1, 1, .byte_bits = gemv_weights(w).bits, .most_units = GEMV_MOST_UNITS, .most_blocks = 1};
   s.step_units = s.byte_bits * GEMV_UNIT_FRAGMENTS < 8 ? 8 / (s.byte_bits * GEMV_UNIT_FRAGMENTS) : 1;
   s.step_loads = s.step_units * GEMV_UNIT_FRAGMENTS * s.byte_bits / 8;
   return s;
@@ -66,14 +80,14 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   s.steps = s.units / s.step_units * (unrolled ? s.weight_planes : 1);
   s.warp_bytes = s.passes * s.steps * s.step_loads * GEMV_FRAGMENT_BYTES;
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
-  s.shared_bytes = 2 * s.parts_bytes;
+  s.shared_bytes = 2 * s.parts_bytes + 8;
   s.sets = unrolled && s.weight_planes > 1 && s.groups <= MOST_GROUPS_IN_SETS ? GEMV_MOST_SETS : 1;
   choose_registers(&s, tile);
   return s;
 }
 
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
-  uint32_t blocks = MOST_BLOCKS_OF_SM, most = SM_THREADS / (32 * tile->warps_m);
+  uint32_t blocks = s->most_blocks, most = SM_THREADS / (32 * tile->warps_m);
   if (blocks > most) blocks = most;
   while (blocks && s->registers > most_registers(tile, blocks)) blocks--;
   return blocks;

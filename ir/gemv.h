@@ -18,7 +18,8 @@
  *
  * On gemv_s8 the input lies in bytes: a block is 16 channels, a column a position. There is one plane of weights. In
  * memory they have 1, 2, 4 or 8 bits, and are widened in registers to the A fragments above, whose bytes have a weight
- * on top, zeros below. A step has as many units as fill 16 bytes of a lane in memory:
+ * on top (an odd one with the one that memory leaves out), zeros below. A step has as many units as fill 16 bytes of a
+ * lane in memory:
  *
  *     [tile of channels][warp][step][load][lane] of 16 bytes
  *
@@ -57,7 +58,7 @@ typedef struct Gemv {
   uint32_t row_tiles, column_tiles; /* of the result, at the largest batch */
   uint32_t byte_bits;               /* in memory, of each byte of a weight fragment */
   uint32_t step_units, step_loads;  /* of a step: units, and 16 bytes of a lane in memory */
-  uint32_t most_units;
+  uint32_t most_units, most_blocks; /* of a warp; of an SM: each reads all of the input */
   uint32_t warp_bytes;              /* of a warp's weights in a tile */
   uint32_t passes, steps;           /* a tile's steps: passes of a loop, steps unrolled in each */
   uint32_t sets;                    /* of accumulators, which weight planes take by turns */
@@ -71,8 +72,15 @@ typedef struct Gemv {
 Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile);
 /* Blocks that share a multiprocessor; 0 where a thread needs more registers than it can have. */
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile);
-/* Of a weight in memory on gemv_s8: 1, 2, 4 or 8. With fewer than 8 they are unsigned (offset binary). */
-uint32_t gemv_weight_bits(const Type *weights);
+/* How gemv_s8 keeps weights. Products see numbers with level = mult * number - offset: the level itself where it fits
+ * the bits in memory, or where all levels are odd, which then has its last one left out. */
+typedef struct GemvWeights {
+  uint32_t bits; /* in memory: 1, 2, 4 or 8 */
+  bool is_signed, is_odd;
+  LevelMap map;
+} GemvWeights;
+GemvWeights gemv_weights(const Type *weights);
+uint8_t gemv_weight_in_memory(const GemvWeights *w, int32_t level);
 /* Whether kernels have such a tile for layers of an engine, whatever their sizes. */
 bool gemv_shape_fits(Engine engine, const Tile *tile);
 /* Whether a layer's tile can be unrolled, and its weights be loaded ahead in registers. */
