@@ -86,7 +86,8 @@ static void keep_sums(GemvKernel *s, PtxValue (*const groups)[4]) {
 /* Weights of ones, which are registers, sum up the input in every row. */
 void gemv_sum_input(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
-  PtxValue one = ptx_variable(p, ptx_int(engine_uses_planes(s->node->engine) ? -1 : 0x01010101)), groups[GEMV_MOST_GROUPS][4];
+  PtxValue one = ptx_variable(p, ptx_int(engine_uses_planes(s->node->engine) ? -1 : 0x01010101)),
+           groups[GEMV_MOST_GROUPS][4];
   Fragment ones = {{one, one, one, one}};
   clear(s, groups);
   InputTurns turns = begin_turns(s, s->s.units);

@@ -14,7 +14,8 @@ static PtxValue word_of(GemvKernel *s, uint32_t stage, uint32_t at) {
   word = ptx_shl(p, word, (int)(at % in_word * bits));
   if (!s->in_memory.is_odd) return ptx_and(p, word, ptx_int((int32_t)mask));
   PtxValue wide = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "lop3.b32 %s, %s, %s, %s, 0xea;", ptx_text(p, wide), ptx_text(p, word), ptx_text(p, ptx_int((int32_t)mask)), ptx_text(p, ptx_int((int32_t)one)));
+  ptx_raw(p, "lop3.b32 %s, %s, %s, %s, 0xea;", ptx_text(p, wide), ptx_text(p, word),
+          ptx_text(p, ptx_int((int32_t)mask)), ptx_text(p, ptx_int((int32_t)one)));
   return wide;
 }
 

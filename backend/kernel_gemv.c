@@ -50,6 +50,13 @@ static void place(GemvKernel *s) {
   if (s->s.column_tiles > 1) s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
 }
 
+/* Some are counted among the registers of all kernels. */
+static int most_constants(const GemvKernel *s) {
+  enum { COUNTED = 4, MOST = 16 };
+  uint32_t most = COUNTED + gemv_spare_registers(&s->s, &s->tile);
+  return most < MOST ? (int)most : MOST;
+}
+
 static void begin_finish(GemvKernel *s) {
   s->finish = (PartsFinish){.k = s->k,
                             .out = &s->out,
@@ -62,7 +69,7 @@ static void begin_finish(GemvKernel *s) {
                             .parts = s->tile.warps_m,
                             .own = s->tile.n,
                             .pitch = GEMV_ROW_PITCH,
-                            .most_constants = 16,
+                            .most_constants = most_constants(s),
                             .warps = s->tile.warps_m,
                             .warp = s->warp,
                             .lane = s->lane,
@@ -81,7 +88,7 @@ static void begin_tile(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   s->next_tile = ptx_add(p, s->row_tile, s->tiles_apart);
   s->has_next = ptx_setp(p, "lt.s32", s->next_tile, ptx_int(s->s.row_tiles));
-  s->next_weights = gemv_weights_of(s, s->next_tile);
+  s->next_weights = gemv_weights_behind(s, s->tile_weights, s->tiles_apart);
   gemv_multiply_tile(s);
   ptx_assign(p, s->tile_weights, s->next_weights);
 }
@@ -159,7 +166,7 @@ static void emit(GemvKernel *s) {
   gemv_load_first_weights(s);
   begin_finish(s);
   gemv_place_input(s);
-  extern char *getenv(const char *); bool behind = !getenv("NOLAG") && s->k->ptx.overlaps && s->node->launch.x_most < s->s.row_tiles;
+  bool behind = s->s.one_behind && s->k->ptx.overlaps && s->node->launch.x_most < s->s.row_tiles;
   if (behind) init_barrier(s);
   ptx_wait_for_launch(p);
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));

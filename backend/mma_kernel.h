@@ -51,13 +51,13 @@ typedef struct Mma {
   PackedWeights w;
   Tensor in, out;
   Epilogue epilogue;
-  bool signs;               /* the epilogue is thresholds alone, done by mma_signs.c */
-  bool sign_pairs;          /* two results at a time */
-  int sign_width;           /* words of a row of the table: 1, or a multiple of 4 */
-  int64_t sign_bound;       /* |sum| at most */
-  Table table;              /* thresholds as mma_signs_*.c read them */
-  PtxValue sign_flips;      /* device constant: bits of channels that fall; the immediate 0 where none does */
-  PtxValue sign_mask;       /* the same: bits of channels that exist; the immediate -1 where all do */
+  bool signs;          /* the epilogue is thresholds alone, done by mma_signs.c */
+  bool sign_pairs;     /* two results at a time */
+  int sign_width;      /* words of a row of the table: 1, or a multiple of 4 */
+  int64_t sign_bound;  /* |sum| at most */
+  Table table;         /* thresholds as mma_signs_*.c read them */
+  PtxValue sign_flips; /* device constant: bits of channels that fall; the immediate 0 where none does */
+  PtxValue sign_mask;  /* the same: bits of channels that exist; the immediate -1 where all do */
   Tile tile;
   int row_tiles, column_tiles; /* instruction tiles a warp */
   int row_tile_rows;           /* rows between a lane's instruction tiles */
@@ -87,10 +87,10 @@ typedef struct Position {
 RowPlace mma_place(Mma *m, PtxValue row); /* rows are positions from first_position on */
 /* One that the target has, by the signedness of its operands; NULL after a report. */
 const MmaInstruction *mma_instruction_for(Kernel *k, bool a_signed, bool b_signed);
-bool mma_find_instruction(Mma *m);        /* m->instruction: the input is A */
-bool mma_bad_tile(const Mma *m);          /* reports it; false */
-void mma_bind(Mma *m);                    /* constants and pairs of planes; m->w is packed */
-void mma_place_lane(Mma *m);              /* thread, lane, group, quad, shared */
+bool mma_find_instruction(Mma *m); /* m->instruction: the input is A */
+bool mma_bad_tile(const Mma *m);   /* reports it; false */
+void mma_bind(Mma *m);             /* constants and pairs of planes; m->w is packed */
+void mma_place_lane(Mma *m);       /* thread, lane, group, quad, shared */
 void mma_make_accumulators(Mma *m);
 
 /* A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */

@@ -7,9 +7,10 @@
 enum {
   MOST_GROUPS_IN_SETS = 2, /* so few products would wait for those of the plane before */
   MOST_UNROLLED = 64,      /* steps of a pass times groups */
-  OTHER_REGISTERS = 24,    /* besides fragments, accumulators and sums of the input */
+  OTHER_REGISTERS = 40,    /* of planes, besides fragments, accumulators and sums of the input */
+  BYTE_REGISTERS = 24,     /* as OTHER_REGISTERS */
   TURN_REGISTERS = 16,     /* more of these where fragments of the input come and go */
-  WIDE_REGISTERS = 0,      /* fragments of weights while they are widened */
+  POSITIONS_A_BIT = 8,     /* with so many the products of weights take longer than their way from memory */
   MOST_PLANE_UNITS = 16,   /* of a warp, in each plane */
   SM_REGISTERS = 65536,
   SM_PARTS = 4, /* each has its share of the registers, and of the warps */
@@ -20,9 +21,9 @@ enum {
 
 static uint32_t registers_of(const Gemv *s, const Tile *tile) {
   uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
-  uint32_t others = OTHER_REGISTERS + (s->keeps_input ? 0 : TURN_REGISTERS);
+  uint32_t others = s->planes ? OTHER_REGISTERS : BYTE_REGISTERS;
+  if (!s->keeps_input) others += TURN_REGISTERS;
   uint32_t sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
-  if (s->byte_bits < 8) others += WIDE_REGISTERS;
   return 4 * s->step_loads * tile->stages + 4 * fragments + 8 * s->groups * s->sets + sums + others;
 }
 
@@ -59,9 +60,16 @@ uint8_t gemv_weight_in_memory(const GemvWeights *w, int32_t level) {
 }
 
 /* Planes of both operands, or one of bytes, and what a step has. */
-static Gemv begin(const Type *x, const Type *w, bool bytes) {
-  Gemv s = {.weight_planes = w->bits, .input_planes = x->bits, .byte_bits = 8, .most_units = MOST_PLANE_UNITS, .most_blocks = MOST_BLOCKS_OF_SM};
-  if (bytes) s = (Gemv){1, 1, .byte_bits = gemv_weights(w).bits, .most_units = GEMV_MOST_UNITS, .most_blocks = 1};
+static Gemv begin(const Type *x, const Type *w, bool planes) {
+  Gemv s = {.planes = planes, .weight_planes = 1, .input_planes = 1, .byte_bits = 8, .most_units = GEMV_MOST_UNITS};
+  s.most_blocks = planes ? MOST_BLOCKS_OF_SM : 1;
+  if (planes) {
+    s.weight_planes = w->bits;
+    s.input_planes = x->bits;
+    s.most_units = MOST_PLANE_UNITS;
+  } else {
+    s.byte_bits = gemv_weights(w).bits;
+  }
   s.step_units = s.byte_bits * GEMV_UNIT_FRAGMENTS < 8 ? 8 / (s.byte_bits * GEMV_UNIT_FRAGMENTS) : 1;
   s.step_loads = s.step_units * GEMV_UNIT_FRAGMENTS * s.byte_bits / 8;
   return s;
@@ -69,7 +77,7 @@ static Gemv begin(const Type *x, const Type *w, bool bytes) {
 
 Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   const Type *x = graph_type(g, node->inputs[0]), *w = graph_type(g, node->inputs[1]);
-  Gemv s = begin(x, w, !engine_uses_planes(node->engine));
+  Gemv s = begin(x, w, engine_uses_planes(node->engine));
   s.blocks = x->layout.pitch / layout_piece_channels(x->layout);
   s.units = ceil_div(ceil_div(s.blocks, GEMV_UNIT_BLOCKS * s.step_units), tile->warps_m) * s.step_units;
   s.groups = ceil_div(s.input_planes * tile->n, 8);
@@ -82,8 +90,13 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
   s.shared_bytes = 2 * s.parts_bytes + 8;
   s.sets = unrolled && s.weight_planes > 1 && s.groups <= MOST_GROUPS_IN_SETS ? GEMV_MOST_SETS : 1;
+  s.one_behind = !s.planes && s.byte_bits * POSITIONS_A_BIT <= tile->n;
   choose_registers(&s, tile);
   return s;
+}
+
+uint32_t gemv_spare_registers(const Gemv *s, const Tile *tile) {
+  return most_registers(tile, gemv_blocks_of_sm(s, tile)) - s->registers;
 }
 
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {

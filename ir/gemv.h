@@ -25,7 +25,7 @@
  *
  * Word w * 8 / bits + i of a lane's fragments in a step is its word w in memory, shifted left by i * bits.
  *
- * Shared memory: parts, twice, [warp][position][row] of 32 bits.
+ * Shared memory: parts, twice, [warp][position][row] of 32 bits; a barrier.
  */
 #ifndef IR_GEMV_H
 #define IR_GEMV_H
@@ -36,7 +36,7 @@ enum {
   GEMV_ROWS = 32,
   GEMV_ROW_PITCH = 36, /* words between positions of a part: a warp's stores touch every bank once */
   GEMV_UNIT_BLOCKS = 4,
-  GEMV_UNIT_WORDS = 16, /* of a row */
+  GEMV_UNIT_WORDS = 16,    /* of a row */
   GEMV_UNIT_FRAGMENTS = 4, /* of weights, 16 bytes of a lane: [16 rows][half] */
   GEMV_FRAGMENT_BYTES = 32 * PIECE_BYTES,
   GEMV_MOST_POSITIONS = 16,
@@ -44,13 +44,14 @@ enum {
   GEMV_MOST_UNITS = 32,     /* of a warp: they are unrolled */
   GEMV_MOST_STAGES = 8,     /* steps whose weights are on their way or wait in registers */
   GEMV_MOST_FRAGMENTS = 16, /* of these steps */
-  GEMV_INPUT_AHEAD = 8, /* fragments of the input of which the same holds */
-  GEMV_MOST_INPUT = 16, /* that stay in registers instead */
+  GEMV_INPUT_AHEAD = 8,     /* fragments of the input of which the same holds */
+  GEMV_MOST_INPUT = 16,     /* that stay in registers instead */
   GEMV_MOST_GROUPS = 16,
   GEMV_MOST_SETS = 2
 };
 
 typedef struct Gemv {
+  bool planes; /* both operands; otherwise bytes, as one plane */
   uint32_t weight_planes, input_planes;
   uint32_t blocks;                  /* of 128 channels of the input */
   uint32_t units;                   /* of a warp, in one weight plane */
@@ -63,6 +64,7 @@ typedef struct Gemv {
   uint32_t passes, steps;           /* a tile's steps: passes of a loop, steps unrolled in each */
   uint32_t sets;                    /* of accumulators, which weight planes take by turns */
   bool keeps_input;                 /* all fragments of the input stay in registers */
+  bool one_behind;                  /* a tile is finished when the next one is multiplied, where the target can */
   uint32_t parts_bytes;             /* of one of the two */
   uint32_t shared_bytes;
   uint32_t registers; /* that a thread is thought to need */
@@ -72,6 +74,7 @@ typedef struct Gemv {
 Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile);
 /* Blocks that share a multiprocessor; 0 where a thread needs more registers than it can have. */
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile);
+uint32_t gemv_spare_registers(const Gemv *s, const Tile *tile); /* of a thread, with those blocks, of which there are */
 /* How gemv_s8 keeps weights. Products see numbers with level = mult * number - offset: the level itself where it fits
  * the bits in memory, or where all levels are odd, which then has its last one left out. */
 typedef struct GemvWeights {

@@ -147,9 +147,8 @@ static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options
 /* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones.
  */
 static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates) {
-  static const Engine engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_WGMMA_B1,
-                                   ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,
-                                   ENGINE_GEMV_S8};
+  static const Engine engines[] = {ENGINE_MMA_B1,    ENGINE_MMA_S8,  ENGINE_WGMMA_B1, ENGINE_WGMMA_S8,
+                                   ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_GEMV_S8};
   uint32_t count = 0;
   for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
     if (!engine_reads_pieces(engines[i]) || has_reader(&c->readers, engines[i]))

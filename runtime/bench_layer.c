@@ -117,7 +117,8 @@ static bool read_engine(Options *o, const char *text) {
         o->spec.engine = (Engine)e;
         return true;
       }
-  return usage(o, "--engine: expected mma_b1, mma_s8, patch_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8 or direct",
+  return usage(o,
+               "--engine: expected mma_b1, mma_s8, patch_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8 or direct",
                text);
 }
 
