@@ -22,6 +22,7 @@ static const double first_cycles = 900;    /* until the input comes; weights are
 static const double step_cycles = 24;      /* of a step in a warp, besides its products */
 static const double fragment_cycles = 500; /* from loads of the input to their bytes */
 static const double tile_cycles = 300;     /* of a tile's ends: parts sent, added up, stored */
+static const double spill_factor = 1.1;
 static const double widen_cycles = 8;      /* of a unit's weights, on bytes */
 static const double byte_unit_cycles = 40; /* of a unit in a warp, besides its products */
 static const double first_byte_cycles = 400, first_bytes_a_cycle = 190, ahead_bytes_a_cycle = 100;
@@ -105,10 +106,18 @@ static double byte_cycles(const Graph *g, const Node *node, const Tile *tile, co
   return first_byte_cycles + w->input / first_bytes_a_cycle + w->ahead / ahead_bytes_a_cycle + busy;
 }
 
+/* In a long run of steps of planes, or where stages have other steps from tile to tile, ptxas begins so many loads
+ * early that it spills. */
+static bool may_spill(const Gemv *s, const Tile *tile) {
+  enum { MOST_STEPS = 8 };
+  return s->planes && s->passes == 1 && (s->steps > MOST_STEPS || s->steps % tile->stages);
+}
+
 double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   Gemv s = gemv_of(g, node, tile);
   Work w = work_of(node, tile, &s, options->target);
   double cycles = (s.planes ? plane_cycles : byte_cycles)(g, node, tile, &s, &w);
+  if (may_spill(&s, tile)) cycles *= spill_factor;
   return (start_seconds + cycles / cycles_a_second) * 1e6;
 }
 
@@ -133,14 +142,6 @@ static bool fewer_serve(Engine engine, Tile tile, uint32_t most) {
   return tile.n >= most && gemv_shape_fits(engine, &tile);
 }
 
-/* In a long run of steps of planes, or where stages have other steps from tile to tile, ptxas begins so many loads
- * early that it spills. */
-static bool may_spill(const Graph *g, const Node *node, Tile tile) {
-  enum { MOST_STEPS = 8 };
-  Gemv s = gemv_of(g, node, &tile);
-  return s.planes && s.passes == 1 && (s.steps > MOST_STEPS || s.steps % tile.stages);
-}
-
 void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   uint32_t most = graph_type(g, node->inputs[0])->layout.positions;
   for (size_t i = 0; i < sizeof positions; i++)
@@ -148,8 +149,7 @@ void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
       for (uint8_t stages = GEMV_MOST_STAGES; stages; stages--) {
         Tile tile = {GEMV_ROWS, positions[i], GEMV_UNIT_WORDS, warps, 1, stages, 1, 0};
         if (fewer_serve(node->engine, tile, most) || !gemv_tile_fits(g, node, &tile, options->target)) continue;
-        if (warps_pay(g, node, tile) && !may_spill(g, node, tile))
-          tile_list_add(out, tile, gemv_microseconds(g, node, &tile, options));
+        if (warps_pay(g, node, tile)) tile_list_add(out, tile, gemv_microseconds(g, node, &tile, options));
       }
 }
 
