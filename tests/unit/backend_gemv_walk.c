@@ -1,5 +1,5 @@
-/* Gemv layers whose blocks walk over many tiles, on planes and on bytes of every storage: on the CPU device, bit for bit
- * against the evaluator, at the largest batch and below it. */
+/* Gemv layers whose blocks walk over many tiles, on planes and on bytes of every storage: on the CPU device, bit for
+ * bit against the evaluator, at the largest batch and below it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
