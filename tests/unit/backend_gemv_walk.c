@@ -24,6 +24,9 @@ typedef struct Layer {
 
 static const Layer layers[] = {
     {"u3[600]", "200, w=i2", ENGINE_GEMV_B1, {32, 2, 16, 2, 1, 2, 1, 0}, 3, 2, true, false},
+    {"u3[600]", "130, w=i3", ENGINE_GEMV_B1, {32, 1, 16, 1, 1, 1, 1, 0}, 2, 1, true, false},
+    {"u4[300]", "130, w=i3", ENGINE_GEMV_B1, {32, 8, 16, 1, 1, 3, 1, 0}, 7, 1, true, false},
+    {"u8[700]", "130, w=i5", ENGINE_GEMV_B1, {32, 16, 16, 1, 1, 1, 1, 0}, 13, 1, false, false},
     {"u8[700]", "130, w=bipolar", ENGINE_GEMV_B1, {32, 16, 16, 1, 1, 1, 1, 0}, 13, 1, false, false},
     {"u8[700]", "230, w=bipolar", ENGINE_GEMV_S8, {32, 8, 16, 2, 1, 3, 1, 0}, 5, 2, true, true},
     {"u5[300]", "200, w=bipolar", ENGINE_GEMV_S8, {32, 16, 16, 3, 1, 1, 1, 0}, 16, 1, true, true},
