@@ -1,5 +1,5 @@
-/* The engine gemv_b1: fully connected layers of one to some images, bound by the weights that are read and by what
- * comes before and behind that.
+/* The engines gemv_b1 and gemv_s8: fully connected layers of one to some images, bound by the weights that are read and
+ * by what comes before and behind that.
  *
  * Blocks of threads walk over tiles of 32 channels. The warps of a block share the reduction. Each loads its weights,
  * which lie in memory in the order in which it reads them, from there to registers (gemv_load.c), the first of them and

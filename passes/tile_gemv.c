@@ -1,8 +1,9 @@
 /* Tiles of gemv layers (../ir/gemv.h): how many positions a block takes, and how many warps share a reduction.
  *
- * The estimate is that of a multiprocessor: it takes the longest of its weights on their way, of what passes through
- * its L1 (weights, and the input once a weight plane where registers do not hold it), and of its products. Then come
- * the ends of tiles, which overlap where several blocks share it.
+ * The estimate is that of a multiprocessor. On planes it takes the longest of its weights on their way, of what passes
+ * through its L1 (weights, and the input once a weight plane where registers do not hold it), and of its products. Then
+ * come the ends of tiles, which overlap where several blocks share it. On bytes products and ends of its one block follow
+ * each other, beside the weights.
  */
 #include "../ir/gemv.h"
 #include "tile.h"
