@@ -2,8 +2,8 @@
  *
  * The estimate is that of a multiprocessor. On planes it takes the longest of its weights on their way, of what passes
  * through its L1 (weights, and the input once a weight plane where registers do not hold it), and of its products. Then
- * come the ends of tiles, which overlap where several blocks share it. On bytes products and ends of its one block follow
- * each other, beside the weights.
+ * come the ends of tiles, which overlap where several blocks share it. On bytes products and ends of its one block
+ * follow each other, beside the weights.
  */
 #include "../ir/gemv.h"
 #include "tile.h"
@@ -24,9 +24,8 @@ static const double step_cycles = 24;      /* of a step in a warp, besides its p
 static const double fragment_cycles = 500; /* from loads of the input to their bytes */
 static const double tile_cycles = 300;     /* of a tile's ends: parts sent, added up, stored */
 static const double spill_factor = 1.1;
-static const double widen_cycles = 8;      /* of a unit's weights, on bytes */
-static const double byte_unit_cycles = 40; /* of a unit in a warp, besides its products */
-static const double first_byte_cycles = 400, first_bytes_a_cycle = 190, ahead_bytes_a_cycle = 100;
+static const double widen_cycles = 8;                                     /* of a unit's weights, on bytes */
+static const double first_bytes_a_cycle = 190, ahead_bytes_a_cycle = 100; /* on bytes: of what comes first */
 static const double memory_load_cycles = 1900;                   /* load_cycles where weights are not in L2, on bytes */
 static const double byte_l2_gb_per_s = 7400, byte_overlap = 0.9; /* of what is shorter */
 static const double part_cycles = 4, result_cycles = 60, epilogue_step_cycles = 40; /* of a position in a warp */
@@ -100,11 +99,11 @@ static double plane_cycles(const Graph *g, const Node *node, const Tile *tile, c
 /* One block, whose tiles' ends no other hides; most of that and of the weights' way overlap. What is loaded ahead of
  * the input is in its way. */
 static double byte_cycles(const Graph *g, const Node *node, const Tile *tile, const Gemv *s, const Work *w) {
-  double of_tile = w->products + s->units * byte_unit_cycles + end_cycles(g, node, tile);
+  double of_tile = w->products + s->units * step_cycles + end_cycles(g, node, tile);
   if (!s->keeps_input) of_tile += w->input / input_bytes_a_cycle;
   double stream = w->tiles * w->weights / w->stream_rate, work = w->tiles * of_tile;
   double busy = greater(stream, work) + (1 - byte_overlap) * lesser(stream, work);
-  return first_byte_cycles + w->input / first_bytes_a_cycle + w->ahead / ahead_bytes_a_cycle + busy;
+  return first_cycles + w->input / first_bytes_a_cycle + w->ahead / ahead_bytes_a_cycle + busy;
 }
 
 /* In a long run of steps of planes, or where stages have other steps from tile to tile, ptxas begins so many loads

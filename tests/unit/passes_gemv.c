@@ -60,8 +60,8 @@ static void tiles_of_many_sizes_fit(void **state) {
     Build b;
     Engine engine = i < 6 * 8 || sizes[i % 6][1] > 32768 ? ENGINE_GEMV_B1 : ENGINE_GEMV_S8; /* 16 warps of 32 units */
     int w_bits = 1 + i % 8, x_bits = 1 + (i * 3 + 2) % 8;
-    const Node *node = plan(&b, targets[i % 4], 1 + (uint32_t)(i * 5) % 33, sizes[i % 6][0], sizes[i % 6][1], w_bits,
-                            x_bits, engine);
+    const Node *node =
+        plan(&b, targets[i % 4], 1 + (uint32_t)(i * 5) % 33, sizes[i % 6][0], sizes[i % 6][1], w_bits, x_bits, engine);
     assert_int_equal(node->engine, engine);
     expect_tile(&b, node, target_find(targets[i % 4]));
     build_free(&b);
