@@ -332,7 +332,7 @@ static bool launch_gemv(const Check *c, Launch *wanted) {
   const Tile *t = &c->node->tile;
   const Launch *l = &c->node->launch;
   Gemv s = gemv_of(c->g, c->node, t);
-  uint64_t steps = (uint64_t)s.row_tiles * t->warps_m * s.weight_planes * s.units;
+  uint64_t steps = (uint64_t)s.row_tiles * t->warps_m * s.passes * s.steps;
   *wanted = (Launch){.x_mul = l->x_most,
                      .x_div = 1,
                      .y = s.column_tiles,
@@ -373,6 +373,7 @@ static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_POOL] = {check_pool, launch_pool},
     [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
     [ENGINE_GEMV_B1] = {check_gemv, launch_gemv},
+    [ENGINE_GEMV_S8] = {check_gemv, launch_gemv},
     [ENGINE_ROW] = {check_row, launch_row},
     [ENGINE_VIEW] = {check_view, NULL},
 };

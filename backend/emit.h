@@ -171,7 +171,7 @@ bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
 bool kernel_patch(Kernel *k);  /* kernel_patch.c: PATCH_S8 */
 bool kernel_wgmma(Kernel *k);  /* kernel_wgmma.c: WGMMA_B1, WGMMA_S8 */
 bool kernel_skinny(Kernel *k); /* kernel_skinny.c: SKINNY_B1 */
-bool kernel_gemv(Kernel *k);   /* kernel_gemv.c: GEMV_B1 */
+bool kernel_gemv(Kernel *k);   /* kernel_gemv.c: GEMV_B1, GEMV_S8 */
 bool kernel_direct(Kernel *k); /* kernel_direct.c */
 bool kernel_pool(Kernel *k);   /* kernel_pool.c */
 bool kernel_row(Kernel *k);    /* kernel_row.c */

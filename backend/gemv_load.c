@@ -18,30 +18,28 @@ static void load(Ptx *p, const Fragment *to, const char *how, PtxValue address, 
 
 /* --- weights --- */
 
-PtxValue gemv_weights_of(GemvKernel *s, PtxValue row_tile) {
-  int64_t bytes = (int64_t)s->tile.warps_m * s->s.weight_planes * s->s.units * GEMV_STEP_BYTES;
-  return ptx_address(&s->k->ptx, s->first_weights, row_tile, bytes);
+PtxValue gemv_weights_behind(GemvKernel *s, PtxValue weights, PtxValue row_tiles) {
+  return ptx_address(&s->k->ptx, weights, row_tiles, (int64_t)s->tile.warps_m * s->s.warp_bytes);
 }
 
 /* Each is read once: they pass L1 by, where the input stays. As .nc they would be moved behind the wait for the launch
  * before (ptx_written). */
 void gemv_load_step(GemvKernel *s, uint32_t stage, PtxValue weights, uint32_t step, PtxValue pred) {
-  enum { FRAGMENT_BYTES = 32 * 16 };
-  for (uint32_t i = 0; i < GEMV_STEP_FRAGMENTS; i++)
+  uint32_t loads = s->s.step_loads;
+  for (uint32_t i = 0; i < loads; i++)
     load(&s->k->ptx, &s->stages[stage][i], "global.L1::no_allocate.v4.b32", weights,
-         (int64_t)step * GEMV_STEP_BYTES + i * FRAGMENT_BYTES, pred);
+         (int64_t)(step * loads + i) * GEMV_FRAGMENT_BYTES, pred);
 }
 
 /* Where the batch has no positions for the block, the weights would be loaded for nothing. */
 void gemv_load_first_weights(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
-  int64_t warp_bytes = (int64_t)s->s.weight_planes * s->s.units * GEMV_STEP_BYTES;
   PtxValue works = ptx_int(1);
   if (s->s.column_tiles > 1) works = ptx_setp(p, "lt.u32", s->first_position, s->positions);
-  s->first_weights = ptx_address(p, ptx_address(p, s->weights, s->warp, warp_bytes), s->lane, 16);
-  s->tile_weights = ptx_variable(p, gemv_weights_of(s, s->first_tile));
+  PtxValue of_lane = ptx_address(p, ptx_address(p, s->weights, s->warp, s->s.warp_bytes), s->lane, 16);
+  s->tile_weights = ptx_variable(p, gemv_weights_behind(s, of_lane, s->first_tile));
   for (uint32_t stage = 0; stage < s->tile.stages; stage++) {
-    for (uint32_t i = 0; i < GEMV_STEP_FRAGMENTS; i++) s->stages[stage][i] = new_fragment(p);
+    for (uint32_t i = 0; i < s->s.step_loads; i++) s->stages[stage][i] = new_fragment(p);
     gemv_load_step(s, stage, s->tile_weights, stage, works);
   }
 }

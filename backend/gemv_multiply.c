@@ -86,7 +86,8 @@ static void keep_sums(GemvKernel *s, PtxValue (*const groups)[4]) {
 /* Weights of ones, which are registers, sum up the input in every row. */
 void gemv_sum_input(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
-  PtxValue one = ptx_variable(p, ptx_int(-1)), groups[GEMV_MOST_GROUPS][4];
+  PtxValue one = ptx_variable(p, ptx_int(engine_uses_planes(s->node->engine) ? -1 : 0x01010101)),
+           groups[GEMV_MOST_GROUPS][4];
   Fragment ones = {{one, one, one, one}};
   clear(s, groups);
   InputTurns turns = begin_turns(s, s->s.units);
@@ -99,25 +100,48 @@ void gemv_sum_input(GemvKernel *s) {
   keep_sums(s, groups);
 }
 
-static void multiply_step(GemvKernel *s, uint32_t set, const Fragment *weights, InputTurns *turns) {
+/* Planes: many columns a weight. */
+static void multiply_planes_of(GemvKernel *s, uint32_t set, uint32_t stage, InputTurns *turns) {
   for (uint32_t group = 0; group < s->s.groups; group++) {
     const Fragment *input = take(turns);
     for (int half = 0; half < 2; half++)
       for (int tile = 0; tile < GEMV_ROW_TILES; tile++)
-        multiply(s, s->accumulators[set][tile][group], &weights[2 * tile + half], input, half);
+        multiply(s, s->accumulators[set][tile][group], &s->stages[stage][2 * tile + half], input, half);
     load_ahead(turns);
   }
+}
+
+/* Bytes: few columns, so that a fragment of weights is widened for all of them and gone. */
+static void multiply_bytes_of(GemvKernel *s, uint32_t stage, InputTurns *turns) {
+  for (uint32_t unit = 0; unit < s->s.step_units; unit++) {
+    const Fragment *input[GEMV_POSITION_GROUPS];
+    for (uint32_t group = 0; group < s->s.groups; group++) input[group] = take(turns);
+    for (int half = 0; half < 2; half++)
+      for (int tile = 0; tile < GEMV_ROW_TILES; tile++) {
+        Fragment weights = gemv_widen(s, stage, unit, tile, half);
+        for (uint32_t group = 0; group < s->s.groups; group++)
+          multiply(s, s->accumulators[0][tile][group], &weights, input[group], half);
+      }
+    for (uint32_t group = 0; group < s->s.groups; group++) load_ahead(turns);
+  }
+}
+
+static void multiply_step(GemvKernel *s, uint32_t set, uint32_t stage, InputTurns *turns) {
+  if (engine_uses_planes(s->node->engine))
+    multiply_planes_of(s, set, stage, turns);
+  else
+    multiply_bytes_of(s, stage, turns);
 }
 
 /* Of weights from an address on; behind them come others from `next` on, if `more`. */
 static void multiply_pass(GemvKernel *s, PtxValue weights, PtxValue next, PtxValue more) {
   uint32_t stages = s->tile.stages;
-  InputTurns turns = begin_turns(s, s->s.steps);
+  InputTurns turns = begin_turns(s, s->s.steps * s->s.step_units);
   for (uint32_t step = 0; step < s->s.steps; step++) {
-    uint32_t stage = step % stages, plane = step / s->s.units, set = plane % s->s.sets;
-    bool begins = step % s->s.units == 0;
+    uint32_t stage = step % stages, plane = step * s->s.step_units / s->s.units, set = plane % s->s.sets;
+    bool begins = step * s->s.step_units % s->s.units == 0;
     if (begins && (s->s.passes > 1 || plane >= s->s.sets)) shift_set(s, set, s->s.sets);
-    multiply_step(s, set, s->stages[stage], &turns);
+    multiply_step(s, set, stage, &turns);
     if (step + stages < s->s.steps)
       gemv_load_step(s, stage, weights, step + stages, ptx_int(1));
     else
@@ -132,7 +156,7 @@ static void multiply_planes(GemvKernel *s) {
   PtxValue plane = ptx_for(p, ptx_int(0), ptx_int(s->s.passes), ptx_int(1));
   PtxValue has_plane = ptx_setp(p, "lt.s32", plane, ptx_int(s->s.passes - 1));
   PtxValue next =
-      ptx_select(p, has_plane, ptx_address(p, weights, ptx_int(s->s.units), GEMV_STEP_BYTES), s->next_weights);
+      ptx_select(p, has_plane, ptx_address(p, weights, ptx_int(1), s->s.warp_bytes / s->s.passes), s->next_weights);
   multiply_pass(s, weights, next, ptx_2(p, "or.pred", has_plane, s->has_next));
   ptx_assign(p, weights, next);
   ptx_end_for(p);

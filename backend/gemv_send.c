@@ -40,7 +40,7 @@ static void send_of_lanes(GemvKernel *s) {
   for (uint32_t i = 0; i < gemv_position_groups(s); i++)
     for (int e = 0; e < 2; e++)
       for (int row = 0; row < GEMV_ROWS; row += 8) {
-        PtxValue x = gemv_add_planes(s, s->accumulators[0][row / 16], i, row % 16 / 8 * 2 + e);
+        PtxValue x = gemv_narrow(s, gemv_add_planes(s, s->accumulators[0][row / 16], i, row % 16 / 8 * 2 + e));
         PtxValue rest = s->w.sum_scale ? s->sums[i][e] : ptx_int(0);
         x = ptx_mad(p, x, ptx_int(s->w.product_scale), rest);
         ptx_store(p, "shared.b32", at, ((int64_t)(8 * i) + e) * GEMV_ROW_PITCH * 4 + row * 4, x);

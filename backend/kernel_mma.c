@@ -208,16 +208,23 @@ static bool tile_fits(const Mma *m) {
 }
 
 /* The instruction is one that the target has, of the shape that fragments are laid out for. */
+const MmaInstruction *mma_instruction_for(Kernel *k, bool a_signed, bool b_signed) {
+  const Target *target = k->emitter->target;
+  const MmaInstruction *i = mma_for(engine_of_instructions(k->node->engine), a_signed, b_signed);
+  uint32_t rows = engine_uses_wgmma(k->node->engine) ? 64 : 16;
+  for (uint32_t r = 0; i && r < target->mma_count; r++) {
+    if (!target->mma[r].native || mma_find(target->mma[r].name) != i) continue;
+    if (i->m == rows && i->k_words == 8) return i;
+    bad_plan(k->graph, k->node, "no kernel uses %s", i->name);
+    return NULL;
+  }
+  bad_plan(k->graph, k->node, "%s has no %s", target->name, i ? i->name : "instruction for its operands");
+  return NULL;
+}
+
 bool mma_find_instruction(Mma *m) {
-  const Target *target = m->k->emitter->target;
-  Engine engine = engine_of_instructions(m->node->engine);
-  const MmaInstruction *i = mma_for(engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
-  uint32_t rows = engine_uses_wgmma(m->node->engine) ? 64 : 16;
-  m->instruction = i;
-  for (uint32_t r = 0; i && r < target->mma_count; r++)
-    if (target->mma[r].native && mma_find(target->mma[r].name) == i)
-      return (i->m == rows && i->k_words == 8) || bad_plan(m->k->graph, m->node, "no kernel uses %s", i->name);
-  return bad_plan(m->k->graph, m->node, "%s has no %s", target->name, i ? i->name : "instruction for its operands");
+  m->instruction = mma_instruction_for(m->k, m->in.type.kind != ELEM_UINT, m->w.is_signed);
+  return m->instruction != NULL;
 }
 
 bool kernel_mma(Kernel *k) {

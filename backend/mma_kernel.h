@@ -86,10 +86,12 @@ typedef struct Position {
 
 /* kernel_mma.c: the parts of a kernel that wgmma has too. */
 RowPlace mma_place(Mma *m, PtxValue row); /* rows are positions from first_position on */
-bool mma_find_instruction(Mma *m);        /* m->instruction: one that the target has, or reported */
-bool mma_bad_tile(const Mma *m);          /* reports it; false */
-void mma_bind(Mma *m);                    /* constants and pairs of planes; m->w is packed */
-void mma_place_lane(Mma *m);              /* thread, lane, group, quad, shared */
+/* One that the target has, by the signedness of its operands; NULL after a report. */
+const MmaInstruction *mma_instruction_for(Kernel *k, bool a_signed, bool b_signed);
+bool mma_find_instruction(Mma *m); /* m->instruction: the input is A */
+bool mma_bad_tile(const Mma *m);   /* reports it; false */
+void mma_bind(Mma *m);             /* constants and pairs of planes; m->w is packed */
+void mma_place_lane(Mma *m);       /* thread, lane, group, quad, shared */
 void mma_make_accumulators(Mma *m);
 
 /* A pair of planes is a word: weight plane | input plane << 8 | shift before it << 16. */

@@ -33,6 +33,15 @@ typedef struct Packing {
   int32_t level[256];
 } Packing;
 
+/* What gemv_s8 widens. */
+static void choose_few_bits(Packing *s, PackedWeights *w, const Type *t) {
+  GemvWeights few = gemv_weights(t);
+  for (int32_t q = type_q_min(t); q <= type_q_max(t); q++)
+    s->stored[q & 255] = gemv_weight_in_memory(&few, s->level[q & 255]);
+  s->map = few.map;
+  w->is_signed = few.is_signed;
+}
+
 static void choose_storage(Packing *s, PackedWeights *w, const Type *t) {
   bool planes = engine_uses_planes(s->node->engine), is_signed = t->kind != ELEM_UINT, as_level;
   LevelMap map = type_level_map(t);
@@ -45,6 +54,7 @@ static void choose_storage(Packing *s, PackedWeights *w, const Type *t) {
   }
   w->planes = planes ? t->bits : 1;
   w->is_signed = as_level || is_signed;
+  if (s->node->engine == ENGINE_GEMV_S8) choose_few_bits(s, w, t);
 }
 
 static const uint8_t *weights_at(const Packing *s, int32_t o, int32_t tap) {
@@ -130,12 +140,20 @@ static void put_in_stream(const Packing *s, PackedWeights *w, int plane, int32_t
 
 /* --- steps (../ir/gemv.h): rows are channels in the order of the result --- */
 
-/* The first word of a step: the fragments of the two row tiles and of the halves of the unit. */
+/* The first word of a unit's step: the fragments of the two row tiles and of the halves of its units. */
 static uint32_t *step_words(const Packing *s, PackedWeights *w, int plane, uint32_t unit, uint32_t row) {
   const Gemv *k = &s->gemv;
   uint32_t falling = k->weight_planes - 1 - (uint32_t)plane;
   uint64_t warp = (uint64_t)(row / GEMV_ROWS) * s->node->tile.warps_m + unit / k->units;
-  return w->data + ((warp * k->weight_planes + falling) * k->units + unit % k->units) * (GEMV_STEP_BYTES / 4);
+  uint32_t step = (falling * k->units + unit % k->units) / k->step_units;
+  return w->data + (warp * k->warp_bytes + step * k->step_loads * GEMV_FRAGMENT_BYTES) / 4;
+}
+
+/* Word `at` of a lane's fragments in a step joins those that share a word of memory with it. */
+static void put_in_step(const Gemv *k, uint32_t *step, uint32_t lane, uint32_t at, uint32_t word) {
+  uint32_t in_word = 8 / k->byte_bits, in_memory = at / in_word;
+  uint32_t *to = &step[in_memory / 4 * (GEMV_FRAGMENT_BYTES / 4) + lane * 4 + in_memory % 4];
+  *to |= word << (8 - k->byte_bits) >> at % in_word * k->byte_bits;
 }
 
 static void put_in_steps(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap, const uint32_t *words) {
@@ -143,9 +161,10 @@ static void put_in_steps(const Packing *s, PackedWeights *w, int plane, int32_t 
   uint32_t row = row_of_result(s, o);
   for (uint32_t i = 0; i < s->gemv.blocks * 4; i++) {
     uint32_t block = i / 4, word = i % 4, lane = row % 8 * 4 + block % GEMV_UNIT_BLOCKS;
-    uint32_t fragment = row % GEMV_ROWS / 16 * 2 + word / 2;
-    uint32_t *step = step_words(s, w, plane, block / GEMV_UNIT_BLOCKS, row);
-    step[(fragment * 32 + lane) * 4 + word % 2 * 2 + row % 16 / 8] = words[i];
+    uint32_t unit = block / GEMV_UNIT_BLOCKS, in_step = unit % s->gemv.step_units;
+    uint32_t fragment = in_step * GEMV_UNIT_FRAGMENTS + row % GEMV_ROWS / 16 * 2 + word / 2;
+    uint32_t *step = step_words(s, w, plane, unit, row);
+    put_in_step(&s->gemv, step, lane, fragment * 4 + word % 2 * 2 + row % 16 / 8, words[i]);
   }
 }
 
@@ -331,7 +350,7 @@ PackedWeights weights_pack_steps(const Graph *g, const Node *node) {
   PackedWeights w = begin(&s, g, node);
   const Gemv *k = &s.gemv;
   s.gemv = gemv_of(g, node, &node->tile);
-  w.bytes = (size_t)k->row_tiles * node->tile.warps_m * k->weight_planes * k->units * GEMV_STEP_BYTES;
+  w.bytes = (size_t)k->row_tiles * node->tile.warps_m * k->warp_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_steps);
   correct(&s, &w);

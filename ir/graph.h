@@ -84,14 +84,18 @@ static inline bool engine_uses_planes(Engine e) {
 static inline bool engine_uses_wgmma(Engine e) {
   return e == ENGINE_WGMMA_B1 || e == ENGINE_WGMMA_S8 || e == ENGINE_SKINNY_B1;
 }
+/* Streams weights past one to some images (gemv.h). */
+static inline bool engine_is_gemv(Engine e) {
+  return e == ENGINE_GEMV_B1 || e == ENGINE_GEMV_S8;
+}
 /* Reads its first operand in pieces (type.h). */
 static inline bool engine_reads_pieces(Engine e) {
-  return engine_uses_wgmma(e) || e == ENGINE_GEMV_B1;
+  return engine_uses_wgmma(e) || engine_is_gemv(e);
 }
 /* The engine under whose name the instructions are listed (target.h, backend/mma.def). */
 static inline Engine engine_of_instructions(Engine e) {
   if (e == ENGINE_GEMV_B1) return ENGINE_MMA_B1;
-  return e == ENGINE_PATCH_S8 ? ENGINE_MMA_S8 : e == ENGINE_SKINNY_B1 ? ENGINE_WGMMA_B1 : e;
+  return e == ENGINE_PATCH_S8 || e == ENGINE_GEMV_S8 ? ENGINE_MMA_S8 : e == ENGINE_SKINNY_B1 ? ENGINE_WGMMA_B1 : e;
 }
 
 /* Block tile of a tensor-core layer: m output positions by n output channels, computed by warps_m x warps_n warps; each

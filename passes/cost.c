@@ -6,6 +6,7 @@
  * is that of the best tile (trial.c), that of CUDA cores counts operations at the target's rate or, of products, what
  * a thread does and all of them do.
  */
+#include "../ir/gemv.h"
 #include "plan.h"
 
 static int64_t window_elements(const Attrs *a) {
@@ -158,7 +159,8 @@ static double weight_bytes(const Graph *g, const Node *node, Engine engine) {
   if (!engine_uses_tensor_cores(engine)) return (double)type_elements(w);
   Type x = *graph_type(g, node->inputs[0]);
   x.layout = preferred_layout(&x, engine);
-  return 4.0 * w->dim[0] * reduction_words(g, node, &x) * (engine_uses_planes(engine) ? w->bits : 1);
+  double rows = engine_uses_planes(engine) ? w->bits : engine == ENGINE_GEMV_S8 ? gemv_weights(w).bits / 8.0 : 1;
+  return 4.0 * w->dim[0] * reduction_words(g, node, &x) * rows;
 }
 
 static double traffic_bytes(const Graph *g, const Node *node, Engine engine, uint32_t batch) {

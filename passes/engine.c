@@ -8,7 +8,7 @@
 #include "plan.h"
 #include "tuning.h"
 
-enum { MOST_ENGINES = 7 };
+enum { MOST_ENGINES = 8 };
 
 /* The engines that an operation can run on, best first where they cost the same. */
 typedef struct Choice {
@@ -19,7 +19,8 @@ typedef struct Choice {
 static const Choice choices[] = {
     {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_PATCH_S8, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_LINEAR,
-     {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_DIRECT}},
+     {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_GEMV_S8,
+      ENGINE_DIRECT}},
     {OP_MAXPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
     {OP_AVGPOOL, {ENGINE_POOL, ENGINE_DIRECT}},
     {OP_ARGMAX, {ENGINE_ROW}},

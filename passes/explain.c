@@ -69,8 +69,8 @@ static void explain_engine(const Graph *g, const Node *node, const PassOptions *
 /* Only products have a choice worth a line. */
 static void explain_rejected(const Graph *g, const Node *node, const PassOptions *options, FILE *out) {
   if (node->op != OP_CONV2D && node->op != OP_LINEAR) return;
-  static const Engine rivals[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_PATCH_S8, ENGINE_WGMMA_B1,
-                                  ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,  ENGINE_DIRECT};
+  static const Engine rivals[] = {ENGINE_MMA_B1,    ENGINE_MMA_S8,  ENGINE_PATCH_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8,
+                                  ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_GEMV_S8,  ENGINE_DIRECT};
   for (size_t i = 0; i < sizeof rivals / sizeof rivals[0]; i++) {
     if (rivals[i] == node->engine) continue;
     const char *why = NULL;
@@ -99,8 +99,7 @@ static void explain_tile(const Graph *g, const Node *node, const PassOptions *op
   if (!t->m) return;
   const TuningEntry *entry = tuning_of_node(g, node, options);
   bool tuned = entry && entry->engine == node->engine && tile_equal(&entry->tile, t);
-  bool skinny =
-      node->engine == ENGINE_SKINNY_B1 || node->engine == ENGINE_GEMV_B1; /* has its channels on the other side */
+  bool skinny = node->engine == ENGINE_SKINNY_B1 || engine_is_gemv(node->engine); /* channels are on the other side */
   fprintf(out, "  tile      %u %s x %u %s x %u words, %u x %u warps, %u stages", t->m, skinny ? "channels" : "pixels",
           t->n, skinny ? "pixels" : "channels", t->k, t->warps_m, t->warps_n, t->stages);
   if (t->split_k > 1) fprintf(out, ", %u blocks share a sum", t->split_k);

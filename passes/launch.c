@@ -182,6 +182,7 @@ static LaunchOf *const launch_of[ENGINE_COUNT] = {
     [ENGINE_DIRECT] = launch_direct,
     [ENGINE_POOL] = launch_pool,
     [ENGINE_GEMV_B1] = launch_gemv,
+    [ENGINE_GEMV_S8] = launch_gemv,
     [ENGINE_ROW] = launch_row,
     [ENGINE_VIEW] = launch_nothing,
 };

@@ -23,7 +23,7 @@ static const Kind gemv_kind = {gemv_tiles, gemv_tile_fits, gemv_microseconds};
 
 static const Kind *kind_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &skinny_kind;
-  if (engine == ENGINE_GEMV_B1) return &gemv_kind;
+  if (engine_is_gemv(engine)) return &gemv_kind;
   return engine_uses_wgmma(engine) ? &wgmma_kind : engine == ENGINE_PATCH_S8 ? &patch_kind : &sync_kind;
 }
 
@@ -50,7 +50,7 @@ void list_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
 }
 
 static Tile best_tile_over_pieces(const Graph *g, const Node *node, const PassOptions *options) {
-  if (node->engine == ENGINE_GEMV_B1) return gemv_tile(g, node, options);
+  if (engine_is_gemv(node->engine)) return gemv_tile(g, node, options);
   return (node->engine == ENGINE_SKINNY_B1 ? skinny_tile : wgmma_tile)(g, node, options);
 }
 

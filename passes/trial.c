@@ -21,7 +21,7 @@ static const Estimate estimates[] = {{sync_tile, sync_microseconds},
 
 static const Estimate *estimate_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &estimates[3];
-  if (engine == ENGINE_GEMV_B1) return &estimates[4];
+  if (engine_is_gemv(engine)) return &estimates[4];
   return &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
 }
 

@@ -67,19 +67,21 @@ static Tile random_skinny_tile(RandomSource *r) {
 }
 
 /* One that gemv layers can have if their units and registers allow. */
-static Tile random_gemv_tile(RandomSource *r) {
+static Tile random_gemv_tile(RandomSource *r, Engine engine) {
+  bool planes = engine_uses_planes(engine);
   return (Tile){.m = 32,
-                .n = (uint16_t)(1 << random_in(r, 0, 4)),
+                .n = (uint16_t)(1 << random_in(r, planes ? 0 : 3, 4)),
                 .k = 16,
                 .warps_m = (uint8_t)random_in(r, 1, random_in(r, 0, 1) ? 4 : 16),
                 .warps_n = 1,
-                .stages = (uint8_t)random_in(r, 1, 4),
+                .stages = (uint8_t)random_in(r, 1, planes ? 4 : 8),
                 .split_k = 1};
 }
 
 CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
-  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1,    ENGINE_MMA_S8,  ENGINE_WGMMA_B1,
-                                   ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_DIRECT};
+  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8,
+                                   ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_SKINNY_B1,
+                                   ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
   RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
   uint32_t target_count = 0;
   while (target_at(target_count)) target_count++;
@@ -94,8 +96,8 @@ CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
   bool sync = o.engine == ENGINE_MMA_B1 || o.engine == ENGINE_MMA_S8;
   if (sync && random_in(&r, 0, 1)) o.tile = random_sync_tile(&r);
   if (o.engine == ENGINE_SKINNY_B1 && random_in(&r, 0, 1)) o.tile = random_skinny_tile(&r);
-  if (o.engine == ENGINE_GEMV_B1 && random_in(&r, 0, 3)) o.tile = random_gemv_tile(&r);
-  bool few = o.engine == ENGINE_SKINNY_B1 || o.engine == ENGINE_GEMV_B1;
+  if (engine_is_gemv(o.engine) && random_in(&r, 0, 3)) o.tile = random_gemv_tile(&r, o.engine);
+  bool few = o.engine == ENGINE_SKINNY_B1 || engine_is_gemv(o.engine);
   if (few && random_in(&r, 0, 3) == 0) o.batch = (uint32_t)random_in(&r, 1, MOST_IMAGES);
   return o;
 }

@@ -48,7 +48,7 @@ static inline Layer layer_new(Type x, Type w, Layout out, uint32_t batch, Engine
   Random r = {7};
   l.g = graph_new(l.context, "g");
   l.g->max_batch = batch;
-  x.layout = layout_pieces(&x, LAYOUT_PLANES, 1, 1, batch);
+  x.layout = layout_pieces(&x, engine_operand[engine], 1, 1, batch);
   ValueId *inputs = ARENA_NEW(l.context, ValueId, 2);
   inputs[0] = graph_add_input(l.g, "x", x);
   inputs[1] = graph_add_const(l.g, "w", w, random_elements(l.context, &r, &w, 1));

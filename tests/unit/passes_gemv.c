@@ -19,15 +19,20 @@ static const Node *plan(Build *b, const char *target, uint32_t batch, int32_t ou
   return node_of(b, OP_LINEAR);
 }
 
-static void one_image_is_for_gemv(void **state) {
+static void few_images_are_for_gemv(void **state) {
   (void)state;
+  Build b;
   for (int bits = 1; bits <= 8; bits++) {
-    Build b;
     assert_int_equal(plan(&b, "sm_90a", 1, 4096, 4096, bits, 8, ENGINE_NONE)->engine, ENGINE_GEMV_B1);
     build_free(&b);
   }
-  Build b;
-  assert_int_not_equal(plan(&b, "sm_90a", 512, 1024, 1024, 1, 1, ENGINE_NONE)->engine, ENGINE_GEMV_B1);
+  for (int bits = 1; bits <= 4; bits++) {
+    assert_int_equal(plan(&b, "sm_90a", 8 * (1 + bits % 2), 4096, 4096, bits, 8, ENGINE_NONE)->engine, ENGINE_GEMV_S8);
+    build_free(&b);
+  }
+  assert_int_equal(plan(&b, "sm_90a", 8, 4096, 4096, 1, 1, ENGINE_NONE)->engine, ENGINE_GEMV_B1);
+  build_free(&b);
+  assert_false(engine_is_gemv(plan(&b, "sm_90a", 512, 1024, 1024, 1, 1, ENGINE_NONE)->engine));
   build_free(&b);
 }
 
@@ -37,7 +42,7 @@ static void expect_tile(const Build *b, const Node *node, const Target *target) 
   Gemv s = gemv_of(b->g, node, t);
   assert_true(gemv_tile_fits(b->g, node, t, target) && s.shared_bytes <= target->shared_bytes);
   assert_true(s.units * t->warps_m * GEMV_UNIT_BLOCKS >= s.blocks && s.groups * 8 >= s.input_planes * t->n);
-  assert_true(s.passes * s.steps == s.units * s.weight_planes && t->stages <= s.steps);
+  assert_true(s.passes * s.steps * s.step_units == s.units * s.weight_planes && t->stages <= s.steps);
   assert_true(s.row_tiles * GEMV_ROWS >= (uint32_t)type_channels(graph_type(b->g, node->result)));
   assert_true(s.column_tiles * t->n >= b->g->max_batch);
   assert_true(l->x_most >= 1 && l->x_most <= s.row_tiles && l->x_mul == l->x_most);
@@ -51,12 +56,13 @@ static void tiles_of_many_sizes_fit(void **state) {
   (void)state;
   static const int32_t sizes[][2] = {{1, 1}, {10, 130}, {300, 77}, {1000, 2048}, {64, 20000}, {32, 65536}};
   static const char *const targets[] = {"sm_80", "sm_86", "sm_89", "sm_90a"};
-  for (int i = 0; i < 6 * 8; i++) {
+  for (int i = 0; i < 6 * 8 * 2; i++) {
     Build b;
+    Engine engine = i < 6 * 8 || sizes[i % 6][1] > 32768 ? ENGINE_GEMV_B1 : ENGINE_GEMV_S8; /* 16 warps of 32 units */
     int w_bits = 1 + i % 8, x_bits = 1 + (i * 3 + 2) % 8;
-    const Node *node = plan(&b, targets[i % 4], 1 + (uint32_t)(i * 5) % 33, sizes[i % 6][0], sizes[i % 6][1], w_bits,
-                            x_bits, ENGINE_GEMV_B1);
-    assert_int_equal(node->engine, ENGINE_GEMV_B1);
+    const Node *node =
+        plan(&b, targets[i % 4], 1 + (uint32_t)(i * 5) % 33, sizes[i % 6][0], sizes[i % 6][1], w_bits, x_bits, engine);
+    assert_int_equal(node->engine, engine);
     expect_tile(&b, node, target_find(targets[i % 4]));
     build_free(&b);
   }
@@ -94,11 +100,17 @@ static void tiles_that_no_kernel_has(void **state) {
   assert_false(gemv_tile_fits(b.g, node, &(Tile){32, 16, 16, 16, 1, 1, 1, 0}, target));
   assert_true(gemv_tile_fits(b.g, node, &(Tile){32, 16, 16, 8, 1, 1, 1, 0}, target));
   build_free(&b);
+  node = plan(&b, "sm_90a", 16, 64, 8192, 2, 8, ENGINE_GEMV_S8); /* 128 units */
+  assert_true(gemv_tile_fits(b.g, node, &(Tile){32, 16, 16, 4, 1, 8, 1, 0}, target));
+  assert_false(gemv_tile_fits(b.g, node, &(Tile){32, 16, 16, 3, 1, 8, 1, 0}, target));
+  assert_false(gemv_tile_fits(b.g, node, &(Tile){32, 4, 16, 4, 1, 8, 1, 0}, target));
+  assert_false(gemv_tile_fits(b.g, node, &(Tile){32, 16, 16, 4, 1, 9, 1, 0}, target));
+  build_free(&b);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_image_is_for_gemv),
+      cmocka_unit_test(few_images_are_for_gemv),
       cmocka_unit_test(tiles_of_many_sizes_fit),
       cmocka_unit_test(units_are_shared_out),
       cmocka_unit_test(tiles_that_no_kernel_has),

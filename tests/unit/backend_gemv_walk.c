@@ -1,0 +1,104 @@
+/* Gemv layers whose blocks walk over many tiles, on planes and on bytes of every storage: on the CPU device, bit for
+ * bit against the evaluator, at the largest batch and below it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../frontend/frontend.h"
+#include "../../ir/gemv.h"
+#include "../../passes/tuning.h"
+#include "backend_device.h"
+
+typedef struct Layer {
+  const char *input, *linear; /* as the language has them */
+  Engine engine;
+  Tile tile;
+  uint32_t batch, blocks; /* along x */
+  bool keeps_input, one_behind;
+} Layer;
+
+static const Layer layers[] = {
+    {"u3[600]", "200, w=i2", ENGINE_GEMV_B1, {32, 2, 16, 2, 1, 2, 1, 0}, 3, 2, true, false},
+    {"u3[600]", "130, w=i3", ENGINE_GEMV_B1, {32, 1, 16, 1, 1, 1, 1, 0}, 2, 1, true, false},
+    {"u4[300]", "130, w=i3", ENGINE_GEMV_B1, {32, 8, 16, 1, 1, 3, 1, 0}, 7, 1, true, false},
+    {"u8[700]", "130, w=i5", ENGINE_GEMV_B1, {32, 16, 16, 1, 1, 1, 1, 0}, 13, 1, false, false},
+    {"u8[700]", "130, w=bipolar", ENGINE_GEMV_B1, {32, 16, 16, 1, 1, 1, 1, 0}, 13, 1, false, false},
+    {"u8[700]", "230, w=bipolar", ENGINE_GEMV_S8, {32, 8, 16, 2, 1, 3, 1, 0}, 5, 2, true, true},
+    {"u5[300]", "200, w=bipolar", ENGINE_GEMV_S8, {32, 16, 16, 3, 1, 1, 1, 0}, 16, 1, true, true},
+    {"i4[520]", "170, w=ternary", ENGINE_GEMV_S8, {32, 16, 16, 4, 1, 2, 1, 0}, 11, 1, true, true},
+    {"u8[520]", "170, w=i2", ENGINE_GEMV_S8, {32, 8, 16, 2, 1, 4, 1, 0}, 8, 2, true, false},
+    {"u8[333]", "140, w=u2(zero=1/2)", ENGINE_GEMV_S8, {32, 16, 16, 2, 1, 2, 1, 0}, 9, 2, true, true},
+    {"u8[500]", "140, w=i4", ENGINE_GEMV_S8, {32, 16, 16, 4, 1, 2, 1, 0}, 15, 2, true, false},
+    {"i8[300]", "140, w=u3(zero=7/2)", ENGINE_GEMV_S8, {32, 8, 16, 1, 1, 5, 1, 0}, 3, 1, true, false},
+    {"u6[300]", "140, w=u4", ENGINE_GEMV_S8, {32, 8, 16, 3, 1, 2, 1, 0}, 17, 2, true, false},
+    {"u8[300]", "100, w=i8", ENGINE_GEMV_S8, {32, 8, 16, 2, 1, 3, 1, 0}, 2, 1, true, false},
+    {"i8[200]", "100, w=u8(zero=9)", ENGINE_GEMV_S8, {32, 16, 16, 2, 1, 1, 1, 0}, 16, 1, true, false},
+    {"u8[1900]", "100, w=bipolar", ENGINE_GEMV_S8, {32, 16, 16, 1, 1, 8, 1, 0}, 10, 1, false, true},
+};
+
+static void plan(Build *b, const Layer *l, const char *target) {
+  PassOptions passes = {
+      .target = target_find(target), .max_batch = l->batch, .force_engine = l->engine, .force_tile = &l->tile};
+  if (!passes_run(b->g, &passes, NULL)) {
+    diag_flush(b->context, stderr);
+    fail();
+  }
+  Node *node = b->g->nodes;
+  while (node->op != OP_LINEAR) node++;
+  assert_true(node->engine == l->engine && tile_equal(&node->tile, &l->tile));
+  Gemv s = gemv_of(b->g, node, &node->tile);
+  assert_int_equal(s.keeps_input, l->keeps_input);
+  assert_int_equal(s.one_behind, l->one_behind);
+  assert_true(s.row_tiles > 2 * l->blocks);
+  node->launch.x_mul = node->launch.x_most = l->blocks;
+}
+
+static void check(const Layer *l, const char *target) {
+  Context *c = context_new(NULL);
+  const char *text = arena_printf(c,
+                                  "network n {\n  input x : %s\n  y = linear(x, %s)\n"
+                                  "  output z = y | batchnorm | relu | quantize(u3)\n}\n",
+                                  l->input, l->linear);
+  FrontendOptions options = {.random_params = true, .seed = 3};
+  Build b = {.context = c, .g = frontend_load(c, "n.apnn", text, strlen(text), &options)};
+  assert_non_null(b.g);
+  plan(&b, l, target);
+  const Type *x = graph_type(b.g, b.g->inputs[0]), *z = graph_type(b.g, b.g->outputs[0]);
+  size_t in_bytes = type_dense_bytes(x), out_bytes = type_dense_bytes(z);
+  uint8_t *vectors = arena_alloc(c, in_bytes * l->batch), *got = arena_alloc(c, out_bytes * l->batch);
+  uint8_t *wanted = arena_alloc(c, out_bytes * l->batch);
+  uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
+  for (size_t j = 0; j < in_bytes * l->batch; j++) {
+    seed = seed * 1664525 + 1013904223;
+    vectors[j] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
+  }
+  const uint32_t batches[] = {1, (l->batch + 1) / 2, l->batch};
+  for (int i = 0; i < 3; i++) {
+    const void *input = vectors;
+    void *expected = wanted, *output = got;
+    assert_true(graph_eval(b.g, batches[i], &input, &expected));
+    run_on_device(&b, batches[i], &input, &output);
+    if (memcmp(got, wanted, out_bytes * batches[i]))
+      fail_msg("%s, %s on %s differs at a batch of %u", l->input, l->linear, target, batches[i]);
+  }
+  context_free(c);
+}
+
+static void blocks_walk_over_tiles(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+    check(&layers[i], "sm_90a");
+    check(&layers[i], "sm_80");
+  }
+}
+
+int main(void) {
+  setenv("APNN_CPU_CHECK", "race", 1);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_walk_over_tiles)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
