@@ -189,7 +189,7 @@ bool mma_find_instruction(Mma *m) {
   const Target *target = m->k->emitter->target;
   Engine engine = engine_of_instructions(m->node->engine);
   const MmaInstruction *i = mma_for(engine, m->in.type.kind != ELEM_UINT, m->w.is_signed);
-  uint32_t rows = engine_uses_wgmma(m->node->engine) ? 64 : 16;
+  uint32_t rows = engine_uses_wgmma(engine) ? 64 : 16;
   m->instruction = i;
   for (uint32_t r = 0; i && r < target->mma_count; r++)
     if (target->mma[r].native && mma_find(target->mma[r].name) == i)

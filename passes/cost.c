@@ -50,7 +50,7 @@ Layout preferred_layout(const Type *t, Engine engine) {
     Image image = type_image(t);
     return layout_pieces(t, engine_operand[engine], (uint32_t)image.width, (uint32_t)(image.width * image.height), 1);
   }
-  if (engine == ENGINE_PATCH_S8) return layout_bytes(t, 1);
+  if (engine == ENGINE_PATCH_S8 || engine == ENGINE_STRIP_S8) return layout_bytes(t, 1);
   if (engine_uses_tensor_cores(engine))
     return engine_uses_planes(engine) ? planes_of_greatest_block(t) : bytes_for_tensor_cores(t);
   Type planes = *t, bytes = *t;
@@ -142,7 +142,7 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   ValueId x = node->inputs[0];
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
-  if (engine == ENGINE_PATCH_S8) return 0;
+  if (engine == ENGINE_PATCH_S8 || engine == ENGINE_STRIP_S8) return 0;
   bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_reads_pieces(engine);
   if (words || !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);
