@@ -51,8 +51,8 @@ static bool tile_fits(const StripKernel *k) {
   const Tile *t = &m->tile;
   int block = layout_orders_channels(m->out.type.layout) ? m->out.type.layout.block : 8;
   bool columns = (t->n == 32 || t->n == 64) && (t->n % block == 0 || block % t->n == 0);
-  bool rows = t->warps_n == 1 && m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES &&
-              t->m == 16 * m->row_tiles * t->warps_m;
+  bool rows =
+      t->warps_n == 1 && m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES && t->m == 16 * m->row_tiles * t->warps_m;
   bool squares = k->s.columns == STRIP_SQUARE || k->s.columns / STRIP_SQUARE % (uint32_t)m->row_tiles == 0;
   return (columns && rows && squares && t->k == 8 && t->stages == 1 && t->split_k == 1 && !t->resident) ||
          mma_bad_tile(m);
@@ -84,8 +84,8 @@ static void swap_patches(StripKernel *k) {
   ptx_assign(p, k->current, filled);
 }
 
-/* One barrier a tile: behind it every warp has stored its share of this patch, where the tensor cores see it, and has
- * waited for its products of the one before, which the next is then stored over. */
+/* One barrier a tile: behind it every warp has stored its share of this patch and has waited for its products of the
+ * one before, which the next is then stored over. */
 static void emit(StripKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
@@ -93,11 +93,10 @@ static void emit(StripKernel *k) {
   copy_constants(k);
   ptx_wait_for_launch(p);
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
-  strip_fill(k, start);
   ptx_raw(p, "cp.async.wait_group 0;");
+  strip_fill(k, start);
   PtxValue tile = ptx_for(p, start, k->tile_count, step);
   swap_patches(k);
-  ptx_raw(p, "fence.proxy.async;");
   ptx_raw(p, "bar.sync 0;");
   strip_multiply_start(k);
   strip_fill(k, ptx_add(p, tile, step));
@@ -105,6 +104,12 @@ static void emit(StripKernel *k) {
   strip_multiply_wait(k);
   (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);
+}
+
+/* As many blocks share a multiprocessor as its shared memory is planned for, so registers have to be shared too. */
+static void limit_registers(StripKernel *k) {
+  const Target *target = k->m.k->emitter->target;
+  k->m.k->ptx.blocks_of_sm = target->sm_shared_bytes / (k->m.node->launch.shared_bytes + BLOCK_SHARED_BYTES);
 }
 
 bool kernel_strip(Kernel *k) {
@@ -121,6 +126,7 @@ bool kernel_strip(Kernel *k) {
   mma_bind(&q.m);
   if (q.m.table.tile_bytes > q.s.table_bytes) q.m.table.tile_bytes = 0; /* it stays in global memory */
   q.m.table.is_shared = q.m.table.tile_bytes > 0;
+  limit_registers(&q);
   emit(&q);
   return true;
 }

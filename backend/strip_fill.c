@@ -24,9 +24,9 @@ void strip_place_fill(StripKernel *k) {
 
 /* What a thread brings to the patch of a tile. */
 typedef struct Fill {
-  PtxValue y;                          /* input row of its first strip */
-  PtxValue from;                       /* address of the word with which it begins; may be outside of memory */
-  PtxValue inside[MOST_LOADED_WORDS];  /* predicates: its words are in the image's rows */
+  PtxValue y;                         /* input row of its first strip */
+  PtxValue from;                      /* address of the word with which it begins; may be outside of memory */
+  PtxValue inside[MOST_LOADED_WORDS]; /* predicates: its words are in the image's rows */
   PtxValue words[MOST_LOADED_WORDS];
 } Fill;
 
@@ -79,7 +79,8 @@ static void store(StripKernel *k, const Fill *f, uint32_t pass, PtxValue in_pass
           ptx_text(p, words[2]), ptx_text(p, words[3]));
 }
 
-/* All loads of some passes are under way before the first is waited for. */
+/* All loads of some passes are under way before the first is waited for. The fence, without which the tensor cores
+ * might not see the stores, is of shared memory alone: another would wait for results on their way to memory too. */
 void strip_fill(StripKernel *k, PtxValue tile) {
   enum { HELD_PASSES = 4 };
   Ptx *p = &k->m.k->ptx;
@@ -95,4 +96,5 @@ void strip_fill(StripKernel *k, PtxValue tile) {
     }
     for (uint32_t i = 0; i < count; i++) store(k, &passes[i], first + i, in_pass, to);
   }
+  ptx_raw(p, "fence.proxy.async.shared::cta;");
 }

@@ -99,15 +99,16 @@ static bool set_seed(Options *o, const char *word) {
 }
 
 static bool set_engine(Options *o, const char *name) {
-  static const Engine choices[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_PATCH_S8,  ENGINE_STRIP_S8, ENGINE_WGMMA_B1,
+  static const Engine choices[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_PATCH_S8, ENGINE_STRIP_S8, ENGINE_WGMMA_B1,
                                    ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,  ENGINE_DIRECT};
   for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
     if (!strcmp(engine_name[choices[i]], name)) {
       o->passes.force_engine = choices[i];
       return true;
     }
-  return wrong("unknown engine '%s'; known are mma_b1 mma_s8 patch_s8 strip_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 direct%s",
-               name, "");
+  return wrong(
+      "unknown engine '%s'; known are mma_b1 mma_s8 patch_s8 strip_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 direct%s",
+      name, "");
 }
 
 /* Names between commas, none at all included. */

@@ -31,25 +31,26 @@ enum {
 };
 
 typedef struct Strips {
-  uint32_t taps;              /* of a filter row in a strip */
-  uint32_t row_strips, units; /* of a filter row, of the filter */
-  uint32_t steps;             /* of two units */
-  uint32_t shift;             /* positions between the strips of a filter row */
+  uint32_t taps;                   /* of a filter row in a strip */
+  uint32_t row_strips, units;      /* of a filter row, of the filter */
+  uint32_t steps;                  /* of two units */
+  uint32_t shift;                  /* positions between the strips of a filter row */
   uint32_t pixel_bytes, row_words; /* of the input; of a row of its image */
-  uint32_t words, loaded;     /* words of a strip that hold pixels; aligned words of memory that hold them */
-  bool aligned;               /* strips begin at words */
-  uint32_t columns, rows;     /* of a tile */
-  uint32_t across, down;      /* tiles of an image */
-  uint32_t pitch, height;     /* of the patch: strips of a row, rows */
-  uint32_t pass_rows, passes; /* rows of the patch that a pass fills */
-  uint32_t weight_bytes;      /* of a tile's channels */
-  uint32_t table_bytes;       /* room for constants of the epilogue behind them */
-  uint64_t patch_bytes;       /* of one */
-  uint64_t shared_bytes;      /* all of it */
+  uint32_t words, loaded;          /* words of a strip that hold pixels; aligned words of memory that hold them */
+  bool aligned;                    /* strips begin at words */
+  uint32_t columns, rows;          /* of a tile */
+  uint32_t across, down;           /* tiles of an image */
+  uint32_t pitch, height;          /* of the patch: strips of a row, rows */
+  uint32_t pass_rows, passes;      /* rows of the patch that a pass fills */
+  uint32_t weight_bytes;           /* of a tile's channels */
+  uint32_t table_bytes;            /* room for constants of the epilogue behind them */
+  uint64_t patch_bytes;            /* of one */
+  uint64_t shared_bytes;           /* all of it */
 } Strips;
 
 /* Whether a layer is of this kind: a convolution without groups or dilated rows, of few channels in dense
- * rows of whole words, whose strips serve all taps, and of weights that need no sums of the input (backend/weights.h). */
+ * rows of whole words, whose strips serve all taps, and of weights that need no sums of the input (backend/weights.h).
+ */
 bool strip_serves(const Graph *g, const Node *node);
 /* node: one that strip_serves, and a tile of whole squares. False where the threads of a block cannot fill its patch.
  */

@@ -2,8 +2,8 @@
  *
  * Guarantees: a tile that the kernel of the layer's engine computes: the one that the tuning file names where it fits
  * (tuning.c), else the one with the least estimated time at the largest batch (tile_sync.c, tile_patch.c,
- * tile_strip.c, tile_wgmma.c, tile_skinny.c, tile_gemv.c). A layer for which no tile over pieces fits goes to MMA_B1 or MMA_S8, which
- * reads the same layouts.
+ * tile_strip.c, tile_wgmma.c, tile_skinny.c, tile_gemv.c). A layer for which no tile over pieces fits goes to MMA_B1 or
+ * MMA_S8, which reads the same layouts.
  */
 #include "tile.h"
 #include "tuning.h"

@@ -1,7 +1,7 @@
 /* Tiles of layers on strips: one of the table below whose weights and patch fit shared memory.
  *
- * The estimate counts, for the SM with most tiles, products and what else a tile takes, the patch and the epilogue,
- * which blocks on the same SM hide from each other.
+ * The estimate counts cycles of the SM with most tiles: those in which its tensor cores multiply and those in which its
+ * warps issue everything else, which overlap little. Constants are fitted to layers of 7 x 7 and 3 x 3 taps on an H200.
  */
 #include "../ir/strip.h"
 #include "tile.h"
@@ -19,14 +19,20 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 enum {
   STEP_WORDS = 8,
-  OTHER_REGISTERS = 64, /* besides accumulators */
+  OTHER_REGISTERS = 32, /* besides accumulators; for epilogues of more than a step: */
+  STEPS_REGISTERS = 64,
   SM_REGISTERS = 65536,
   MOST_BLOCKS = 8 /* of an SM, that pay */
 };
 
-static const double latency = 2e-6;         /* launch, weights, first patch, last epilogue */
-static const double fill_rate = 6e10;       /* strips of patches, idle threads' too, a second and SM */
-static const double epilogue_rate = 2.2e10; /* results a second and SM */
+static const double cycles_a_second = 1.8e9;
+static const double latency = 2e-6;          /* launch, weights, first patch, last epilogue */
+static const double not_hidden = 0.85;       /* of the products' cycles */
+static const double warp_instructions = 120; /* of a tile, whatever its size, and of each result of a lane: */
+static const double result_instructions = 8.3;
+static const double schedulers = 4;     /* of an SM, each issues for a warp a cycle */
+static const double alone = 0.25;       /* of a tile's time, what blocks on the same SM share in waiting */
+static const double least_columns = 50; /* products of fewer take as long */
 
 static Tile tile_of(const Shape *s) {
   return (Tile){s->m, s->n, STEP_WORDS, s->warps_m, 1, 1, 1, 0};
@@ -48,7 +54,8 @@ int strip_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
   Strips s;
   strips_of(g, node, tile, &s);
   int threads = 32 * tile->warps_m, accumulators = tile->m * tile->n / threads;
-  int by_registers = SM_REGISTERS / (threads * (accumulators + OTHER_REGISTERS));
+  int others = node->step_count > 1 ? STEPS_REGISTERS : OTHER_REGISTERS;
+  int by_registers = SM_REGISTERS / (threads * (accumulators + others));
   int by_shared = (int)(target->sm_shared_bytes / (s.shared_bytes + BLOCK_SHARED_BYTES));
   int blocks = by_shared < by_registers ? by_shared : by_registers;
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : blocks;
@@ -61,11 +68,11 @@ double strip_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double columns = tile_count_of_channels(tile, graph_type(g, node->result));
   double tiles_of_sm = divide_up((double)s.across * s.down * options->max_batch * columns, target->sm_count);
   double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count;
-  double products = 2.0 * tile->m * tile->n * s.steps * STEP_WORDS * 4 / rate;
-  double strips = (double)s.passes * 32 * tile->warps_m;
-  double rest = strips / fill_rate + (double)tile->m * tile->n / epilogue_rate;
+  double products = 2.0 * tile->m * greater(tile->n, least_columns) * s.steps * STEP_WORDS * 4 / rate;
+  double results = (double)tile->m * tile->n / (32 * tile->warps_m);
+  double issue = tile->warps_m / schedulers * (warp_instructions + result_instructions * results) / cycles_a_second;
   double blocks = lesser(tiles_of_sm, strip_blocks_at_once(g, node, tile, target));
-  double of_tile = greater(products, rest) + lesser(products, rest) / greater(1, blocks);
+  double of_tile = (not_hidden * products + issue) * (1 + alone / greater(1, blocks));
   return (latency + tiles_of_sm * of_tile) * 1e6;
 }
 

@@ -400,10 +400,19 @@ static void too_many_pointers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(good_plans_pass), cmocka_unit_test(bad_tiles),      cmocka_unit_test(bad_patches), cmocka_unit_test(bad_strips),
-      cmocka_unit_test(bad_launches),    cmocka_unit_test(bad_engines),    cmocka_unit_test(bad_layouts_and_places),
-      cmocka_unit_test(wgmma_tiles),     cmocka_unit_test(wgmma_launches), cmocka_unit_test(wgmma_layouts),
-      cmocka_unit_test(limits),          cmocka_unit_test(many_steps),     cmocka_unit_test(too_many_pointers),
+      cmocka_unit_test(good_plans_pass),
+      cmocka_unit_test(bad_tiles),
+      cmocka_unit_test(bad_patches),
+      cmocka_unit_test(bad_strips),
+      cmocka_unit_test(bad_launches),
+      cmocka_unit_test(bad_engines),
+      cmocka_unit_test(bad_layouts_and_places),
+      cmocka_unit_test(wgmma_tiles),
+      cmocka_unit_test(wgmma_launches),
+      cmocka_unit_test(wgmma_layouts),
+      cmocka_unit_test(limits),
+      cmocka_unit_test(many_steps),
+      cmocka_unit_test(too_many_pointers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* Layers on patches and on strips with few blocks: each walks over many tiles, of several images, filling one patch
- * while it multiplies the other. On the CPU device, which looks for races between warps, bit for bit against the evaluator, at
- * the largest batch and below it. */
+ * while it multiplies the other. On the CPU device, which looks for races between warps, bit for bit against the
+ * evaluator, at the largest batch and below it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,22 +35,28 @@ static const Layer patch_layers[] = {
     {"u8[30, 40, 12]", "40, kernel=3, stride=2, pad=1, w=i8", 2, {0}},    /* of three words a pixel */
     {"i5[30, 40, 16]", "16, kernel=[2, 3], w=i8", 1, {0}},                /* of four */
     {"u8[30, 40, 7]", "16, kernel=3, dilation=3, w=ternary", 2, {0}},
-    {"u8[12, 700, 3]", "16, kernel=[2, 40], stride=[1, 9], dilation=[1, 4], w=i8", 1, {0}}, /* rows longer than the block */
+    {"u8[12, 700, 3]",
+     "16, kernel=[2, 40], stride=[1, 9], dilation=[1, 4], w=i8",
+     1,
+     {0}}, /* rows longer than the block */
 };
 
 /* On strips. */
 static const Layer strip_layers[] = {
     {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1, {0}}, /* two strips a filter row, begun at any byte */
     {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 2, {256, 64, 8, 8, 1, 1, 1, 0}},
-    {"u8[20, 140, 3]", "64, kernel=7, stride=2, pad=3, w=bipolar", 2, {256, 64, 8, 8, 1, 1, 1, 0}}, /* squares in a row */
+    {"u8[20, 140, 3]",
+     "64, kernel=7, stride=2, pad=3, w=bipolar",
+     2,
+     {256, 64, 8, 8, 1, 1, 1, 0}},                                                   /* squares in a row */
     {"u8[140, 12, 3]", "64, kernel=3, pad=1, w=i8", 1, {128, 64, 8, 4, 1, 1, 1, 0}}, /* squares in a column */
     {"u8[75, 88, 3](zero=128)", "64, kernel=11, stride=4, w=i8", 2, {64, 32, 8, 4, 1, 1, 1, 0}}, /* a border */
     {"u8[40, 60, 3](zero=7)", "64, kernel=[3, 4], pad=2, w=i8", 3, {128, 64, 8, 8, 1, 1, 1, 0}},
     {"i8[99, 96, 2]", "32, kernel=[9, 3], stride=[7, 5], w=i8", 1, {64, 32, 8, 4, 1, 1, 1, 0}}, /* eight passes */
     {"i8[40, 36, 1]", "32, kernel=[5, 9], pad=[3, 1], w=u8", 3, {256, 32, 8, 8, 1, 1, 1, 0}},
-    {"u4[30, 40, 4]", "33, kernel=3, pad=1, w=i4", 1, {0}},             /* whole words */
-    {"u8[30, 44, 5]", "40, kernel=3, stride=3, pad=1, w=i8", 2, {0}},   /* five words hold fifteen bytes */
-    {"i5[30, 40, 16]", "16, kernel=[2, 3], w=i8", 1, {0}},              /* a strip a tap */
+    {"u4[30, 40, 4]", "33, kernel=3, pad=1, w=i4", 1, {0}},           /* whole words */
+    {"u8[30, 44, 5]", "40, kernel=3, stride=3, pad=1, w=i8", 2, {0}}, /* five words hold fifteen bytes */
+    {"i5[30, 40, 16]", "16, kernel=[2, 3], w=i8", 1, {0}},            /* a strip a tap */
     {"u8[30, 40, 6]", "16, kernel=[3, 2], dilation=[3, 1], w=ternary", 2, {0}},
 };
 

@@ -460,7 +460,8 @@ static void check_strips(Context *c, const Shape *s, Elem x, Elem w, uint16_t n)
   for (uint32_t i = 0; i < packed.bytes; i++) {
     uint32_t byte = i % 16, row = i / 16 % 8, unit = i / 128 % (2 * p.steps), group = i / 128 / (2 * p.steps);
     uint32_t tap = unit % p.row_strips * p.taps + byte / channels, wanted = 0;
-    if (byte / channels < p.taps) wanted = row_byte(&l, &rows, group * 8 + row, unit / p.row_strips, tap, byte % channels);
+    if (byte / channels < p.taps)
+      wanted = row_byte(&l, &rows, group * 8 + row, unit / p.row_strips, tap, byte % channels);
     assert_int_equal(packed.data[i / 4] >> i % 4 * 8 & 255, wanted);
   }
   assert_true(packed.product_scale == rows.product_scale && packed.class_count == rows.class_count);
@@ -541,7 +542,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_pair_of_types),
       cmocka_unit_test(every_shape),
-      cmocka_unit_test(fragments_hold_the_rows), cmocka_unit_test(strips_hold_the_rows),
+      cmocka_unit_test(fragments_hold_the_rows),
+      cmocka_unit_test(strips_hold_the_rows),
       cmocka_unit_test(every_pair_of_types_in_pieces),
       cmocka_unit_test(every_shape_in_pieces),
       cmocka_unit_test_setup_teardown(no_needless_corrections, setup, teardown),

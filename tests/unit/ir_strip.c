@@ -91,9 +91,9 @@ static void strips_go_on(void **state) {
 static void what_it_does_not_serve(void **state) {
   Context *c = *state;
   static const Case cases[] = {{{9, 8}, 17, 8, {3, 3}, {1, 1}, 1, {1, 1}},
-                               {{9, 9}, 3, 8, {3, 3}, {1, 1}, 1, {1, 1}},    /* rows of 27 bytes */
-                               {{40, 40}, 4, 8, {3, 3}, {1, 1}, 1, {1, 2}},  /* taps apart */
-                               {{40, 40}, 8, 8, {3, 3}, {3, 3}, 1, {1, 1}},  /* taps between positions */
+                               {{9, 9}, 3, 8, {3, 3}, {1, 1}, 1, {1, 1}},     /* rows of 27 bytes */
+                               {{40, 40}, 4, 8, {3, 3}, {1, 1}, 1, {1, 2}},   /* taps apart */
+                               {{40, 40}, 8, 8, {3, 3}, {3, 3}, 1, {1, 1}},   /* taps between positions */
                                {{40, 40}, 16, 8, {9, 9}, {1, 1}, 1, {1, 1}}}; /* 81 units */
   Graph *g;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
