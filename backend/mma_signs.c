@@ -12,7 +12,8 @@
  */
 #include "mma_signs.h"
 
-/* From so many bits on a product counts in fewer instructions than signs, where it is exact (requantization.c). */
+/* From so many bits on a product counts in fewer instructions than signs, where it is exact (requantization.c); of
+ * fewer than signs one by one, too. */
 enum { LEAST_REQUANTIZED_BITS = 3 };
 
 static int64_t sum_bound(const Mma *m) {

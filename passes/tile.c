@@ -80,10 +80,7 @@ bool pass_tile(Graph *g, const PassOptions *options) {
     Node *node = &g->nodes[n];
     node->tile = (Tile){0};
     if (engine_uses_tensor_cores(node->engine)) node->tile = wanted_tile(g, node, options);
-    if (node->engine == ENGINE_STRIP_S8 && !node->tile.m) {
-      node->tile = strip_tile(g, node, options);
-      if (!node->tile.m) node->engine = ENGINE_PATCH_S8;
-    }
+    if (node->engine == ENGINE_STRIP_S8 && !node->tile.m) node->tile = strip_tile(g, node, options);
     if (node->engine == ENGINE_PATCH_S8 && !node->tile.m) node->tile = patch_tile(g, node, options);
     if (engine_reads_pieces(node->engine) && !node->tile.m) {
       node->tile = best_tile_over_pieces(g, node, options);
