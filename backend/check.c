@@ -9,6 +9,7 @@
 #include "../ir/pooling.h"
 #include "../ir/skinny.h"
 #include "../ir/staging.h"
+#include "../ir/strip.h"
 #include "emit.h"
 
 #include <inttypes.h>
@@ -174,6 +175,24 @@ static bool check_patch(const Check *c) {
   return (t->m && t->m % PATCH_WARP_ROWS == 0 && t->n) || bad_plan(c->g, node, "it has no tile of whole warps");
 }
 
+static bool check_strip(const Check *c) {
+  const Node *node = c->node;
+  const Type *x = graph_type(c->g, node->inputs[0]);
+  const Layout out = graph_type(c->g, node->result)->layout;
+  const Tile *t = &node->tile;
+  Strips unused;
+  if (!strip_serves(c->g, node))
+    return bad_plan(c->g, node, "strips serve convolutions of at most %d channels and %d steps whose rows are words",
+                    STRIP_BYTES, MOST_STRIP_STEPS);
+  if (!is_dense(x)) return bad_plan(c->g, node, "its input must be dense");
+  if (layout_is_pieces(out) && out.image_pitch % out.row_pitch)
+    return bad_plan(c->g, node, "its result has no whole number of rows in an image");
+  uint32_t group_rows = STRIP_SQUARE * STRIP_SQUARE * (t->warps_m / 4u);
+  if (!t->n || !t->m || t->warps_m < 4 || t->warps_m % 4 || t->m % group_rows)
+    return bad_plan(c->g, node, "it has no tile of whole squares");
+  return strips_of(c->g, node, t, &unused) || bad_plan(c->g, node, "the threads of its tile cannot fill its patch");
+}
+
 /* wgmma reads pieces; a tap is one offset for all positions where the stride is 1 and gaps hold the padding. */
 static bool check_wgmma(const Check *c) {
   const Node *node = c->node;
@@ -293,6 +312,20 @@ static bool launch_patch(const Check *c, Launch *wanted) {
          check_block(c, p.shared_bytes, wanted);
 }
 
+static bool launch_strip(const Check *c, Launch *wanted) {
+  const Tile *t = &c->node->tile;
+  Strips s;
+  strips_of(c->g, c->node, t, &s);
+  *wanted = (Launch){.x_mul = s.across * s.down,
+                     .x_div = 1,
+                     .y = column_tiles(c),
+                     .threads = 32u * t->warps_m,
+                     .shared_bytes = shared_or_more(c, s.shared_bytes),
+                     .x_most = c->node->launch.x_most};
+  return within(c, "tiles in a batch", (uint64_t)s.across * s.down * c->g->max_batch, INT32_MAX) &&
+         check_block(c, s.shared_bytes, wanted);
+}
+
 /* Blocks walk over tiles, so that any number of them along x serves. Streamed weights: over those of all channels. */
 static bool launch_wgmma(const Check *c, Launch *wanted) {
   const Type *x = graph_type(c->g, c->node->inputs[0]);
@@ -368,6 +401,7 @@ static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_MMA_S8] = {check_mma, launch_mma},
     [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
     [ENGINE_PATCH_S8] = {check_patch, launch_patch},
+    [ENGINE_STRIP_S8] = {check_strip, launch_strip},
     [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
     [ENGINE_DIRECT] = {check_direct, launch_direct},
     [ENGINE_POOL] = {check_pool, launch_pool},

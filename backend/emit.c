@@ -95,6 +95,7 @@ static const KernelOf kernel_of[ENGINE_COUNT] = {
     [ENGINE_SKINNY_B1] = kernel_skinny, [ENGINE_POOL] = kernel_pool,      [ENGINE_ROW] = kernel_row,
     [ENGINE_GEMV_B1] = kernel_gemv,
     [ENGINE_GEMV_S8] = kernel_gemv,
+    [ENGINE_STRIP_S8] = kernel_strip,
 };
 
 /* A name for the .entry: a number, and in letters, digits and _ the layer that first needed the kernel. */

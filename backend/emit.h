@@ -169,6 +169,7 @@ Flow epilogue_apply(Epilogue *e, Flow f, PtxValue pixel, PtxValue channel);
 /* The kernels, one an engine. False after reporting a plan that the kernel cannot carry out. */
 bool kernel_mma(Kernel *k);    /* kernel_mma.c: MMA_B1, MMA_S8 */
 bool kernel_patch(Kernel *k);  /* kernel_patch.c: PATCH_S8 */
+bool kernel_strip(Kernel *k);  /* kernel_strip.c: STRIP_S8 */
 bool kernel_wgmma(Kernel *k);  /* kernel_wgmma.c: WGMMA_B1, WGMMA_S8 */
 bool kernel_skinny(Kernel *k); /* kernel_skinny.c: SKINNY_B1 */
 bool kernel_gemv(Kernel *k);   /* kernel_gemv.c: GEMV_B1, GEMV_S8 */

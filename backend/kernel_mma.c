@@ -210,8 +210,9 @@ static bool tile_fits(const Mma *m) {
 /* The instruction is one that the target has, of the shape that fragments are laid out for. */
 const MmaInstruction *mma_instruction_for(Kernel *k, bool a_signed, bool b_signed) {
   const Target *target = k->emitter->target;
-  const MmaInstruction *i = mma_for(engine_of_instructions(k->node->engine), a_signed, b_signed);
-  uint32_t rows = engine_uses_wgmma(k->node->engine) ? 64 : 16;
+  Engine engine = engine_of_instructions(k->node->engine);
+  const MmaInstruction *i = mma_for(engine, a_signed, b_signed);
+  uint32_t rows = engine_uses_wgmma(engine) ? 64 : 16;
   for (uint32_t r = 0; i && r < target->mma_count; r++) {
     if (!target->mma[r].native || mma_find(target->mma[r].name) != i) continue;
     if (i->m == rows && i->k_words == 8) return i;

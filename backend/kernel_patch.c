@@ -9,34 +9,12 @@
 
 /* --- tiles --- */
 
-TilePlace patch_tile_place(PatchKernel *k, PtxValue tile) {
-  Ptx *p = &k->m.k->ptx;
-  const Patch *s = &k->s;
-  PtxValue of_image = ptx_int((int64_t)s->across * s->down);
-  PtxValue image = ptx_div(p, tile, of_image), local = ptx_rem(p, tile, of_image);
-  PtxValue row = ptx_div(p, local, ptx_int(s->across)), column = ptx_rem(p, local, ptx_int(s->across));
-  PtxValue y = ptx_mul(p, row, ptx_int(s->rows)), x = ptx_mul(p, column, ptx_int(s->columns));
-  return (TilePlace){image, y, x};
-}
-
 /* Rows of the tile are positions of the rectangle, row by row. */
 static RowPlace place_row(Mma *m, PtxValue row) {
   PatchKernel *k = (PatchKernel *)m;
   Ptx *p = &m->k->ptx;
-  const Grid *g = &m->grid;
-  PtxValue columns = ptx_int(k->s.columns);
-  PtxValue y = ptx_add(p, k->tile.y, ptx_div(p, row, columns)), x = ptx_add(p, k->tile.x, ptx_rem(p, row, columns));
-  RowPlace place = {.at = {.image = k->tile.image, .y = y, .x = x}};
-  Image positions = {.height = g->image_pitch / g->row_pitch, .width = g->row_pitch};
-  place.exists = inside_image(p, positions, y, x);
-  place.position = position_of(p, g, k->tile.image, y, x);
-  place.at.is_pixel = ptx_int(1);
-  place.at.pixel = place.position;
-  if (!grid_has_gaps(g)) return place;
-  place.at.is_pixel = inside_image(p, g->image, y, x);
-  PtxValue image_row = ptx_mad(p, k->tile.image, ptx_int(g->image.height), y);
-  place.at.pixel = ptx_mad(p, image_row, ptx_int(g->image.width), x);
-  return place;
+  PtxValue columns = ptx_int(k->s.columns), down = ptx_div(p, row, columns), across = ptx_rem(p, row, columns);
+  return rectangle_row(m, &k->tile, down, across);
 }
 
 /* --- weights --- */
@@ -72,7 +50,8 @@ static void place(PatchKernel *k) {
   m->warp_row = ptx_mul(p, ptx_shr(p, m->thread, 5), ptx_int(PATCH_WARP_ROWS));
   m->warp_column = ptx_int(0);
   m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
-  k->tile_count = ptx_mul(p, m->k->batch, ptx_int((int64_t)k->s.across * k->s.down));
+  k->rectangles = (Rectangles){k->s.columns, k->s.rows, k->s.across, k->s.down};
+  k->tile_count = rectangle_count(m, &k->rectangles);
   PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
   k->next = ptx_variable(p, first);
   k->current = ptx_variable(p, ptx_add(p, first, ptx_int((int64_t)k->s.patch_bytes)));
@@ -106,7 +85,7 @@ static void emit(PatchKernel *k) {
   mma_make_accumulators(m);
   patch_multiply(k);
   patch_fill_end(k);
-  k->tile = patch_tile_place(k, tile);
+  k->tile = rectangle_place(p, &k->rectangles, tile);
   mma_finish_sums(m, -m->w.sum_scale);
   (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);

@@ -12,7 +12,8 @@
  */
 #include "mma_signs.h"
 
-/* From so many bits on a product counts in fewer instructions than signs, where it is exact (requantization.c). */
+/* From so many bits on a product counts in fewer instructions than signs, where it is exact (requantization.c); of
+ * fewer than signs one by one, too. */
 enum { LEAST_REQUANTIZED_BITS = 3 };
 
 static int64_t sum_bound(const Mma *m) {
@@ -32,6 +33,11 @@ static bool table_rises(const Mma *m) {
   return true;
 }
 
+/* Differences of two results in a register. */
+static bool pairs_fit(const Mma *m) {
+  return 2 * sum_bound(m) + 1 < 1 << 15;
+}
+
 static bool is_signs(const Mma *m) {
   const Node *node = m->node;
   const Type *t = &m->out.type;
@@ -44,7 +50,7 @@ static bool is_signs(const Mma *m) {
   bool whole = m->tile.n / m->tile.warps_n % 32 == 0;
   bool serves = counts && width == (1 << t->bits) - 1 && one_border && whole && table_rises(m) &&
                 sum_bound(m) < INT64_C(1) << 30;
-  return serves && (t->bits < LEAST_REQUANTIZED_BITS || !requantization_of(m->k, 0));
+  return serves && ((t->bits < LEAST_REQUANTIZED_BITS && pairs_fit(m)) || !requantization_of(m->k, 0));
 }
 
 int64_t mma_sign_threshold(const Mma *m, int32_t channel, int i) {
@@ -87,7 +93,7 @@ bool mma_signs_bind(Mma *m) {
   if (!is_signs(m)) return false;
   int width = (1 << m->out.type.bits) - 1;
   m->sign_bound = sum_bound(m);
-  m->sign_pairs = 2 * m->sign_bound + 1 < 1 << 15;
+  m->sign_pairs = pairs_fit(m);
   m->sign_width = width == 1 ? 1 : width + 1;
   (m->sign_pairs ? mma_signs_bind_pairs : mma_signs_bind_single)(m);
   m->sign_flips = any_falls(m) ? bind_channel_bits(m, falls) : ptx_int(0);

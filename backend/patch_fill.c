@@ -36,7 +36,7 @@ static Origin origin_of(PatchKernel *k, PtxValue tile) {
   Ptx *p = &k->m.k->ptx;
   const Attrs *a = &k->m.node->attrs;
   Image in = k->m.in.image;
-  TilePlace place = patch_tile_place(k, tile);
+  TilePlace place = rectangle_place(p, &k->rectangles, tile);
   PtxValue y = ptx_add(p, ptx_mul(p, place.y, ptx_int(a->stride[0])), ptx_int(-a->pad[0]));
   PtxValue exists = ptx_setp(p, "lt.u32", tile, k->tile_count);
   Origin o = {.y = ptx_select(p, exists, y, ptx_int(-(1 << 30)))};
@@ -44,13 +44,6 @@ static Origin origin_of(PatchKernel *k, PtxValue tile) {
   o.x = ptx_add(p, ptx_mul(p, place.x, ptx_int(a->stride[1])), ptx_int(-before));
   o.image = ptx_mul(p, place.image, ptx_int((int64_t)in.height * in.width));
   return o;
-}
-
-/* base + index * bytes, the index signed. */
-static PtxValue signed_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes) {
-  PtxValue d = ptx_new(p, CLASS_B64);
-  ptx_raw(p, "mad.wide.s32 %s, %s, %lld, %s;", ptx_text(p, d), ptx_text(p, index), (long long)bytes, ptx_text(p, base));
-  return d;
 }
 
 /* Elements of a column of the patch; the first may lie outside of the image, and then its address outside of memory. */
@@ -67,8 +60,8 @@ static PatchFill place_column(PatchKernel *k, const Origin *o, PtxValue column) 
   f.inside = ptx_pred_and(p, ptx_setp(p, "lt.u32", x, ptx_int(in->image.width)), f.in_patch);
   int64_t pixel_bytes = in->type.layout.pitch;
   f.from = ptx_address(p, in->base, o->image, pixel_bytes);
-  f.from = signed_address(p, f.from, f.y, in->image.width * pixel_bytes);
-  f.from = signed_address(p, f.from, x, pixel_bytes);
+  f.from = ptx_signed_address(p, f.from, f.y, in->image.width * pixel_bytes);
+  f.from = ptx_signed_address(p, f.from, x, pixel_bytes);
   f.from = ptx_address(p, f.from, f.word, 4);
   PtxValue element = ptx_mad(p, f.row, ptx_int(k->s.row_elements), column);
   f.to = ptx_mad(p, element, ptx_int(4 * k->s.vector), k->next);

@@ -5,15 +5,10 @@
 #define BACKEND_PATCH_KERNEL_H
 
 #include "../ir/patch.h"
-#include "mma_kernel.h"
+#include "mma_rectangles.h"
 
 /* Elements of a patch that a thread holds in registers between their loads and their stores. */
 enum { HELD_ELEMENTS = 8 };
-
-/* The first position of a tile. */
-typedef struct TilePlace {
-  PtxValue image, y, x;
-} TilePlace;
 
 /* What a thread brings to the patch of a tile. */
 typedef struct PatchFill {
@@ -27,6 +22,7 @@ typedef struct PatchFill {
 typedef struct PatchKernel {
   Mma m; /* first: m.place finds the rest behind it */
   Patch s;
+  Rectangles rectangles;
   TilePlace tile;
   PtxValue tile_count;
   PtxValue current, next; /* addresses of the patch that is multiplied and of the one that is filled */
@@ -40,9 +36,6 @@ typedef struct PatchKernel {
   PtxValue lane_input, lane_weights;
   PtxValue ones, last_ones; /* a one for each byte that S2 sums: of a unit, and of the last in a filter row */
 } PatchKernel;
-
-/* kernel_patch.c */
-TilePlace patch_tile_place(PatchKernel *k, PtxValue tile);
 
 /* patch_fill.c: brings the patch of a tile to k->next, zeros outside of the image and for tiles past the last. begin
  * starts it, and end, with which all of the thread's share has been stored or is a copy under way, finishes it. */

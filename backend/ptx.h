@@ -91,6 +91,9 @@ PtxValue ptx_shr(Ptx *p, PtxValue a, int amount); /* unsigned */
  * unsigned, bytes fit 32 bits. */
 PtxValue ptx_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes);
 
+/* The same of an index that is signed and in a register, in global memory. */
+PtxValue ptx_signed_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes);
+
 /* Predicates: compare is "lt.s32", "ge.u32", ... */
 PtxValue ptx_setp(Ptx *p, const char *compare, PtxValue a, PtxValue b);
 PtxValue ptx_pred_and(Ptx *p, PtxValue a, PtxValue b);

@@ -103,3 +103,9 @@ PtxValue ptx_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes) {
   ptx_raw(p, "mad.wide.u32 %s, %s, %lld, %s;", ptx_text(p, d), ptx_text(p, index), (long long)bytes, ptx_text(p, base));
   return d;
 }
+
+PtxValue ptx_signed_address(Ptx *p, PtxValue base, PtxValue index, int64_t bytes) {
+  PtxValue d = ptx_new(p, CLASS_B64);
+  ptx_raw(p, "mad.wide.s32 %s, %s, %lld, %s;", ptx_text(p, d), ptx_text(p, index), (long long)bytes, ptx_text(p, base));
+  return d;
+}

@@ -7,6 +7,7 @@
 #include "../ir/patch.h"
 #include "../ir/skinny.h"
 #include "../ir/staging.h"
+#include "../ir/strip.h"
 
 #include <string.h>
 
@@ -28,6 +29,7 @@ typedef struct Packing {
   Skinny skinny;              /* of streams */
   Gemv gemv;                  /* of steps */
   Patch patch;                /* of fragments */
+  Strips strips;              /* of strips */
   LevelMap map;               /* of stored weights */
   uint8_t stored[256];        /* by the byte of q */
   int32_t level[256];
@@ -183,6 +185,21 @@ static void put_in_fragments(const Packing *s, PackedWeights *w, int plane, int3
   }
 }
 
+/* --- strips (../ir/strip.h): [tile of channels][group of 8 rows][unit][row] of 16 bytes --- */
+
+static void put_in_strips(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
+                          const uint32_t *words) {
+  (void)plane;
+  const Strips *k = &s->strips;
+  uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n, column = (uint32_t)(tap % s->kernel_w);
+  uint32_t unit = (uint32_t)(tap / s->kernel_w) * k->row_strips + column / k->taps;
+  uint32_t *strip = w->data + (((tile * (n / 8) + row / 8) * (2 * k->steps) + unit) * 8 + row % 8) * (STRIP_BYTES / 4);
+  for (uint32_t c = 0; c < k->pixel_bytes; c++) {
+    uint32_t at = column % k->taps * k->pixel_bytes + c;
+    strip[at / 4] |= (words[c / 4] >> c % 4 * 8 & 255) << at % 4 * 8;
+  }
+}
+
 /* Which taps of one dimension lie inside the image at each output position, as [first, last). */
 typedef struct Span {
   int32_t first, last;
@@ -314,6 +331,18 @@ PackedWeights weights_pack_fragments(const Graph *g, const Node *node) {
   w.bytes = (size_t)tile_count_of_channels(&node->tile, graph_type(g, node->result)) * s.patch.weight_bytes;
   w.data = arena_alloc(g->context, w.bytes);
   pack(&s, &w, put_in_fragments);
+  correct(&s, &w);
+  return w;
+}
+
+PackedWeights weights_pack_strips(const Graph *g, const Node *node) {
+  Packing s;
+  PackedWeights w = begin(&s, g, node);
+  strips_of(g, node, &node->tile, &s.strips);
+  w.words = (int32_t)ceil_div(s.strips.pixel_bytes, 4);
+  w.bytes = (size_t)tile_count_of_channels(&node->tile, graph_type(g, node->result)) * s.strips.weight_bytes;
+  w.data = arena_alloc(g->context, w.bytes);
+  pack(&s, &w, put_in_strips);
   correct(&s, &w);
   return w;
 }

@@ -24,6 +24,7 @@ typedef struct PackedWeights {
                      weights_pack_stream: [tile of channels][block of the cluster][plane, the most significant
                      first][chunk][block of channels][row] of 16 bytes (../ir/skinny.h);
                      weights_pack_steps: see ../ir/gemv.h;
+                     weights_pack_strips: [tile of channels][group of 8 rows][unit][row] of 16 bytes;
                      weights_pack_fragments: [tile of channels][step][pair of 8 columns][lane][columns][unit] */
   size_t bytes;
   int32_t *border; /* [class][row], NULL if all zero */
@@ -33,6 +34,7 @@ typedef struct PackedWeights {
 
 PackedWeights weights_pack(const Graph *g, const Node *node);           /* rows, for mma.sync */
 PackedWeights weights_pack_fragments(const Graph *g, const Node *node); /* for patches (../ir/patch.h) */
+PackedWeights weights_pack_strips(const Graph *g, const Node *node);    /* for strips (../ir/strip.h) */
 PackedWeights weights_pack_stream(const Graph *g, const Node *node);    /* in the order of skinny stages */
 PackedWeights weights_pack_steps(const Graph *g, const Node *node);     /* in the order of gemv steps */
 PackedWeights weights_pack_pieces(const Graph *g, const Node *node);    /* pieces, for wgmma */

@@ -95,15 +95,16 @@ static inline bool engine_reads_pieces(Engine e) {
 /* The engine under whose name the instructions are listed (target.h, backend/mma.def). */
 static inline Engine engine_of_instructions(Engine e) {
   if (e == ENGINE_GEMV_B1) return ENGINE_MMA_B1;
+  if (e == ENGINE_STRIP_S8) return ENGINE_WGMMA_S8;
   return e == ENGINE_PATCH_S8 || e == ENGINE_GEMV_S8 ? ENGINE_MMA_S8 : e == ENGINE_SKINNY_B1 ? ENGINE_WGMMA_B1 : e;
 }
 
 /* Block tile of a tensor-core layer: m output positions by n output channels, computed by warps_m x warps_n warps; each
  * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time; on wgmma those of each tap; on patches
- * those of a step (patch.h). Skinny layers have their channels along m and positions along n, and as many blocks as
- * split_k says share a reduction (skinny.h). So have gemv layers, whose warps share it: k is a unit of it, stages are
- * loads ahead (gemv.h). resident: on wgmma, whether a block keeps its weights in shared memory; its groups of
- * four warps then go through tiles of their own where m has less than 16 rows a warp (staging.h). */
+ * and strips those of a step (patch.h, strip.h). Skinny layers have their channels along m and positions along n, and
+ * as many blocks as split_k says share a reduction (skinny.h). So have gemv layers, whose warps share it: k is a unit
+ * of it, stages are loads ahead (gemv.h). resident: on wgmma, whether a block keeps its weights in shared memory; its
+ * groups of four warps then go through tiles of their own where m has less than 16 rows a warp (staging.h). */
 typedef struct Tile {
   uint16_t m, n, k;
   uint8_t warps_m, warps_n, stages, split_k, resident;

@@ -51,7 +51,7 @@ Layout preferred_layout(const Type *t, Engine engine) {
     Image image = type_image(t);
     return layout_pieces(t, engine_operand[engine], (uint32_t)image.width, (uint32_t)(image.width * image.height), 1);
   }
-  if (engine == ENGINE_PATCH_S8) return layout_bytes(t, 1);
+  if (engine == ENGINE_PATCH_S8 || engine == ENGINE_STRIP_S8) return layout_bytes(t, 1);
   if (engine_uses_tensor_cores(engine))
     return engine_uses_planes(engine) ? planes_for_tensor_cores(t) : bytes_for_tensor_cores(t);
   Type planes = *t, bytes = *t;
@@ -126,13 +126,14 @@ static bool may_lie_in_blocks(const Graph *g, const Node *node) {
   return false;
 }
 
-/* On wgmma and patches a lane stores two neighbours where channels keep their order (backend/mma_rows.c): parts of
- * sectors of memory, which take longer than lines (mma_lines.c). Quantized results of wgmma lie in blocks. Microseconds
- * an element on an H200. */
+/* On wgmma, patches and strips a lane stores two neighbours where channels keep their order (backend/mma_rows.c): parts
+ * of sectors of memory, which take longer than lines (mma_lines.c). Quantized results of wgmma lie in blocks.
+ * Microseconds an element on an H200. */
 static double pair_stores(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
   static const double of_bytes = 1.4e-6, of_words = 2e-6, of_odd_words = 4.8e-6;
   const Type *t = graph_type(g, node->result);
-  bool patch = engine == ENGINE_PATCH_S8, wgmma = engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8;
+  bool patch = engine == ENGINE_PATCH_S8 || engine == ENGINE_STRIP_S8,
+       wgmma = engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8;
   double elements = (double)type_elements(t) * batch;
   if (!type_is_quantized(t)) return patch || wgmma ? elements * (type_channels(t) % 2 ? of_odd_words : of_words) : 0;
   return patch && !may_lie_in_blocks(g, node) ? elements * of_bytes : 0;
@@ -143,7 +144,7 @@ static double pair_stores(const Graph *g, const Node *node, Engine engine, uint3
 static double hidden_microseconds(Engine engine, const Target *target) {
   if (!target->overlaps_launches) return 0;
   if (engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8) return 0.55;
-  return engine == ENGINE_GEMV_B1 ? 0.4 : 0;
+  return engine_is_gemv(engine) ? 0.4 : 0;
 }
 
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
@@ -179,7 +180,7 @@ static double copy_microseconds(const Graph *g, const Node *node, Engine engine,
   ValueId x = node->inputs[0];
   if (graph_value(g, x)->kind == VALUE_RESULT && !graph_is_output(g, x)) return 0;
   Layout dense = layout_dense(graph_type(g, x));
-  if (engine == ENGINE_PATCH_S8) return 0;
+  if (engine == ENGINE_PATCH_S8 || engine == ENGINE_STRIP_S8) return 0;
   bool words = dense.pitch % 4 == 0 && engine_operand[engine] == LAYOUT_BYTES && !engine_reads_pieces(engine);
   if (words || !engine_uses_tensor_cores(engine)) return 0;
   double bytes = (double)type_dense_bytes(graph_type(g, x)) + image_bytes(g, x, engine);

@@ -17,7 +17,8 @@ typedef struct Choice {
 } Choice;
 
 static const Choice choices[] = {
-    {OP_CONV2D, {ENGINE_MMA_B1, ENGINE_PATCH_S8, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
+    {OP_CONV2D,
+     {ENGINE_MMA_B1, ENGINE_PATCH_S8, ENGINE_STRIP_S8, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT}},
     {OP_LINEAR,
      {ENGINE_MMA_B1, ENGINE_MMA_S8, ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_GEMV_S8,
       ENGINE_DIRECT}},
@@ -54,6 +55,8 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
     *why = "a stride takes taps apart that it reads as one offset";
   else if (engine == ENGINE_PATCH_S8 && !patch_fits(g, node, target))
     *why = "it keeps all taps of few channels in shared memory, and these are too many";
+  else if (engine == ENGINE_STRIP_S8 && !strip_fits(g, node, target))
+    *why = "it keeps taps that neighbour each other as rows of few bytes, which this filter or image does not allow";
   else if (engine_uses_tensor_cores(engine) && engine_tera_ops(target, engine) == 0)
     *why = "the target has no native instruction for it";
   else if (engine == ENGINE_POOL && !type_is_quantized(graph_type(g, node->inputs[0])))

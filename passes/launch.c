@@ -18,6 +18,7 @@
 #include "../ir/pooling.h"
 #include "../ir/skinny.h"
 #include "../ir/staging.h"
+#include "../ir/strip.h"
 #include "plan.h"
 
 enum { DIRECT_THREADS = 128, POOL_THREADS = 128, ROW_THREADS = 32, MOST_BLOCKS_Y = 65535 };
@@ -131,6 +132,21 @@ static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *
                   .x_most = blocks > columns ? blocks / columns : 1};
 }
 
+static Launch launch_strip(const Graph *g, const Node *node, const PassOptions *options) {
+  const Tile *tile = &node->tile;
+  Strips s;
+  if (!strips_of(g, node, tile, &s)) return (Launch){0};
+  uint32_t columns = tiles_of_channels(g, node);
+  int blocks_of_sm = strip_blocks_at_once(g, node, tile, options->target);
+  uint32_t blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
+  return (Launch){.x_mul = s.across * s.down,
+                  .x_div = 1,
+                  .y = columns,
+                  .threads = 32u * tile->warps_m,
+                  .shared_bytes = shared_of_blocks(s.shared_bytes, blocks_of_sm, options->target),
+                  .x_most = blocks > columns ? blocks / columns : 1};
+}
+
 static uint32_t words_of_pixel(const Type *t) {
   switch (t->layout.kind) {
   case LAYOUT_PLANES:
@@ -172,19 +188,11 @@ static Launch launch_nothing(const Graph *g, const Node *node, const PassOptions
 
 typedef Launch LaunchOf(const Graph *g, const Node *node, const PassOptions *options);
 static LaunchOf *const launch_of[ENGINE_COUNT] = {
-    [ENGINE_NONE] = launch_nothing,
-    [ENGINE_MMA_B1] = launch_tensor_cores,
-    [ENGINE_MMA_S8] = launch_tensor_cores,
-    [ENGINE_PATCH_S8] = launch_patch,
-    [ENGINE_WGMMA_B1] = launch_wgmma,
-    [ENGINE_WGMMA_S8] = launch_wgmma,
-    [ENGINE_SKINNY_B1] = launch_skinny,
-    [ENGINE_DIRECT] = launch_direct,
-    [ENGINE_POOL] = launch_pool,
-    [ENGINE_GEMV_B1] = launch_gemv,
-    [ENGINE_GEMV_S8] = launch_gemv,
-    [ENGINE_ROW] = launch_row,
-    [ENGINE_VIEW] = launch_nothing,
+    [ENGINE_NONE] = launch_nothing,   [ENGINE_MMA_B1] = launch_tensor_cores, [ENGINE_MMA_S8] = launch_tensor_cores,
+    [ENGINE_PATCH_S8] = launch_patch, [ENGINE_STRIP_S8] = launch_strip,      [ENGINE_WGMMA_B1] = launch_wgmma,
+    [ENGINE_WGMMA_S8] = launch_wgmma, [ENGINE_SKINNY_B1] = launch_skinny,    [ENGINE_DIRECT] = launch_direct,
+    [ENGINE_POOL] = launch_pool,      [ENGINE_GEMV_B1] = launch_gemv,        [ENGINE_GEMV_S8] = launch_gemv,
+    [ENGINE_ROW] = launch_row,        [ENGINE_VIEW] = launch_nothing,
 };
 
 static bool grid_is_possible(Graph *g, const Node *node) {

@@ -17,10 +17,11 @@ typedef struct Readers {
   uint32_t count;
 } Readers;
 
-static bool engine_reads(Engine engine, Layout layout) {
+static bool engine_reads(Engine engine, const Type *t, Layout layout) {
   if (!engine_uses_tensor_cores(engine)) return true;
   if (layout.kind != engine_operand[engine]) return false;
   if (engine_reads_pieces(engine)) return layout_is_pieces(layout);
+  if (engine == ENGINE_STRIP_S8) return layout_equal(layout, layout_bytes(t, 1));
   if (engine == ENGINE_PATCH_S8) return !layout_is_pieces(layout);
   return layout.kind == LAYOUT_PLANES || layout.pitch % 4 == 0;
 }
@@ -119,7 +120,7 @@ static double bytes_moved(const Chooser *c, ValueId v, Layout layout) {
   bool copied[ENGINE_COUNT] = {false};
   for (uint32_t i = 0; i < c->readers.count; i++) {
     Engine engine = c->readers.engines[i];
-    bool fits = engine_reads(engine, layout);
+    bool fits = engine_reads(engine, t, layout);
     bytes += (double)bytes_under(t, fits ? layout : suited(c, v, engine));
     if (!fits && !copied[engine]) bytes += copy_bytes(c, v, layout, engine);
     copied[engine] = copied[engine] || !fits;
@@ -235,7 +236,7 @@ static void insert_copies(Chooser *c) {
   for (NodeId n = 0; n < g->node_count; n++) {
     Engine engine = g->nodes[n].engine;
     ValueId x = g->nodes[n].inputs[0];
-    if (engine_reads(engine, graph_type(g, x)->layout)) continue;
+    if (engine_reads(engine, graph_type(g, x), graph_type(g, x)->layout)) continue;
     Layout wanted = suited(c, x, engine);
     ValueId copy = find_copy(g, n, x, wanted);
     if (copy == NO_VALUE) copy = insert_copy(g, n++, x, wanted);

@@ -55,6 +55,10 @@ SyncBlocks sync_blocks(const Graph *g, const Node *node, const Tile *tile, const
 bool patch_fits(const Graph *g, const Node *node, const Target *target); /* a tile of patches in shared memory */
 int patch_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 
+/* tile_strip.c */
+bool strip_fits(const Graph *g, const Node *node, const Target *target); /* a tile of strips in shared memory */
+int strip_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+
 /* tile.c */
 /* Whether the tile is one that the passes choose for layers of the node's engine, and fits it as the layouts stand. */
 bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);

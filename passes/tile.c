@@ -2,8 +2,8 @@
  *
  * Guarantees: a tile that the kernel of the layer's engine computes: the one that the tuning file names where it fits
  * (tuning.c), else the one with the least estimated time at the largest batch (tile_sync.c, tile_patch.c,
- * tile_wgmma.c, tile_skinny.c, tile_gemv.c). A layer for which no tile over pieces fits goes to MMA_B1 or MMA_S8, which
- * reads the same layouts.
+ * tile_strip.c, tile_wgmma.c, tile_skinny.c, tile_gemv.c). A layer for which no tile over pieces fits goes to MMA_B1 or
+ * MMA_S8, which reads the same layouts.
  */
 #include "tile.h"
 #include "tuning.h"
@@ -18,12 +18,14 @@ typedef struct Kind {
 static const Kind sync_kind = {sync_tiles, sync_tile_fits, sync_microseconds};
 static const Kind wgmma_kind = {wgmma_tiles, wgmma_tile_fits, wgmma_microseconds};
 static const Kind patch_kind = {patch_tiles, patch_tile_fits, patch_microseconds};
+static const Kind strip_kind = {strip_tiles, strip_tile_fits, strip_microseconds};
 static const Kind skinny_kind = {skinny_tiles, skinny_tile_fits, skinny_microseconds};
 static const Kind gemv_kind = {gemv_tiles, gemv_tile_fits, gemv_microseconds};
 
 static const Kind *kind_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &skinny_kind;
   if (engine_is_gemv(engine)) return &gemv_kind;
+  if (engine == ENGINE_STRIP_S8) return &strip_kind;
   return engine_uses_wgmma(engine) ? &wgmma_kind : engine == ENGINE_PATCH_S8 ? &patch_kind : &sync_kind;
 }
 
@@ -78,10 +80,8 @@ bool pass_tile(Graph *g, const PassOptions *options) {
     Node *node = &g->nodes[n];
     node->tile = (Tile){0};
     if (engine_uses_tensor_cores(node->engine)) node->tile = wanted_tile(g, node, options);
-    if (node->engine == ENGINE_PATCH_S8) {
-      if (!node->tile.m) node->tile = patch_tile(g, node, options);
-      continue;
-    }
+    if (node->engine == ENGINE_STRIP_S8 && !node->tile.m) node->tile = strip_tile(g, node, options);
+    if (node->engine == ENGINE_PATCH_S8 && !node->tile.m) node->tile = patch_tile(g, node, options);
     if (engine_reads_pieces(node->engine) && !node->tile.m) {
       node->tile = best_tile_over_pieces(g, node, options);
       if (!node->tile.m) node->engine = on_mma_sync(node->engine);

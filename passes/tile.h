@@ -17,6 +17,7 @@ void tile_list_add(TileList *list, Tile tile, double microseconds);
 void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);   /* tile_sync.c */
 void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_wgmma.c */
 void patch_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_patch.c */
+void strip_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);  /* tile_strip.c */
 void skinny_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out); /* tile_skinny.c */
 void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);   /* tile_gemv.c */
 void list_tiles(const Graph *g, const Node *node, const PassOptions *options,
@@ -26,16 +27,19 @@ Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);
 Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options);
 Tile skinny_tile(const Graph *g, const Node *node, const PassOptions *options);
 Tile gemv_tile(const Graph *g, const Node *node, const PassOptions *options);
+Tile strip_tile(const Graph *g, const Node *node, const PassOptions *options);
 Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options);
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool sync_tile_is_listed(const Tile *tile); /* whether it is among those that sync_tiles tries */
 bool patch_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
+bool strip_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool gemv_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 /* Estimates at the largest batch. */
 double sync_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
+double strip_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double skinny_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double gemv_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);

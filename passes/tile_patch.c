@@ -1,7 +1,7 @@
 /* Tiles of layers on patches: one of the table below whose weights and patch fit shared memory.
  *
- * The estimate counts, for the SM with most tiles, products and what else a tile takes, the patch and the epilogue,
- * which warps on the same SM hide from each other.
+ * The estimate counts, for the SM with most tiles, products and what else a tile takes, the patch and the epilogue, of
+ * which warps on the same SM hide next to nothing from each other: both are bound by what they issue.
  */
 #include "../ir/patch.h"
 #include "tile.h"
@@ -15,14 +15,14 @@ enum {
   OTHER_REGISTERS = 76, /* besides accumulators */
   SM_REGISTERS = 65536,
   SM_THREADS = 2048,
-  WARPS_THAT_TAKE_TURNS = 4, /* one on each of an SM's tensor cores */
-  MOST_BLOCKS = 8            /* of an SM, that pay */
+  MOST_BLOCKS = 8 /* of an SM, that pay */
 };
 
 static const double latency = 2e-6;         /* launch, weights, first patch, last epilogue */
 static const double fill_rate = 2e10;       /* elements of patches, idle threads' too, a second and SM */
 static const double shared_rate = 1.7e9;    /* accesses of 128 bytes to shared memory a second and SM */
 static const double epilogue_rate = 2.2e10; /* results a second and SM */
+static const double waiting = 1.06;         /* cycles in which no warp issues */
 
 static Tile tile_of(uint8_t warps_m, uint8_t n) {
   return (Tile){(uint16_t)(PATCH_WARP_ROWS * warps_m), n, STEP_WORDS, warps_m, 1, 1, 1, 0};
@@ -58,9 +58,7 @@ double patch_microseconds(const Graph *g, const Node *node, const Tile *tile, co
   double products = products_of_tile(&p, tile, rate);
   double elements = (double)patch_elements_of_thread(&p, tile) * 32 * tile->warps_m;
   double rest = elements / fill_rate + (double)tile->m * tile->n / epilogue_rate;
-  double warps = lesser(tiles_of_sm, patch_blocks_at_once(g, node, tile, target)) * tile->warps_m;
-  double of_tile = greater(products, rest) + lesser(products, rest) / greater(1, warps / WARPS_THAT_TAKE_TURNS);
-  return (latency + tiles_of_sm * of_tile) * 1e6;
+  return (latency + tiles_of_sm * waiting * (products + rest)) * 1e6;
 }
 
 static bool fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {

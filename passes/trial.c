@@ -17,11 +17,13 @@ static const Estimate estimates[] = {{sync_tile, sync_microseconds},
                                      {wgmma_tile, wgmma_microseconds},
                                      {patch_tile, patch_microseconds},
                                      {skinny_tile, skinny_microseconds},
-                                     {gemv_tile, gemv_microseconds}};
+                                     {gemv_tile, gemv_microseconds},
+                                     {strip_tile, strip_microseconds}};
 
 static const Estimate *estimate_of(Engine engine) {
   if (engine == ENGINE_SKINNY_B1) return &estimates[3];
   if (engine_is_gemv(engine)) return &estimates[4];
+  if (engine == ENGINE_STRIP_S8) return &estimates[5];
   return &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
 }
 

@@ -34,8 +34,8 @@ static const char help[] =
     "\n"
     "      --out TYPE         what the layer writes: u1..u8, i2..i8, bipolar or ternary behind a batchnorm, or i32,\n"
     "                         its sums; default: the activations' type\n"
-    "      --engine ENGINE    mma_b1, mma_s8, patch_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8 or\n"
-    "                         direct; default: what the cost model chooses\n"
+    "      --engine ENGINE    mma_b1, mma_s8, patch_s8, strip_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8\n"
+    "                         or direct; default: what the cost model chooses\n"
     "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
     "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
@@ -118,7 +118,8 @@ static bool read_engine(Options *o, const char *text) {
         return true;
       }
   return usage(o,
-               "--engine: expected mma_b1, mma_s8, patch_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8 or direct",
+               "--engine: expected mma_b1, mma_s8, patch_s8, strip_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8 "
+               "or direct",
                text);
 }
 

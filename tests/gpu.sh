@@ -49,7 +49,7 @@ digits_on_every_engine() {
   for engine in mma_b1 mma_s8 patch_s8 direct; do
     digits_on "sm_80-$engine" --target sm_80 --engine "$engine" || return 1
   done
-  for engine in mma_b1 mma_s8 patch_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 gemv_s8 direct; do
+  for engine in mma_b1 mma_s8 patch_s8 strip_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 gemv_s8 direct; do
     digits_on "sm_90a-$engine" --target sm_90a --engine "$engine" || return 1
   done
 }

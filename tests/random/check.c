@@ -79,9 +79,9 @@ static Tile random_gemv_tile(RandomSource *r, Engine engine) {
 }
 
 CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
-  static const Engine engines[] = {ENGINE_NONE,     ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8,
-                                   ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_SKINNY_B1,
-                                   ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
+  static const Engine engines[] = {ENGINE_NONE,      ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8,
+                                   ENGINE_WGMMA_B1,  ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_STRIP_S8,
+                                   ENGINE_SKINNY_B1, ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
   RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
   uint32_t target_count = 0;
   while (target_at(target_count)) target_count++;

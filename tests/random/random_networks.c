@@ -38,9 +38,9 @@ static Series *series_of(const Plan *p) {
   return p->pairs ? generate_pair : p->pools ? generate_pool : NULL;
 }
 
-static const Engine series_engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,   ENGINE_PATCH_S8,
-                                        ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1,
-                                        ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
+static const Engine series_engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,   ENGINE_PATCH_S8,  ENGINE_STRIP_S8,
+                                        ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,
+                                        ENGINE_GEMV_S8,  ENGINE_DIRECT};
 enum { SERIES_ENGINES = 9 };
 
 /* --- what check number `index` is --- */

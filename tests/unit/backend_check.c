@@ -130,6 +130,35 @@ static void bad_patches(void **state) {
   refused(&p, "bytes of shared memory");
 }
 
+/* Strips: the same. */
+static void bad_strips(void **state) {
+  (void)state;
+  static const Tile tiles[] = {{96, 32, 8, 4, 1, 1, 1, 0},  {192, 32, 8, 4, 1, 1, 1, 0}, {64, 32, 8, 4, 1, 2, 1, 0},
+                               {64, 48, 8, 4, 1, 1, 1, 0},  {64, 32, 4, 4, 1, 1, 1, 0},  {64, 32, 8, 4, 1, 1, 2, 0},
+                               {64, 32, 8, 4, 2, 1, 1, 0},  {64, 32, 8, 4, 1, 1, 1, 1},  {64, 128, 8, 4, 1, 1, 1, 0},
+                               {0, 32, 8, 4, 1, 1, 1, 0},   {64, 0, 8, 4, 1, 1, 1, 0},   {64, 32, 8, 2, 1, 1, 1, 0},
+                               {128, 32, 8, 6, 1, 1, 1, 0}, {64, 32, 8, 0, 1, 1, 1, 0}};
+  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+    Plan p = plan(source, ENGINE_STRIP_S8, 4);
+    Node *node = node_of(&p, OP_CONV2D);
+    assert_int_equal(node->engine, ENGINE_STRIP_S8);
+    node->tile = tiles[i];
+    refused(&p, "E0702");
+  }
+  Plan p = plan(source, ENGINE_STRIP_S8, 4);
+  ++node_of(&p, OP_CONV2D)->launch.x_mul;
+  refused(&p, "its kernel needs another launch");
+  p = plan(source, ENGINE_STRIP_S8, 4);
+  node_of(&p, OP_MAXPOOL)->engine = ENGINE_STRIP_S8;
+  refused(&p, "strips serve convolutions");
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_CONV2D)->engine = ENGINE_STRIP_S8;
+  refused(&p, "its input must be dense");
+  p = plan(source, ENGINE_STRIP_S8, 4);
+  node_of(&p, OP_CONV2D)->attrs.stride[0] = 1 << 20;
+  refused(&p, "cannot fill its patch");
+}
+
 static void bad_launches(void **state) {
   (void)state;
   for (int field = 0; field < 6; field++) {
@@ -394,11 +423,13 @@ static void too_many_pointers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(good_plans_pass),        cmocka_unit_test(bad_tiles),    cmocka_unit_test(bad_patches),
-      cmocka_unit_test(bad_launches),           cmocka_unit_test(mma_launches), cmocka_unit_test(bad_engines),
-      cmocka_unit_test(bad_layouts_and_places), cmocka_unit_test(wgmma_tiles),  cmocka_unit_test(wgmma_launches),
-      cmocka_unit_test(wgmma_layouts),          cmocka_unit_test(limits),       cmocka_unit_test(many_steps),
-      cmocka_unit_test(too_many_pointers),
+      cmocka_unit_test(good_plans_pass), cmocka_unit_test(bad_tiles),
+      cmocka_unit_test(bad_patches),     cmocka_unit_test(bad_strips),
+      cmocka_unit_test(bad_launches),    cmocka_unit_test(mma_launches),
+      cmocka_unit_test(bad_engines),     cmocka_unit_test(bad_layouts_and_places),
+      cmocka_unit_test(wgmma_tiles),     cmocka_unit_test(wgmma_launches),
+      cmocka_unit_test(wgmma_layouts),   cmocka_unit_test(limits),
+      cmocka_unit_test(many_steps),      cmocka_unit_test(too_many_pointers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

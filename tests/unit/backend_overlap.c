@@ -55,7 +55,7 @@ static void check_module(const Module *m, bool overlaps) {
 
 static void every_kernel_waits_once(void **state) {
   (void)state;
-  static const Engine engines[] = {ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8, ENGINE_PATCH_S8,
+  static const Engine engines[] = {ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8, ENGINE_PATCH_S8, ENGINE_STRIP_S8,
                                    ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_DIRECT, ENGINE_POOL};
   for (size_t i = 0; i < sizeof engines / sizeof *engines; i++) {
     Context *c = context_new(NULL);

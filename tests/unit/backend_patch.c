@@ -1,6 +1,6 @@
-/* Layers on patches with few blocks: each walks over many tiles, of several images, filling one patch while it
- * multiplies the other. On the CPU device, which looks for races between warps, bit for bit against the evaluator, at
- * the largest batch and below it. */
+/* Layers on patches and on strips with few blocks: each walks over many tiles, of several images, filling one patch
+ * while it multiplies the other. On the CPU device, which looks for races between warps, bit for bit against the
+ * evaluator, at the largest batch and below it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +12,7 @@
 
 #include "../../frontend/frontend.h"
 #include "../../ir/patch.h"
+#include "../../ir/strip.h"
 #include "../../runtime/apnn.h"
 
 enum { BATCH = 3 };
@@ -19,21 +20,44 @@ enum { BATCH = 3 };
 typedef struct Layer {
   const char *input, *conv; /* as the language has them */
   uint32_t blocks;          /* along x */
+  Tile tile;                /* of strips; zeros: as the passes choose */
 } Layer;
 
-static const Layer layers[] = {
-    {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1}, /* groups of pixels */
-    {"u8[40, 60, 3](zero=7)", "64, kernel=[3, 4], pad=2, w=u8(zero=9)", 3},
-    {"i8[99, 96, 2]", "32, kernel=[9, 3], stride=[7, 5], w=i8", 1}, /* more than are held */
-    {"u6[33, 40, 1]", "32, kernel=[5, 9], pad=[3, 1], w=u8(zero=5)", 2},
-    {"u8[50, 61, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1},     /* bytes held while multiplying */
-    {"u8[75, 90, 3](zero=128)", "64, kernel=11, stride=4, w=i8", 2}, /* more bytes than are held; a border */
-    {"i8[40, 33, 1]", "32, kernel=5, pad=2, w=u8(zero=5)", 3},       /* sums of the input */
-    {"u4[30, 40, 4]", "33, kernel=3, pad=1, w=i4", 1},               /* whole words */
-    {"u8[30, 40, 12]", "40, kernel=3, stride=2, pad=1, w=i8", 2},    /* of three words a pixel */
-    {"i5[30, 40, 16]", "16, kernel=[2, 3], w=i8", 1},                /* of four */
-    {"u8[30, 40, 7]", "16, kernel=3, dilation=3, w=ternary", 2},
-    {"u8[12, 700, 3]", "16, kernel=[2, 40], stride=[1, 9], dilation=[1, 4], w=i8", 1}, /* rows longer than the block */
+static const Layer patch_layers[] = {
+    {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1, {0}}, /* groups of pixels */
+    {"u8[40, 60, 3](zero=7)", "64, kernel=[3, 4], pad=2, w=u8(zero=9)", 3, {0}},
+    {"i8[99, 96, 2]", "32, kernel=[9, 3], stride=[7, 5], w=i8", 1, {0}}, /* more than are held */
+    {"u6[33, 40, 1]", "32, kernel=[5, 9], pad=[3, 1], w=u8(zero=5)", 2, {0}},
+    {"u8[50, 61, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1, {0}},     /* bytes held while multiplying */
+    {"u8[75, 90, 3](zero=128)", "64, kernel=11, stride=4, w=i8", 2, {0}}, /* more bytes than are held; a border */
+    {"i8[40, 33, 1]", "32, kernel=5, pad=2, w=u8(zero=5)", 3, {0}},       /* sums of the input */
+    {"u4[30, 40, 4]", "33, kernel=3, pad=1, w=i4", 1, {0}},               /* whole words */
+    {"u8[30, 40, 12]", "40, kernel=3, stride=2, pad=1, w=i8", 2, {0}},    /* of three words a pixel */
+    {"i5[30, 40, 16]", "16, kernel=[2, 3], w=i8", 1, {0}},                /* of four */
+    {"u8[30, 40, 7]", "16, kernel=3, dilation=3, w=ternary", 2, {0}},
+    {"u8[12, 700, 3]",
+     "16, kernel=[2, 40], stride=[1, 9], dilation=[1, 4], w=i8",
+     1,
+     {0}}, /* rows longer than the block */
+};
+
+/* On strips. */
+static const Layer strip_layers[] = {
+    {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 1, {0}}, /* two strips a filter row, begun at any byte */
+    {"u8[50, 64, 3]", "70, kernel=7, stride=2, pad=3, w=i8", 2, {256, 64, 8, 8, 1, 1, 1, 0}},
+    {"u8[20, 140, 3]",
+     "64, kernel=7, stride=2, pad=3, w=bipolar",
+     2,
+     {256, 64, 8, 8, 1, 1, 1, 0}},                                                   /* squares in a row */
+    {"u8[140, 12, 3]", "64, kernel=3, pad=1, w=i8", 1, {128, 64, 8, 4, 1, 1, 1, 0}}, /* squares in a column */
+    {"u8[75, 88, 3](zero=128)", "64, kernel=11, stride=4, w=i8", 2, {64, 32, 8, 4, 1, 1, 1, 0}}, /* a border */
+    {"u8[40, 60, 3](zero=7)", "64, kernel=[3, 4], pad=2, w=i8", 3, {128, 64, 8, 8, 1, 1, 1, 0}},
+    {"i8[99, 96, 2]", "32, kernel=[9, 3], stride=[7, 5], w=i8", 1, {64, 32, 8, 4, 1, 1, 1, 0}}, /* eight passes */
+    {"i8[40, 36, 1]", "32, kernel=[5, 9], pad=[3, 1], w=u8", 3, {256, 32, 8, 8, 1, 1, 1, 0}},
+    {"u4[30, 40, 4]", "33, kernel=3, pad=1, w=i4", 1, {0}},           /* whole words */
+    {"u8[30, 44, 5]", "40, kernel=3, stride=3, pad=1, w=i8", 2, {0}}, /* five words hold fifteen bytes */
+    {"i5[30, 40, 16]", "16, kernel=[2, 3], w=i8", 1, {0}},            /* a strip a tap */
+    {"u8[30, 40, 6]", "16, kernel=[3, 2], dilation=[3, 1], w=ternary", 2, {0}},
 };
 
 static uint32_t seed = 11;
@@ -47,21 +71,33 @@ static void fail_with_reports(Context *c) {
   fail();
 }
 
-static Graph *planned(Context *c, const Layer *l) {
+/* Tiles of an image. */
+static uint32_t tiles_of(const Graph *g, const Node *node) {
+  if (node->engine == ENGINE_PATCH_S8) {
+    Patch p = patch_of(g, node, &node->tile);
+    return p.across * p.down;
+  }
+  Strips s;
+  assert_true(strips_of(g, node, &node->tile, &s));
+  return s.across * s.down;
+}
+
+static Graph *planned(Context *c, const Layer *l, Engine engine, const Target *target) {
   const char *text = arena_printf(c,
                                   "network n {\n  input x : %s\n  y = conv2d(x, %s)\n  output sums = y\n"
                                   "  output z = y | batchnorm | relu | quantize(u2)\n}\n",
                                   l->input, l->conv);
   FrontendOptions options = {.random_params = true, .seed = 3};
   Graph *g = frontend_load(c, "n.apnn", text, strlen(text), &options);
-  PassOptions passes = {.target = target_find("sm_80"), .max_batch = BATCH, .force_engine = ENGINE_PATCH_S8};
+  PassOptions passes = {.target = target, .max_batch = BATCH, .force_engine = engine};
+  if (l->tile.m) passes.force_tile = &l->tile;
   if (!g || !passes_run(g, &passes, NULL)) fail_with_reports(c);
   for (NodeId n = 0; n < g->node_count; n++) {
     Node *node = &g->nodes[n];
     if (node->op != OP_CONV2D) continue;
-    assert_int_equal(node->engine, ENGINE_PATCH_S8);
-    Patch p = patch_of(g, node, &node->tile);
-    assert_true(p.across * p.down * BATCH > l->blocks);
+    assert_int_equal(node->engine, engine);
+    assert_true(!l->tile.m || !memcmp(&node->tile, &l->tile, sizeof l->tile));
+    assert_true(tiles_of(g, node) * BATCH > l->blocks);
     node->launch.x_most = l->blocks;
   }
   return g;
@@ -91,14 +127,13 @@ static void run(Context *c, const Graph *g, ApnnSession *session, uint32_t batch
     assert_memory_equal(outputs[i], expected[i], type_dense_bytes(graph_type(g, g->outputs[i])) * batch);
 }
 
-static void blocks_walk_over_tiles(void **state) {
-  (void)state;
-  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+static void walk_over_tiles(const Layer *layers, size_t count, Engine engine, const Target *target) {
+  for (size_t i = 0; i < count; i++) {
     Context *c = context_new(NULL);
-    Graph *g = planned(c, &layers[i]);
+    Graph *g = planned(c, &layers[i], engine, target);
     Module module;
     Text bytes;
-    if (!backend_emit(g, target_find("sm_80"), &module)) fail_with_reports(c);
+    if (!backend_emit(g, target, &module)) fail_with_reports(c);
     backend_ptx_bytes(c, &module, &bytes);
     char words[1000] = "";
     ApnnNetwork *network = NULL;
@@ -114,8 +149,18 @@ static void blocks_walk_over_tiles(void **state) {
   }
 }
 
+static void blocks_on_patches(void **state) {
+  (void)state;
+  walk_over_tiles(patch_layers, sizeof patch_layers / sizeof *patch_layers, ENGINE_PATCH_S8, target_find("sm_80"));
+}
+
+static void blocks_on_strips(void **state) {
+  (void)state;
+  walk_over_tiles(strip_layers, sizeof strip_layers / sizeof *strip_layers, ENGINE_STRIP_S8, target_find("sm_90a"));
+}
+
 int main(void) {
   setenv("APNN_CPU_CHECK", "race", 1);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_walk_over_tiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_on_patches), cmocka_unit_test(blocks_on_strips)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

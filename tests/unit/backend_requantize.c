@@ -111,6 +111,18 @@ static void every_width(void **state) {
       }
 }
 
+/* Of 2 bits in planes: signs where two differences fit a register, else a product. The third layer's are bytes. */
+static void two_bits_of_large_sums(void **state) {
+  (void)state;
+  for (int e = 0; e < 4; e += 2)
+    for (int weight_bits = 1; weight_bits <= 8; weight_bits += 7) {
+      Case k = {.engine = engines[e], .kind = ELEM_UINT, .bits = 2, .result_bits = 2, .weight_bits = weight_bits};
+      k.weight_kind = ELEM_INT;
+      k.channels = 64;
+      assert_int_equal(check(&k, (uint64_t)(10 * e + weight_bits)), weight_bits == 1 ? 1 : 3);
+    }
+}
+
 static void ternary_results(void **state) {
   (void)state;
   for (int e = 0; e < 5; e++)
@@ -207,8 +219,9 @@ static void rows_beside_a_line(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_width), cmocka_unit_test(ternary_results),    cmocka_unit_test(residuals),
-      cmocka_unit_test(borders),     cmocka_unit_test(rows_beside_a_line),
+      cmocka_unit_test(every_width),     cmocka_unit_test(two_bits_of_large_sums),
+      cmocka_unit_test(ternary_results), cmocka_unit_test(residuals),
+      cmocka_unit_test(borders),         cmocka_unit_test(rows_beside_a_line),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

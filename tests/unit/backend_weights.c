@@ -13,6 +13,7 @@
 #include "../../backend/weights.h"
 #include "../../ir/patch.h"
 #include "../../ir/staging.h"
+#include "../../ir/strip.h"
 
 /* An element type as a test names it. */
 typedef struct Elem {
@@ -434,6 +435,52 @@ static void fragments_hold_the_rows(void **state) {
     }
 }
 
+/* --- strips: bytes of taps side by side --- */
+
+/* Byte of a tap and channel, zero past the filter and past the last channel. */
+static uint32_t row_byte(const Layer *l, const PackedWeights *rows, uint32_t o, uint32_t filter_row, uint32_t tap,
+                         uint32_t channel) {
+  uint32_t taps = (uint32_t)l->weight.dim[2];
+  if (o >= (uint32_t)l->weight.dim[0] || filter_row >= (uint32_t)l->weight.dim[1] || tap >= taps) return 0;
+  uint32_t word = (filter_row * taps + tap) * (uint32_t)rows->words + channel / 4;
+  return rows->data[o * (uint32_t)rows->row_words + word] >> channel % 4 * 8 & 255;
+}
+
+static void check_strips(Context *c, const Shape *s, Elem x, Elem w, uint16_t n) {
+  Layer l = make_layer(c, s, x, w, ENGINE_MMA_S8, 0, 8);
+  PackedWeights rows = weights_pack(l.g, &l.node);
+  l.node.engine = ENGINE_STRIP_S8;
+  l.node.tile = (Tile){64, n, 8, 4, 1, 1, 1, 0};
+  l.node.result = graph_add_result(l.g, "y", l.node.main_type);
+  Strips p;
+  assert_true(strips_of(l.g, &l.node, &l.node.tile, &p));
+  PackedWeights packed = weights_pack_strips(l.g, &l.node);
+  uint32_t tiles = ((uint32_t)s->channels_out + n - 1) / n, channels = p.pixel_bytes;
+  assert_int_equal(packed.bytes, (size_t)tiles * p.weight_bytes);
+  for (uint32_t i = 0; i < packed.bytes; i++) {
+    uint32_t byte = i % 16, row = i / 16 % 8, unit = i / 128 % (2 * p.steps), group = i / 128 / (2 * p.steps);
+    uint32_t tap = unit % p.row_strips * p.taps + byte / channels, wanted = 0;
+    if (byte / channels < p.taps)
+      wanted = row_byte(&l, &rows, group * 8 + row, unit / p.row_strips, tap, byte % channels);
+    assert_int_equal(packed.data[i / 4] >> i % 4 * 8 & 255, wanted);
+  }
+  assert_true(packed.product_scale == rows.product_scale && packed.class_count == rows.class_count);
+}
+
+static void strips_hold_the_rows(void **state) {
+  (void)state;
+  for (int x = 0; x < ELEMS; x++)
+    for (int w = 0; w < ELEMS; w++) {
+      Context *c = context_new(NULL);
+      int i = x * ELEMS + w;
+      Shape s = shapes[i % SHAPES];
+      s.channels_in = 1 + i % 16;
+      if (s.kernel[1] * s.channels_in <= STRIP_BYTES || s.stride[1] * s.channels_in <= STRIP_BYTES)
+        check_strips(c, &s, elems[x], elems[w], i % 2 ? 32 : 64);
+      context_free(c);
+    }
+}
+
 static void every_pair_of_types_in_pieces(void **state) {
   (void)state;
   for (int x = 0; x < ELEMS; x++)
@@ -496,6 +543,7 @@ int main(void) {
       cmocka_unit_test(every_pair_of_types),
       cmocka_unit_test(every_shape),
       cmocka_unit_test(fragments_hold_the_rows),
+      cmocka_unit_test(strips_hold_the_rows),
       cmocka_unit_test(every_pair_of_types_in_pieces),
       cmocka_unit_test(every_shape_in_pieces),
       cmocka_unit_test_setup_teardown(no_needless_corrections, setup, teardown),

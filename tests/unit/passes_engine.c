@@ -106,6 +106,32 @@ static void few_channels_take_patches(void **state) {
   assert_non_null(strstr(why, "too many"));
 }
 
+/* Where wgmma has an instruction: strips, if the image's rows are words and strips serve the filter. */
+static void few_channels_take_strips(void **state) {
+  (void)state;
+  static const struct {
+    int32_t width, channels, stride;
+    Engine wanted;
+  } cases[] = {{224, 3, 2, ENGINE_STRIP_S8}, {224, 1, 1, ENGINE_STRIP_S8}, {225, 3, 2, ENGINE_PATCH_S8},
+               {224, 3, 7, ENGINE_PATCH_S8}, {224, 8, 2, ENGINE_STRIP_S8}, {224, 9, 2, ENGINE_PATCH_S8}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Build b = build_new(7);
+    ValueId x = image_input(&b, ELEM_UINT, 8, 64, cases[i].width, cases[i].channels);
+    int32_t dim[4] = {64, 7, 7, cases[i].channels};
+    ValueId sums = conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), cases[i].stride, 1, 0);
+    graph_add_output(b.g, activation(&b, sums));
+    PassOptions options = {.target = target_find("sm_90a"), .max_batch = 256, .pipeline = planned};
+    assert_true(passes_run(b.g, &options, NULL));
+    const Node *node = node_of(&b, OP_CONV2D);
+    const char *why = NULL;
+    bool serves = cost_of_node(b.g, node, ENGINE_STRIP_S8, options.target, 256, &why) >= 0;
+    assert_int_equal(node->engine, cases[i].wanted);
+    assert_int_equal(serves, cases[i].wanted == ENGINE_STRIP_S8);
+    assert_true(serves || strstr(why, "neighbour each other"));
+    build_free(&b);
+  }
+}
+
 static const Node *planned_conv(Build *b, int32_t size) {
   ValueId x = quantize(b, image_input(b, ELEM_F32, 32, size, size, 64), ELEM_UINT, 2, 1);
   graph_add_output(b->g, bipolar_conv(b, x, 64));
@@ -160,6 +186,7 @@ int main(void) {
       cmocka_unit_test(long_sums_are_not_for_one_thread),
       cmocka_unit_test(options_force_an_engine),
       cmocka_unit_test(few_channels_take_patches),
+      cmocka_unit_test(few_channels_take_strips),
       cmocka_unit_test(every_operation_finds_its_engine),
       cmocka_unit_test(estimates_grow_with_work_and_say_why_not),
       cmocka_unit_test(groups_have_no_tensor_core_engine),
