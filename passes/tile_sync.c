@@ -38,6 +38,12 @@ static int accumulators(const Tile *tile) {
   return tile->m * tile->n / (32 * tile->warps_m * tile->warps_n);
 }
 
+/* Whether tiles reach to the end of a pixel, where bytes that pad it are zeros. */
+static bool fills_pixels(const Type *result, const Tile *tile) {
+  bool padded = result->layout.kind == LAYOUT_BYTES && !layout_orders_channels(result->layout);
+  return !padded || ceil_div((uint32_t)type_channels(result), tile->n) * tile->n >= result->layout.pitch;
+}
+
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   const Type *result = graph_type(g, node->result);
   bool words = tile->k == 8 || tile->k == 16 || tile->k == 32;
@@ -48,7 +54,7 @@ bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Ta
   if (tile->warps_m * tile->warps_n > MOST_WARPS || accumulators(tile) > MOST_ACCUMULATORS ||
       tile_shared_bytes(tile) > target->shared_bytes)
     return false;
-  return tile_covers_blocks(result, tile->n / tile->warps_n);
+  return fills_pixels(result, tile) && tile_covers_blocks(result, tile->n / tile->warps_n);
 }
 
 /* Blocks that an SM has room for. */
