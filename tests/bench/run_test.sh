@@ -75,7 +75,8 @@ check sweep 0 sweep --suite exact.txt --out lines
 has sweep_exact ': 2 exact, 0 not exact, 0 failed; 0 slower than a portable engine by more than 3% and 0.1 us$'
 has sweep_row '^gemm 13x7x100  *ternary u3>i32 .* mma_[bs][18] .* yes$'
 cp lines out
-has sweep_line '^{"command": "conv 2 6 5 16 24 3 2 w1a2", .*"engines_us": {.*"mma_b1": .*"mma_s8": '
+has sweep_b1 '^{"command": "conv 2 6 5 16 24 3 2 w1a2", .*"engines_us": {.*"mma_b1": '
+has sweep_s8 '^{"command": "conv 2 6 5 16 24 3 2 w1a2", .*"engines_us": {.*"mma_s8": '
 check sweep_goes_on 1 sweep --suite bad.txt
 has sweep_failure 'w9a1: FAILED: expected a precision'
 has sweep_rest ': 2 exact, 0 not exact, 1 failed'

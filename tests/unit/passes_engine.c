@@ -80,7 +80,7 @@ static void every_operation_finds_its_engine(void **state) {
 /* A first layer of 8 bits on few channels, of a network input. */
 static Engine engine_of_stem(int32_t channels, int32_t kernel, Engine force, const char **why) {
   Build b = build_new(6);
-  ValueId x = image_input(&b, ELEM_UINT, 8, 48, 48, channels);
+  ValueId x = image_input(&b, ELEM_UINT, 8, 96, 96, channels);
   int32_t dim[4] = {64, kernel, kernel, channels};
   ValueId stem = activation(&b, conv(&b, x, type_make(ELEM_INT, 8, false, 4, dim), 2, 1, 0));
   graph_add_output(b.g, activation(&b, bipolar_conv(&b, stem, 64)));
