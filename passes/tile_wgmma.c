@@ -199,21 +199,27 @@ typedef struct Search {
   TileList *list;
 } Search;
 
-/* Whether every walk of a block has a tile: otherwise fewer warps do the same. */
+/* Whether every walk of a block has a tile: otherwise fewer warps do the same. And whether filters have several taps,
+ * which read the same windows: a tile of one tap is copied for few products. */
 static bool walks_pay(const Search *s, const Tile *tile) {
   double tiles = tiles_of_positions(s->g, s->node, tile, s->options);
+  if (staging_walks(tile) == 1) return true;
   tiles *= tile_count_of_channels(tile, graph_type(s->g, s->node->result));
-  return divide_up(tiles, s->options->target->sm_count) >= staging_walks(tile);
+  return divide_up(tiles, s->options->target->sm_count) >= staging_walks(tile) &&
+         staging_of(s->g, s->node, tile).taps > 1;
 }
 
-/* With the most stages that fit: those of streamed weights hide the latency of copies; with resident ones few serve,
- * and no more than a walk has tiles. */
+/* With the most stages that fit, and two where there are copies for a next tile or chunk: those of streamed weights
+ * hide their latency. With resident weights few serve, and no more than a walk has tiles. */
 static void consider(const Search *s, Tile tile) {
   if (!walks_pay(s, &tile)) return;
+  double most = MOST_STAGES, least = 2;
   tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
   while (tile.stages && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
   if (!tile.stages) return;
-  if (tile.resident) tile.stages = (uint8_t)lesser(tile.stages, most_tiles_of_walk(s->g, s->node, &tile, s->options));
+  if (tile.resident) most = most_tiles_of_walk(s->g, s->node, &tile, s->options);
+  if (tile.stages < lesser(least, most)) return;
+  tile.stages = (uint8_t)lesser(tile.stages, most);
   tile_list_add(s->list, tile, wgmma_microseconds(s->g, s->node, &tile, s->options));
 }
 
