@@ -17,8 +17,13 @@ static const char help_text[] =
     "  --batch N             the largest batch that the compiled network runs; 1 without the option\n"
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
-    "  --engine NAME         mma_b1, mma_s8, patch_s8, strip_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8\n"
-    "                        or direct, where it can\n"
+    "  --engine NAME         the engine of every layer that it can compute, one of\n"
+    "                       "
+#define ENGINE(ENUM, name, operand)
+#define PRODUCTS(ENUM, name, operand) " " #name
+#include "../ir/engines.def"
+#undef ENGINE
+    "\n"
     "  --tuning FILE         engines and tiles that were measured, from --tune; where it has none the cost model "
     "chooses\n"
     "  --tune FILE           measure engines and tiles of each layer on --device, with the target and batch given, "
@@ -100,17 +105,12 @@ static bool set_seed(Options *o, const char *word) {
 }
 
 static bool set_engine(Options *o, const char *name) {
-  static const Engine choices[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_PATCH_S8, ENGINE_STRIP_S8, ENGINE_WGMMA_B1,
-                                   ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
-  for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
-    if (!strcmp(engine_name[choices[i]], name)) {
-      o->passes.force_engine = choices[i];
+  for (int i = 0; i < PRODUCT_ENGINES; i++)
+    if (!strcmp(engine_name[product_engines[i]], name)) {
+      o->passes.force_engine = product_engines[i];
       return true;
     }
-  return wrong(
-      "unknown engine '%s'; known are mma_b1 mma_s8 patch_s8 strip_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 gemv_s8 "
-      "direct%s",
-      name, "");
+  return wrong("unknown engine '%s'; known are%s", name, product_engine_names);
 }
 
 /* Names between commas, none at all included. */

@@ -24,6 +24,18 @@ const char *const engine_name[ENGINE_COUNT] = {
 #include "engines.def"
 #undef ENGINE
 };
+const Engine product_engines[PRODUCT_ENGINES] = {
+#define ENGINE(ENUM, name, operand)
+#define PRODUCTS(ENUM, name, operand) ENGINE_##ENUM,
+#include "engines.def"
+#undef ENGINE
+};
+const char product_engine_names[] =
+#define ENGINE(ENUM, name, operand)
+#define PRODUCTS(ENUM, name, operand) " " #name
+#include "engines.def"
+#undef ENGINE
+    ;
 const LayoutKind engine_operand[ENGINE_COUNT] = {
 #define ENGINE(ENUM, name, operand) LAYOUT_##operand,
 #include "engines.def"

@@ -73,6 +73,16 @@ typedef enum Engine {
   ENGINE_COUNT
 } Engine;
 extern const char *const engine_name[ENGINE_COUNT];
+/* Those between which convolutions and fully connected layers have a choice; their names, a blank in front of each. */
+enum {
+  PRODUCT_ENGINES = 0
+#define ENGINE(ENUM, name, operand)
+#define PRODUCTS(ENUM, name, operand) +1
+#include "engines.def"
+#undef ENGINE
+};
+extern const Engine product_engines[PRODUCT_ENGINES];
+extern const char product_engine_names[];
 extern const LayoutKind engine_operand[ENGINE_COUNT]; /* layout of the first operand; LAYOUT_NONE: any */
 
 static inline bool engine_uses_tensor_cores(Engine e) {

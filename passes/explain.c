@@ -69,16 +69,15 @@ static void explain_engine(const Graph *g, const Node *node, const PassOptions *
 /* Only products have a choice worth a line. */
 static void explain_rejected(const Graph *g, const Node *node, const PassOptions *options, FILE *out) {
   if (node->op != OP_CONV2D && node->op != OP_LINEAR) return;
-  static const Engine rivals[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,    ENGINE_PATCH_S8, ENGINE_STRIP_S8, ENGINE_WGMMA_B1,
-                                  ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
-  for (size_t i = 0; i < sizeof rivals / sizeof rivals[0]; i++) {
-    if (rivals[i] == node->engine) continue;
+  for (int i = 0; i < PRODUCT_ENGINES; i++) {
+    Engine rival = product_engines[i];
+    if (rival == node->engine) continue;
     const char *why = NULL;
-    double cost = cost_of_node(g, node, rivals[i], options->target, options->max_batch, &why);
+    double cost = cost_of_node(g, node, rival, options->target, options->max_batch, &why);
     if (cost < 0)
-      fprintf(out, "  rejected  %s: %s\n", engine_name[rivals[i]], why);
+      fprintf(out, "  rejected  %s: %s\n", engine_name[rival], why);
     else
-      fprintf(out, "  rejected  %s: estimated %.2f us\n", engine_name[rivals[i]], cost);
+      fprintf(out, "  rejected  %s: estimated %.2f us\n", engine_name[rival], cost);
   }
 }
 

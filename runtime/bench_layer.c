@@ -34,8 +34,13 @@ static const char help[] =
     "\n"
     "      --out TYPE         what the layer writes: u1..u8, i2..i8, bipolar or ternary behind a batchnorm, or i32,\n"
     "                         its sums; default: the activations' type\n"
-    "      --engine ENGINE    mma_b1, mma_s8, patch_s8, strip_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8\n"
-    "                         or direct; default: what the cost model chooses\n"
+    "      --engine ENGINE    default: what the cost model chooses; one of\n"
+    "                        "
+#define ENGINE(ENUM, name, operand)
+#define PRODUCTS(ENUM, name, operand) " " #name
+#include "../ir/engines.def"
+#undef ENGINE
+    "\n"
     "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
     "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
@@ -111,16 +116,14 @@ static bool read_tile(const char *text, Tile *t) {
 }
 
 static bool read_engine(Options *o, const char *text) {
-  for (int e = 0; e < ENGINE_COUNT; e++)
-    if (engine_uses_tensor_cores((Engine)e) || e == ENGINE_DIRECT)
-      if (!strcmp(text, engine_name[e])) {
-        o->spec.engine = (Engine)e;
-        return true;
-      }
-  return usage(o,
-               "--engine: expected mma_b1, mma_s8, patch_s8, strip_s8, wgmma_b1, wgmma_s8, skinny_b1, gemv_b1, gemv_s8 "
-               "or direct",
-               text);
+  char what[200];
+  for (int i = 0; i < PRODUCT_ENGINES; i++)
+    if (!strcmp(text, engine_name[product_engines[i]])) {
+      o->spec.engine = product_engines[i];
+      return true;
+    }
+  snprintf(what, sizeof what, "--engine: expected one of%s", product_engine_names);
+  return usage(o, what, text);
 }
 
 static bool parse_option(Options *o, int option) {

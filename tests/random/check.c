@@ -79,18 +79,16 @@ static Tile random_gemv_tile(RandomSource *r, Engine engine) {
 }
 
 CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
-  static const Engine engines[] = {ENGINE_NONE,      ENGINE_NONE,     ENGINE_MMA_B1,   ENGINE_MMA_S8,
-                                   ENGINE_WGMMA_B1,  ENGINE_WGMMA_S8, ENGINE_PATCH_S8, ENGINE_STRIP_S8,
-                                   ENGINE_SKINNY_B1, ENGINE_GEMV_B1,  ENGINE_GEMV_S8,  ENGINE_DIRECT};
   RandomSource r = {seed ^ UINT64_C(0x6f7074696f6e73)};
   uint32_t target_count = 0;
   while (target_at(target_count)) target_count++;
   CheckOptions o = {.seed = seed,
                     .device = device,
                     .target = target_at((uint32_t)random_in(&r, 0, (int)target_count - 1)),
-                    .engine = RANDOM_OF(&r, engines),
                     .batch = (uint32_t)random_in(&r, 1, MOST_BATCH),
                     .every_pass = true};
+  int engine = random_in(&r, -2, PRODUCT_ENGINES - 1); /* below zero: the model chooses */
+  if (engine >= 0) o.engine = product_engines[engine];
   if (random_in(&r, 0, 1)) o.sm_count = random_in(&r, 1, 3);
   if (random_in(&r, 0, 2) == 0) o.tile = random_tile(&r);
   bool sync = o.engine == ENGINE_MMA_B1 || o.engine == ENGINE_MMA_S8;

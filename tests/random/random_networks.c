@@ -31,29 +31,24 @@ typedef struct Plan {
   ApnnNetwork *latest; /* of this process, see CheckOptions */
 } Plan;
 
-/* Networks that are listed, not drawn. */
+/* Networks that are listed, not drawn, each with every engine. */
 typedef char *Series(uint32_t index);
 
 static Series *series_of(const Plan *p) {
   return p->pairs ? generate_pair : p->pools ? generate_pool : NULL;
 }
 
-static const Engine series_engines[] = {ENGINE_MMA_B1,   ENGINE_MMA_S8,   ENGINE_PATCH_S8,  ENGINE_STRIP_S8,
-                                        ENGINE_WGMMA_B1, ENGINE_WGMMA_S8, ENGINE_SKINNY_B1, ENGINE_GEMV_B1,
-                                        ENGINE_GEMV_S8,  ENGINE_DIRECT};
-enum { SERIES_ENGINES = 9 };
-
 /* --- what check number `index` is --- */
 
 static char *text_of(const Plan *p, uint32_t index) {
   if (p->network) return strdup(p->network_text);
-  return series_of(p) ? series_of(p)(index / SERIES_ENGINES) : generate_network(p->seed + index);
+  return series_of(p) ? series_of(p)(index / PRODUCT_ENGINES) : generate_network(p->seed + index);
 }
 
 static CheckOptions options_of(const Plan *p, uint32_t index) {
   CheckOptions o = check_options_from_seed(p->seed + index, p->device);
   if (series_of(p)) {
-    o.engine = series_engines[index % SERIES_ENGINES];
+    o.engine = product_engines[index % PRODUCT_ENGINES];
     o.every_pass = false;
   }
   if (p->no_passes) o.every_pass = false;
@@ -205,7 +200,7 @@ static uint32_t series_count(Series *series) {
   for (uint32_t i = 0;; i++) {
     char *text = series(i);
     free(text);
-    if (!text) return i * SERIES_ENGINES;
+    if (!text) return i * PRODUCT_ENGINES;
   }
 }
 
