@@ -201,6 +201,7 @@ static bool check_wgmma(const Check *c) {
   if (!check_mma(c)) return false;
   if (!layout_is_pieces(t->layout)) return bad_plan(c->g, node, "its input must lie in pieces");
   if (node->tile.k % 4) return bad_plan(c->g, node, "its tile takes no whole pieces");
+  if (node->tile.warps_m < 4) return bad_plan(c->g, node, "it has no tile of four warps");
   if (node->op != OP_CONV2D) return true;
   if (a->stride[0] != 1 || a->stride[1] != 1) return bad_plan(c->g, node, "wgmma computes convolutions of stride 1");
   Image in = type_image(t), out = type_image(&node->main_type);
@@ -288,7 +289,7 @@ static bool launch_mma(const Check *c, Launch *wanted) {
   const Launch *l = &c->node->launch;
   uint64_t positions = layout_image_positions(result) * (uint64_t)c->g->max_batch;
   uint64_t tiles = (positions + t->m - 1) / t->m * column_tiles(c);
-  bool all_blocks = l->x_most >= tiles && l->x_mul == l->x_most * t->m;
+  bool all_blocks = l->x_most >= tiles && l->x_mul == (uint64_t)l->x_most * t->m;
   *wanted = (Launch){.x_mul = all_blocks ? l->x_mul : (uint32_t)layout_image_positions(result),
                      .x_div = t->m,
                      .y = all_blocks ? 1 : column_tiles(c),
@@ -396,20 +397,13 @@ typedef struct EngineRules {
 } EngineRules;
 
 static const EngineRules rules[ENGINE_COUNT] = {
-    [ENGINE_NONE] = {check_no_engine, NULL},
-    [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma},
-    [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
-    [ENGINE_PATCH_S8] = {check_patch, launch_patch},
-    [ENGINE_STRIP_S8] = {check_strip, launch_strip},
-    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma},
-    [ENGINE_DIRECT] = {check_direct, launch_direct},
-    [ENGINE_POOL] = {check_pool, launch_pool},
-    [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
-    [ENGINE_GEMV_B1] = {check_gemv, launch_gemv},
-    [ENGINE_GEMV_S8] = {check_gemv, launch_gemv},
-    [ENGINE_ROW] = {check_row, launch_row},
-    [ENGINE_VIEW] = {check_view, NULL},
+    [ENGINE_NONE] = {check_no_engine, NULL},         [ENGINE_MMA_B1] = {check_mma, launch_mma},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},       [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_PATCH_S8] = {check_patch, launch_patch}, [ENGINE_STRIP_S8] = {check_strip, launch_strip},
+    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
+    [ENGINE_POOL] = {check_pool, launch_pool},       [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
+    [ENGINE_GEMV_B1] = {check_gemv, launch_gemv},    [ENGINE_GEMV_S8] = {check_gemv, launch_gemv},
+    [ENGINE_ROW] = {check_row, launch_row},          [ENGINE_VIEW] = {check_view, NULL},
 };
 
 static bool check_layer(const Check *c) {

@@ -1,8 +1,9 @@
 /* The engines on wgmma: convolution of stride 1 and matrix product of operands that lie in pieces (../ir/type.h).
  *
- * A block of threads goes through tiles of tile.m positions x tile.n channels. One thread starts the copies, bulk
- * copies that complete on barriers in shared memory (wgmma_load.c); warps, four to 64 x row_tiles rows, multiply what
- * has come (wgmma_multiply.c) and finish the tile (mma_signs.c, mma_finish.c) while copies for the next are under way.
+ * A block of threads, or each of its walks (../ir/staging.h), goes through tiles of tile.m positions x tile.n channels.
+ * One thread starts the copies, bulk copies that complete on barriers in shared memory (wgmma_load.c); warps, four to
+ * 64 x row_tiles rows, multiply what has come (wgmma_multiply.c) and finish the tile (mma_signs.c, mma_finish.c) while
+ * copies for the next are under way.
  *
  * Rows of a tile are positions, those between pixels too: their products are computed and thrown away, which is what
  * makes each filter tap one offset for the whole tile, so that an input is in shared memory once for all taps.

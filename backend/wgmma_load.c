@@ -1,4 +1,4 @@
-/* Layers on wgmma, the copies: one thread brings windows of the input and rows of weights to the stages, each a bulk
+/* Layers on wgmma, the copies: one thread of a walk brings windows of the input and rows of weights to the stages, each a bulk
  * copy of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its
  * own where weights are streamed, and where they are resident one of those that multiply.
  *

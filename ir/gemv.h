@@ -1,4 +1,4 @@
-/* How the work of a fully connected layer on the engine gemv_b1 is shared out, derived from its types and its tile. The
+/* How the work of a fully connected layer on the engines gemv_b1 and gemv_s8 is shared out, derived from its types and its tile. The
  * tile pass counts with it, the kernel is written after it.
  *
  * A tile of the result is GEMV_ROWS channels by tile.n positions, the channels in the order in which the result holds
@@ -53,7 +53,7 @@ enum {
 typedef struct Gemv {
   bool planes; /* both operands; otherwise bytes, as one plane */
   uint32_t weight_planes, input_planes;
-  uint32_t blocks;                  /* of 128 channels of the input */
+  uint32_t blocks;                  /* of 128 channels of the input, of bytes 16 */
   uint32_t units;                   /* of a warp, in one weight plane */
   uint32_t groups;                  /* of columns; those behind the last plane are zeros */
   uint32_t row_tiles, column_tiles; /* of the result, at the largest batch */

@@ -17,9 +17,9 @@
  * of the first part need not wait for the others.
  *
  * Where the sum of the input is needed (level maps with an offset), there are two ways. Behind the groups of the tile's
- * n rows stand SUM_ROWS more: one of ones, the others zero, as instructions have multiples of 16 columns; these are
- * written once and not copied. Or each group of four warps adds up every position that its rows read, while the tensor
- * cores multiply: where that takes long enough.
+ * n rows, of each part, stand SUM_ROWS more: one of ones, the others zero, as instructions have multiples of 16
+ * columns; these are written once and not copied. Or each group of four warps adds up every position that its rows
+ * read, while the tensor cores multiply: where that takes long enough.
  */
 #ifndef IR_STAGING_H
 #define IR_STAGING_H

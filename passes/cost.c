@@ -95,7 +95,7 @@ static double product_on_cuda_cores(const Graph *g, const Node *node, uint32_t b
   static const double multiply_add = 0.29e-6, comparison = 0.19e-6, result = 5.2e-6, word = 1.7e-6;
   const Type *t = graph_type(g, node->result), *w = graph_type(g, node->inputs[1]);
   bool counts = node->step_count && node->steps[0].op == OP_THRESHOLDS;
-  double terms = (double)(type_elements(w) / w->dim[0]), levels = counts ? (1 << t->bits) - 1 : 0;
+  double terms = (double)(type_elements(w) / w->dim[0]), levels = counts ? (1 << node->steps[0].type.bits) - 1 : 0;
   double chain = node->step_count && !counts ? thread_chain : 0;
   double thread = results_of_thread(g, node) * (terms * thread_multiply_add + levels * thread_comparison + chain);
   double each = terms * multiply_add + levels * comparison + result + (type_is_quantized(t) ? 0 : word);

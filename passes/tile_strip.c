@@ -19,7 +19,7 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 enum {
   STEP_WORDS = 8,
-  OTHER_REGISTERS = 32, /* besides accumulators; for epilogues of more than a step: */
+  OTHER_REGISTERS = 32, /* besides accumulators; for epilogues of more than a step or two bits: */
   STEPS_REGISTERS = 64,
   SM_REGISTERS = 65536,
   MOST_BLOCKS = 8 /* of an SM, that pay */
@@ -54,7 +54,9 @@ int strip_blocks_at_once(const Graph *g, const Node *node, const Tile *tile, con
   Strips s;
   strips_of(g, node, tile, &s);
   int threads = 32 * tile->warps_m, accumulators = tile->m * tile->n / threads;
-  int others = node->step_count > 1 ? STEPS_REGISTERS : OTHER_REGISTERS;
+  const Type *result = graph_type(g, node->result);
+  bool signs = node->step_count <= 1 && (!type_is_quantized(result) || result->bits <= 2 || result->bits == 8);
+  int others = signs ? OTHER_REGISTERS : STEPS_REGISTERS;
   int by_registers = SM_REGISTERS / (threads * (accumulators + others));
   int by_shared = (int)(target->sm_shared_bytes / (s.shared_bytes + BLOCK_SHARED_BYTES));
   int blocks = by_shared < by_registers ? by_shared : by_registers;

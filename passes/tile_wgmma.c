@@ -31,9 +31,10 @@ enum {
   MOST_PIECES = 40,  /* of a chunk: the products of one are unrolled */
   MOST_RESIDENT_PIECES = 160,
   SM_REGISTERS = 65536,
-  OTHER_REGISTERS = 32, /* besides accumulators; of streamed weights: */
-  STREAMING_REGISTERS = 48,
-  MOST_BLOCKS = 6 /* of an SM, that pay */
+  OTHER_REGISTERS = 32, /* besides accumulators; of streamed weights, and of other results than signs: */
+  MORE_REGISTERS = 48,
+  MOST_BLOCKS = 6,     /* of an SM, that pay */
+  MOST_BARRIERS = 128, /* of a block: their initialisation is unrolled */
 };
 
 static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 100; /* of 128 */
@@ -62,14 +63,16 @@ static int registers_of_thread(const Tile *tile) {
   return registers > 255 ? 255 : registers;
 }
 
-static int registers_needed(const Tile *tile, const Staging *s) {
-  return accumulators(tile, s) + (tile->resident ? OTHER_REGISTERS : STREAMING_REGISTERS);
+/* Signs of one or two bits take the least. */
+static int registers_needed(const Graph *g, const Node *node, const Tile *tile, const Staging *s) {
+  bool signs = node->step_count == 1 && node->steps[0].op == OP_THRESHOLDS && graph_type(g, node->result)->bits <= 2;
+  return accumulators(tile, s) + (tile->resident && signs ? OTHER_REGISTERS : MORE_REGISTERS);
 }
 
 static uint32_t room_for_blocks(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   Staging s = staging_of(g, node, tile);
   if (staging_moves_registers(tile)) return 1;
-  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(tile, &s));
+  int by_registers = SM_REGISTERS / ((int)staging_threads(tile) * registers_needed(g, node, tile, &s));
   int by_shared = (int)(target->sm_shared_bytes / (s.shared_bytes + BLOCK_SHARED_BYTES));
   int blocks = by_registers < by_shared ? by_registers : by_shared;
   return blocks < 1 ? 1 : blocks > MOST_BLOCKS ? MOST_BLOCKS : (uint32_t)blocks;
@@ -188,7 +191,8 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
   if (tile->resident && (staging.input_planes * blocks > MOST_WINDOWS || staging.pieces > MOST_RESIDENT_PIECES))
     return false;
-  if (registers_needed(tile, &staging) > registers_of_thread(tile)) return false;
+  if (registers_needed(g, node, tile, &staging) > registers_of_thread(tile)) return false;
+  if (staging.barrier_bytes > 8 * MOST_BARRIERS) return false;
   return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);
 }
 
