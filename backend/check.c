@@ -201,7 +201,8 @@ static bool check_wgmma(const Check *c) {
   if (!check_mma(c)) return false;
   if (!layout_is_pieces(t->layout)) return bad_plan(c->g, node, "its input must lie in pieces");
   if (node->tile.k % 4) return bad_plan(c->g, node, "its tile takes no whole pieces");
-  if (node->tile.warps_m < 4) return bad_plan(c->g, node, "it has no tile of four warps");
+  if (engine_uses_wgmma(node->engine) && node->tile.warps_m < 4)
+    return bad_plan(c->g, node, "it has no tile of four warps");
   if (node->op != OP_CONV2D) return true;
   if (a->stride[0] != 1 || a->stride[1] != 1) return bad_plan(c->g, node, "wgmma computes convolutions of stride 1");
   Image in = type_image(t), out = type_image(&node->main_type);
@@ -213,7 +214,7 @@ static bool check_wgmma(const Check *c) {
 
 static bool check_skinny(const Check *c) {
   if (c->node->op != OP_LINEAR) return bad_plan(c->g, c->node, "skinny kernels compute linear");
-  if (c->node->tile.warps_m < 4 || c->node->tile.k % 8) return bad_plan(c->g, c->node, "it has no tile of four warps");
+  if (c->node->tile.k % 8) return bad_plan(c->g, c->node, "its tile takes no whole pairs of pieces");
   return check_wgmma(c);
 }
 
