@@ -214,7 +214,7 @@ static bool check_wgmma(const Check *c) {
 
 static bool check_skinny(const Check *c) {
   if (c->node->op != OP_LINEAR) return bad_plan(c->g, c->node, "skinny kernels compute linear");
-  if (c->node->tile.k % 8) return bad_plan(c->g, c->node, "its tile takes no whole pairs of pieces");
+  if (c->node->tile.warps_m < 4 || c->node->tile.k % 8) return bad_plan(c->g, c->node, "it has no tile of four warps");
   return check_wgmma(c);
 }
 
