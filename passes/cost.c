@@ -140,7 +140,8 @@ static double pair_stores(const Graph *g, const Node *node, Engine engine, uint3
 }
 
 /* By so much are the estimates of tiles beside a launch too long for layers of few microseconds: medians of the
- * benchmark suite on an H200. What comes before such a layer waits for the launch before it may be what they count twice.
+ * benchmark suite on an H200. What comes before such a layer waits for the launch before it may be what they count
+ * twice.
  */
 static double hidden_microseconds(Engine engine, const Target *target) {
   if (!target->overlaps_launches) return 0;
