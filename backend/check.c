@@ -301,31 +301,25 @@ static bool launch_mma(const Check *c, Launch *wanted) {
 }
 
 /* Blocks walk over tiles, so that any number of them along x serves. */
-static bool launch_patch(const Check *c, Launch *wanted) {
-  const Tile *t = &c->node->tile;
-  Patch p = patch_of(c->g, c->node, t);
-  *wanted = (Launch){.x_mul = p.across * p.down,
+static bool launch_rectangles(const Check *c, uint64_t rectangles, uint64_t shared_bytes, Launch *wanted) {
+  *wanted = (Launch){.x_mul = (uint32_t)rectangles,
                      .x_div = 1,
                      .y = column_tiles(c),
-                     .threads = 32u * t->warps_m,
-                     .shared_bytes = shared_or_more(c, p.shared_bytes),
+                     .threads = 32u * c->node->tile.warps_m,
+                     .shared_bytes = shared_or_more(c, shared_bytes),
                      .x_most = c->node->launch.x_most};
-  return within(c, "tiles in a batch", (uint64_t)p.across * p.down * c->g->max_batch, INT32_MAX) &&
-         check_block(c, p.shared_bytes, wanted);
+  return within(c, "tiles in a batch", rectangles * c->g->max_batch, INT32_MAX) && check_block(c, shared_bytes, wanted);
+}
+
+static bool launch_patch(const Check *c, Launch *wanted) {
+  Patch p = patch_of(c->g, c->node, &c->node->tile);
+  return launch_rectangles(c, (uint64_t)p.across * p.down, p.shared_bytes, wanted);
 }
 
 static bool launch_strip(const Check *c, Launch *wanted) {
-  const Tile *t = &c->node->tile;
   Strips s;
-  strips_of(c->g, c->node, t, &s);
-  *wanted = (Launch){.x_mul = s.across * s.down,
-                     .x_div = 1,
-                     .y = column_tiles(c),
-                     .threads = 32u * t->warps_m,
-                     .shared_bytes = shared_or_more(c, s.shared_bytes),
-                     .x_most = c->node->launch.x_most};
-  return within(c, "tiles in a batch", (uint64_t)s.across * s.down * c->g->max_batch, INT32_MAX) &&
-         check_block(c, s.shared_bytes, wanted);
+  strips_of(c->g, c->node, &c->node->tile, &s);
+  return launch_rectangles(c, (uint64_t)s.across * s.down, s.shared_bytes, wanted);
 }
 
 /* Blocks walk over tiles, so that any number of them along x serves. Streamed weights: over those of all channels. */

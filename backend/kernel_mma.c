@@ -228,6 +228,22 @@ bool mma_find_instruction(Mma *m) {
   return m->instruction != NULL;
 }
 
+void mma_group_multiply(Mma *m, int row_tile, uint32_t columns, PtxValue a, PtxValue b, PtxValue adds) {
+  Ptx *p = &m->k->ptx;
+  Text line = {.context = p->context};
+  const char *mnemonic = m->instruction->mnemonic, *width = strchr(mnemonic, '%');
+  text_add(&line, "%.*s%u%s", (int)(width - mnemonic), mnemonic, columns, width + 2);
+  for (int j = 0; j < m->column_tiles + m->sum_tiles; j++)
+    for (int r = 0; r < 4; r++)
+      text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
+  ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
+}
+
+void mma_share_registers(Mma *m) {
+  const Target *target = m->k->emitter->target;
+  m->k->ptx.blocks_of_sm = target->sm_shared_bytes / (m->node->launch.shared_bytes + BLOCK_SHARED_BYTES);
+}
+
 bool kernel_mma(Kernel *k) {
   const Tile *t = &k->node->tile;
   Mma m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 16, .place = mma_place};

@@ -106,12 +106,6 @@ static void emit(StripKernel *k) {
   ptx_end_for(p);
 }
 
-/* As many blocks share a multiprocessor as its shared memory is planned for, so registers have to be shared too. */
-static void limit_registers(StripKernel *k) {
-  const Target *target = k->m.k->emitter->target;
-  k->m.k->ptx.blocks_of_sm = target->sm_shared_bytes / (k->m.node->launch.shared_bytes + BLOCK_SHARED_BYTES);
-}
-
 bool kernel_strip(Kernel *k) {
   const Tile *t = &k->node->tile;
   StripKernel q = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = place_row}};
@@ -126,7 +120,7 @@ bool kernel_strip(Kernel *k) {
   mma_bind(&q.m);
   if (q.m.table.tile_bytes > q.s.table_bytes) q.m.table.tile_bytes = 0; /* it stays in global memory */
   q.m.table.is_shared = q.m.table.tile_bytes > 0;
-  limit_registers(&q);
+  mma_share_registers(&q.m);
   emit(&q);
   return true;
 }

@@ -272,12 +272,6 @@ static void emit_resident(Wgmma *w) {
   finish_tiles(w);
 }
 
-/* As many blocks share a multiprocessor as its shared memory is planned for, so registers have to be shared too. */
-static void limit_registers(Wgmma *w) {
-  const Target *target = w->m.k->emitter->target;
-  w->m.k->ptx.blocks_of_sm = target->sm_shared_bytes / (w->m.node->launch.shared_bytes + BLOCK_SHARED_BYTES);
-}
-
 bool kernel_wgmma(Kernel *k) {
   const Tile *t = &k->node->tile;
   Wgmma w = {.m = {.k = k, .node = k->node, .tile = *t, .row_tile_rows = 64, .place = mma_place},
@@ -300,7 +294,7 @@ bool kernel_wgmma(Kernel *k) {
   if (w.m.table.tile_bytes > w.s.table_bytes) w.m.table.tile_bytes = 0; /* it stays in global memory */
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
   w.alternates = wgmma_may_alternate(&w);
-  limit_registers(&w);
+  mma_share_registers(&w.m);
   wgmma_clear_windows(&w);
   wgmma_write_sum_rows(&w);
   init_barriers(&w);

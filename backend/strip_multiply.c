@@ -4,8 +4,6 @@
  */
 #include "strip_kernel.h"
 
-#include <string.h>
-
 /* Strips from the first of a window to that of one of its units. Past the last unit weights are zero. */
 static uint32_t unit_strips(const StripKernel *k, uint32_t unit) {
   if (unit >= k->s.units) unit = k->s.units - 1;
@@ -38,18 +36,6 @@ void strip_multiply_begin(StripKernel *k) {
   mma_make_accumulators(m);
 }
 
-static void multiply(StripKernel *k, int row_tile, PtxValue a, PtxValue b, bool adds) {
-  Mma *m = &k->m;
-  Ptx *p = &m->k->ptx;
-  Text line = {.context = p->context};
-  const char *mnemonic = m->instruction->mnemonic, *columns = strchr(mnemonic, '%');
-  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, m->tile.n, columns + 2);
-  for (int j = 0; j < m->column_tiles; j++)
-    for (int r = 0; r < 4; r++)
-      text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
-  ptx_raw(p, "%s}, %s, %s, %d;", line.data, ptx_text(p, a), ptx_text(p, b), adds);
-}
-
 void strip_multiply_start(StripKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
@@ -61,7 +47,7 @@ void strip_multiply_start(StripKernel *k) {
       uint32_t first = unit_strips(k, 2 * step), second = unit_strips(k, 2 * step + 1);
       PtxValue a = ptx_descriptor(p, input, square_strips(k, i) + first, second - first, rows_apart);
       PtxValue b = ptx_descriptor(p, k->weights, 2 * step * DESCRIPTOR_ROWS, DESCRIPTOR_ROWS, weight_rows);
-      multiply(k, i, a, b, step > 0);
+      mma_group_multiply(m, i, (uint32_t)m->tile.n, a, b, ptx_int(step > 0));
     }
   ptx_raw(p, "wgmma.commit_group.sync.aligned;");
 }

@@ -8,26 +8,12 @@
  */
 #include "wgmma_kernel.h"
 
-#include <string.h>
-
 enum { MOST_UNROLLED = 160 }; /* instructions of a tile with resident weights */
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
   if (piece >= w->s.real_pieces) piece = w->s.real_pieces - 1; /* its weights are zero */
   return piece / w->s.taps * w->s.input_rows + w->tap_shifts[piece % w->s.taps];
-}
-
-static void multiply(Wgmma *w, int row_tile, PtxValue a, PtxValue b, PtxValue adds) {
-  Mma *m = &w->m;
-  Ptx *p = &m->k->ptx;
-  Text line = {.context = p->context};
-  const char *mnemonic = m->instruction->mnemonic, *columns = strchr(mnemonic, '%');
-  text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, w->s.weight_rows, columns + 2);
-  for (int j = 0; j < m->column_tiles + m->sum_tiles; j++)
-    for (int r = 0; r < 4; r++)
-      text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
-  ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
 }
 
 /* The products of a row tile and a part of a chunk. Addresses in pieces: of the warpgroup's first row in the windows,
@@ -39,7 +25,7 @@ static void multiply_part(Wgmma *w, int row_tile, uint32_t part, PtxValue input,
     uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
     PtxValue a = ptx_descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, DESCRIPTOR_ROWS);
     PtxValue b = ptx_descriptor(p, weights, with, DESCRIPTOR_ROWS, count * DESCRIPTOR_ROWS);
-    multiply(w, row_tile, a, b, piece ? ptx_int(1) : adds);
+    mma_group_multiply(&w->m, row_tile, w->s.weight_rows, a, b, piece ? ptx_int(1) : adds);
   }
 }
 

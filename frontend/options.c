@@ -18,12 +18,7 @@ static const char help_text[] =
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
     "  --engine NAME         the engine of every layer that it can compute, one of\n"
-    "                       "
-#define ENGINE(ENUM, name, operand)
-#define PRODUCTS(ENUM, name, operand) " " #name
-#include "../ir/engines.def"
-#undef ENGINE
-    "\n"
+    "                       %s\n"
     "  --tuning FILE         engines and tiles that were measured, from --tune; where it has none the cost model "
     "chooses\n"
     "  --tune FILE           measure engines and tiles of each layer on --device, with the target and batch given, "
@@ -329,7 +324,7 @@ static bool check_together(const Options *o) {
 }
 
 static bool tells_something(const char *word) {
-  if (!strcmp(word, "--help") || !strcmp(word, "-h")) return fputs(help_text, stdout), true;
+  if (!strcmp(word, "--help") || !strcmp(word, "-h")) return printf(help_text, product_engine_names), true;
   if (!strcmp(word, "--version")) return puts("apnnc " APNN_VERSION), true;
   if (!strcmp(word, "--list-passes")) return passes_list(stdout), true;
   return false;

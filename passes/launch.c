@@ -118,33 +118,29 @@ static Launch launch_gemv(const Graph *g, const Node *node, const PassOptions *o
                   .x_most = blocks};
 }
 
-static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *options) {
-  const Tile *tile = &node->tile;
-  Patch p = patch_of(g, node, tile);
-  uint32_t columns = tiles_of_channels(g, node);
-  int blocks_of_sm = patch_blocks_at_once(g, node, tile, options->target);
-  uint32_t blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
-  return (Launch){.x_mul = p.across * p.down,
+/* Tiles are rectangles of an image; blocks walk over those of all. */
+static Launch launch_rectangles(const Graph *g, const Node *node, const PassOptions *options, uint32_t rectangles,
+                                uint64_t shared_bytes, int blocks_of_sm) {
+  uint32_t columns = tiles_of_channels(g, node), blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
+  return (Launch){.x_mul = rectangles,
                   .x_div = 1,
                   .y = columns,
-                  .threads = 32u * tile->warps_m,
-                  .shared_bytes = shared_of_blocks(p.shared_bytes, blocks_of_sm, options->target),
+                  .threads = 32u * node->tile.warps_m,
+                  .shared_bytes = shared_of_blocks(shared_bytes, blocks_of_sm, options->target),
                   .x_most = blocks > columns ? blocks / columns : 1};
 }
 
+static Launch launch_patch(const Graph *g, const Node *node, const PassOptions *options) {
+  Patch p = patch_of(g, node, &node->tile);
+  int blocks = patch_blocks_at_once(g, node, &node->tile, options->target);
+  return launch_rectangles(g, node, options, p.across * p.down, p.shared_bytes, blocks);
+}
+
 static Launch launch_strip(const Graph *g, const Node *node, const PassOptions *options) {
-  const Tile *tile = &node->tile;
   Strips s;
-  if (!strips_of(g, node, tile, &s)) return (Launch){0};
-  uint32_t columns = tiles_of_channels(g, node);
-  int blocks_of_sm = strip_blocks_at_once(g, node, tile, options->target);
-  uint32_t blocks = (uint32_t)(options->target->sm_count * blocks_of_sm);
-  return (Launch){.x_mul = s.across * s.down,
-                  .x_div = 1,
-                  .y = columns,
-                  .threads = 32u * tile->warps_m,
-                  .shared_bytes = shared_of_blocks(s.shared_bytes, blocks_of_sm, options->target),
-                  .x_most = blocks > columns ? blocks / columns : 1};
+  if (!strips_of(g, node, &node->tile, &s)) return (Launch){0};
+  int blocks = strip_blocks_at_once(g, node, &node->tile, options->target);
+  return launch_rectangles(g, node, options, s.across * s.down, s.shared_bytes, blocks);
 }
 
 static uint32_t words_of_pixel(const Type *t) {

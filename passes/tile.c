@@ -22,12 +22,11 @@ static const Kind strip_kind = {strip_tiles, strip_tile_fits, strip_microseconds
 static const Kind skinny_kind = {skinny_tiles, skinny_tile_fits, skinny_microseconds};
 static const Kind gemv_kind = {gemv_tiles, gemv_tile_fits, gemv_microseconds};
 
-static const Kind *kind_of(Engine engine) {
-  if (engine == ENGINE_SKINNY_B1) return &skinny_kind;
-  if (engine_is_gemv(engine)) return &gemv_kind;
-  if (engine == ENGINE_STRIP_S8) return &strip_kind;
-  return engine_uses_wgmma(engine) ? &wgmma_kind : engine == ENGINE_PATCH_S8 ? &patch_kind : &sync_kind;
-}
+static const Kind *const kind_of[ENGINE_COUNT] = {
+    [ENGINE_MMA_B1] = &sync_kind,      [ENGINE_MMA_S8] = &sync_kind,    [ENGINE_PATCH_S8] = &patch_kind,
+    [ENGINE_STRIP_S8] = &strip_kind,   [ENGINE_WGMMA_B1] = &wgmma_kind, [ENGINE_WGMMA_S8] = &wgmma_kind,
+    [ENGINE_SKINNY_B1] = &skinny_kind, [ENGINE_GEMV_B1] = &gemv_kind,   [ENGINE_GEMV_S8] = &gemv_kind,
+};
 
 void tile_list_add(TileList *list, Tile tile, double microseconds) {
   if (list->count == list->most && microseconds >= list->microseconds[list->count - 1]) return;
@@ -42,18 +41,19 @@ void tile_list_add(TileList *list, Tile tile, double microseconds) {
 }
 
 bool tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
-  const Kind *kind = kind_of(node->engine);
-  if (!engine_uses_tensor_cores(node->engine) || (kind == &sync_kind && !sync_tile_is_listed(tile))) return false;
+  const Kind *kind = kind_of[node->engine];
+  if (!kind || (kind == &sync_kind && !sync_tile_is_listed(tile))) return false;
   return kind->fits(g, node, tile, target);
 }
 
 void list_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
-  if (engine_uses_tensor_cores(node->engine)) kind_of(node->engine)->list(g, node, options, out);
+  if (kind_of[node->engine]) kind_of[node->engine]->list(g, node, options, out);
 }
 
-static Tile best_tile_over_pieces(const Graph *g, const Node *node, const PassOptions *options) {
-  if (engine_is_gemv(node->engine)) return gemv_tile(g, node, options);
-  return (node->engine == ENGINE_SKINNY_B1 ? skinny_tile : wgmma_tile)(g, node, options);
+Tile best_tile(const Graph *g, const Node *node, const PassOptions *options) {
+  TileList list = {.most = 1};
+  list_tiles(g, node, options, &list);
+  return list.tiles[0];
 }
 
 static Engine on_mma_sync(Engine engine) {
@@ -61,13 +61,13 @@ static Engine on_mma_sync(Engine engine) {
 }
 
 double tile_microseconds(const Graph *g, const Node *node, const PassOptions *options) {
-  return kind_of(node->engine)->microseconds(g, node, &node->tile, options);
+  return kind_of[node->engine]->microseconds(g, node, &node->tile, options);
 }
 
 /* The tile that the options or the tuning file ask for, where the layer can have it. */
 static Tile wanted_tile(const Graph *g, const Node *node, const PassOptions *options) {
   const Tile *forced = options->force_tile;
-  if (forced && kind_of(node->engine)->fits(g, node, forced, options->target)) return *forced;
+  if (forced && kind_of[node->engine]->fits(g, node, forced, options->target)) return *forced;
   const TuningEntry *entry = tuning_of_node(g, node, options);
   if (!entry || entry->engine != node->engine || !entry->tile.m) return (Tile){0};
   if (tile_fits(g, node, &entry->tile, options->target)) return entry->tile;
@@ -79,14 +79,12 @@ bool pass_tile(Graph *g, const PassOptions *options) {
   for (NodeId n = 0; n < g->node_count; n++) {
     Node *node = &g->nodes[n];
     node->tile = (Tile){0};
-    if (engine_uses_tensor_cores(node->engine)) node->tile = wanted_tile(g, node, options);
-    if (node->engine == ENGINE_STRIP_S8 && !node->tile.m) node->tile = strip_tile(g, node, options);
-    if (node->engine == ENGINE_PATCH_S8 && !node->tile.m) node->tile = patch_tile(g, node, options);
-    if (engine_reads_pieces(node->engine) && !node->tile.m) {
-      node->tile = best_tile_over_pieces(g, node, options);
-      if (!node->tile.m) node->engine = on_mma_sync(node->engine);
-    }
-    if (engine_uses_tensor_cores(node->engine) && !node->tile.m) node->tile = sync_tile(g, node, options);
+    if (!engine_uses_tensor_cores(node->engine)) continue;
+    node->tile = wanted_tile(g, node, options);
+    if (!node->tile.m) node->tile = best_tile(g, node, options);
+    if (node->tile.m || !engine_reads_pieces(node->engine)) continue;
+    node->engine = on_mma_sync(node->engine);
+    node->tile = best_tile(g, node, options);
   }
   return true;
 }

@@ -22,13 +22,8 @@ void skinny_tiles(const Graph *g, const Node *node, const PassOptions *options, 
 void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out);   /* tile_gemv.c */
 void list_tiles(const Graph *g, const Node *node, const PassOptions *options,
                 TileList *out); /* of its engine: tile.c */
-/* The best of them; all zero where none fits. */
-Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options);
-Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options);
-Tile skinny_tile(const Graph *g, const Node *node, const PassOptions *options);
-Tile gemv_tile(const Graph *g, const Node *node, const PassOptions *options);
-Tile strip_tile(const Graph *g, const Node *node, const PassOptions *options);
-Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options);
+/* The best of them; all zero where none fits: tile.c. */
+Tile best_tile(const Graph *g, const Node *node, const PassOptions *options);
 bool sync_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);
 bool sync_tile_is_listed(const Tile *tile); /* whether it is among those that sync_tiles tries */
 bool patch_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target);

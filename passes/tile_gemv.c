@@ -152,9 +152,3 @@ void gemv_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
         if (warps_pay(g, node, tile)) tile_list_add(out, tile, gemv_microseconds(g, node, &tile, options));
       }
 }
-
-Tile gemv_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  TileList list = {.most = 1};
-  gemv_tiles(g, node, options, &list);
-  return list.tiles[0];
-}

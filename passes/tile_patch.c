@@ -82,9 +82,3 @@ void patch_tiles(const Graph *g, const Node *node, const PassOptions *options, T
       if (fits(g, node, &tile, options->target)) tile_list_add(out, tile, patch_microseconds(g, node, &tile, options));
     }
 }
-
-Tile patch_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  TileList list = {.most = 1};
-  patch_tiles(g, node, options, &list);
-  return list.tiles[0];
-}

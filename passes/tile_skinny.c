@@ -150,9 +150,3 @@ void skinny_tiles(const Graph *g, const Node *node, const PassOptions *options, 
   for (size_t i = 0; i < sizeof positions; i++)
     if (i == 0 || positions[i - 1] < most) consider_columns(&s, positions[i]);
 }
-
-Tile skinny_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  TileList list = {.most = 1};
-  skinny_tiles(g, node, options, &list);
-  return list.tiles[0];
-}

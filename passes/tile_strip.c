@@ -92,9 +92,3 @@ void strip_tiles(const Graph *g, const Node *node, const PassOptions *options, T
     if (fits(g, node, &tile, options->target)) tile_list_add(out, tile, strip_microseconds(g, node, &tile, options));
   }
 }
-
-Tile strip_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  TileList list = {.most = 1};
-  strip_tiles(g, node, options, &list);
-  return list.count ? list.tiles[0] : (Tile){0};
-}

@@ -193,9 +193,3 @@ void sync_tiles(const Graph *g, const Node *node, const PassOptions *options, Ti
           tile_list_add(out, tile, sync_microseconds(g, node, &tile, options));
       }
 }
-
-Tile sync_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  TileList list = {.most = 1};
-  sync_tiles(g, node, options, &list);
-  return list.tiles[0];
-}

@@ -242,9 +242,3 @@ void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, T
     if (blocks * 4 <= UINT16_MAX) consider(&s, tile);
   }
 }
-
-Tile wgmma_tile(const Graph *g, const Node *node, const PassOptions *options) {
-  TileList list = {.most = 1};
-  wgmma_tiles(g, node, options, &list);
-  return list.tiles[0];
-}

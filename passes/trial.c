@@ -8,25 +8,6 @@
 
 enum { OPERAND, WEIGHTS, RESULT, VALUES };
 
-typedef struct Estimate {
-  Tile (*tile)(const Graph *g, const Node *node, const PassOptions *options);
-  double (*microseconds)(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options);
-} Estimate;
-
-static const Estimate estimates[] = {{sync_tile, sync_microseconds},
-                                     {wgmma_tile, wgmma_microseconds},
-                                     {patch_tile, patch_microseconds},
-                                     {skinny_tile, skinny_microseconds},
-                                     {gemv_tile, gemv_microseconds},
-                                     {strip_tile, strip_microseconds}};
-
-static const Estimate *estimate_of(Engine engine) {
-  if (engine == ENGINE_SKINNY_B1) return &estimates[3];
-  if (engine_is_gemv(engine)) return &estimates[4];
-  if (engine == ENGINE_STRIP_S8) return &estimates[5];
-  return &estimates[engine_uses_wgmma(engine) ? 1 : engine == ENGINE_PATCH_S8 ? 2 : 0];
-}
-
 static Layout operand_layout(const Node *node, const Type *t, Engine engine, uint32_t batch) {
   if (!engine_reads_pieces(engine)) return preferred_layout(t, engine);
   Pitches p = pitches_of_operand(node, t);
@@ -46,7 +27,6 @@ double trial_microseconds(const Graph *g, const Node *node, Engine engine, const
   layer.input_count = 2;
   layer.result = RESULT;
   layer.engine = engine;
-  const Estimate *e = estimate_of(engine);
-  layer.tile = e->tile(&trial, &layer, options);
-  return layer.tile.m ? e->microseconds(&trial, &layer, &layer.tile, options) : -1;
+  layer.tile = best_tile(&trial, &layer, options);
+  return layer.tile.m ? tile_microseconds(&trial, &layer, options) : -1;
 }

@@ -35,12 +35,7 @@ static const char help[] =
     "      --out TYPE         what the layer writes: u1..u8, i2..i8, bipolar or ternary behind a batchnorm, or i32,\n"
     "                         its sums; default: the activations' type\n"
     "      --engine ENGINE    default: what the cost model chooses; one of\n"
-    "                        "
-#define ENGINE(ENUM, name, operand)
-#define PRODUCTS(ENUM, name, operand) " " #name
-#include "../ir/engines.def"
-#undef ENGINE
-    "\n"
+    "                        %s\n"
     "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
     "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
@@ -500,7 +495,7 @@ int bench_layer(int argc, char **argv) {
   Options o = {.turn_file = -1};
   if (!parse_options(&o, argc, argv)) return EXIT_USAGE;
   if (o.help) {
-    fputs(help, stdout);
+    printf(help, product_engine_names);
     return EXIT_GOOD;
   }
   if (o.turn) o.turn_file = open(o.turn, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
