@@ -154,6 +154,18 @@ void wgmma_for_each_tile(Wgmma *w) {
   wgmma_place_tile(w, ptx_for(p, w->first_tile, wgmma_tile_count(w), w->tiles_apart));
 }
 
+/* Named barriers behind those of wgmma_turns.c. A number in a register would reserve all that a block can have. */
+void wgmma_meet(Wgmma *w, PtxValue group, int warps) {
+  enum { FIRST_BARRIER = 3 };
+  Ptx *p = &w->m.k->ptx;
+  int groups = w->consumer_warps / warps;
+  for (int i = 0; i < groups; i++) {
+    if (groups > 1) ptx_if(p, ptx_setp(p, "eq.s32", group, ptx_int(i)));
+    ptx_raw(p, "bar.sync %d, %d;", FIRST_BARRIER + i, 32 * warps);
+    if (groups > 1) ptx_end_if(p);
+  }
+}
+
 /* --- the kernel --- */
 
 static bool tile_fits(const Wgmma *w) {
@@ -169,11 +181,12 @@ static bool tile_fits(const Wgmma *w) {
   return mma_bad_tile(m);
 }
 
-static void order_taps(Wgmma *w) {
+static void place_pieces(Wgmma *w) {
   const Graph *g = w->m.k->graph;
-  w->tap_shifts = ARENA_NEW(g->context, uint32_t, w->s.taps);
+  w->piece_shifts = ARENA_NEW(g->context, uint32_t, w->s.filter_pieces);
   for (uint32_t tap = 0; tap < w->s.taps; tap++)
-    w->tap_shifts[staging_tap_place(g, w->m.node, w->s.taps, tap)] = staging_tap_shift(g, w->m.node, tap);
+    if (staging_tap_slot(w->m.node, &w->s, tap) == 0)
+      w->piece_shifts[staging_tap_piece(g, w->m.node, &w->s, tap)] = staging_tap_shift(g, w->m.node, tap);
 }
 
 /* The first tiles of all blocks' first walks come before those of the second ones, so that tiles spread over blocks. */
@@ -182,11 +195,12 @@ static void place_walk(Wgmma *w) {
   w->stages = w->m.shared;
   w->first_tile = ptx_special(p, "%ctaid.x");
   w->tiles_apart = ptx_special(p, "%nctaid.x");
+  w->walk = ptx_int(0);
   w->walk_warp = w->warp;
   w->first_barrier = ptx_int(0);
   w->is_loader = ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0));
   if (w->s.walks == 1) return;
-  PtxValue walk = ptx_div(p, w->warp, ptx_int(w->walk_warps));
+  PtxValue walk = w->walk = ptx_div(p, w->warp, ptx_int(w->walk_warps));
   w->walk_warp = ptx_rem(p, w->warp, ptx_int(w->walk_warps));
   w->is_loader = ptx_setp(p, "eq.s32", ptx_rem(p, w->m.thread, ptx_int(32 * w->walk_warps)), ptx_int(0));
   w->stages = ptx_mad(p, walk, ptx_int((int64_t)w->m.tile.stages * w->s.stage_bytes), w->stages);
@@ -287,7 +301,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.w = weights_pack_pieces(k->graph, k->node);
   if (!mma_find_instruction(&w.m)) return false;
   mma_bind(&w.m);
-  order_taps(&w);
+  place_pieces(&w);
   size_t window = (size_t)w.s.input_rows * PIECE_BYTES;
   w.zeros = kernel_constant(k, arena_alloc(k->graph->context, window), window);
   place(&w);

@@ -25,7 +25,7 @@ typedef struct Packing {
   int32_t channels_out, kernel_h, kernel_w, channels_in;
   uint32_t *place_of_channel; /* bit of the input's planes, or byte */
   Staging staging;            /* of pieces */
-  uint32_t *place_of_tap;     /* in pieces: in the reduction */
+  uint32_t *piece_of_tap;     /* of a block */
   Skinny skinny;              /* of streams */
   Gemv gemv;                  /* of steps */
   Patch patch;                /* of fragments */
@@ -102,7 +102,7 @@ static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, in
                            uint32_t row) {
   const Staging *g = &s->staging;
   uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
-  uint64_t piece = block % g->chunk_blocks * g->taps + s->place_of_tap[tap];
+  uint64_t piece = block % g->chunk_blocks * g->filter_pieces + s->piece_of_tap[tap];
   uint64_t part = piece / g->part_pieces, lines = (uint64_t)g->part_pieces * s->node->tile.n;
   uint64_t line = part * lines + (row / 8 * g->part_pieces + piece % g->part_pieces) * 8 + row % 8;
   return w->data + (chunk * g->packed_bytes + line * PIECE_BYTES) / 4;
@@ -110,9 +110,13 @@ static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, in
 
 static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t o, int32_t tap,
                           const uint32_t *words) {
+  enum { WORDS = PIECE_BYTES / 4 };
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
-  for (uint32_t block = 0; block < s->staging.blocks; block++)
-    memcpy(piece_row(s, w, tile, plane, block, tap, row), words + block * (PIECE_BYTES / 4), PIECE_BYTES);
+  uint32_t slot_bits = 32 / s->staging.joined * staging_tap_slot(s->node, &s->staging, (uint32_t)tap);
+  for (uint32_t block = 0; block < s->staging.blocks; block++) {
+    uint32_t *to = piece_row(s, w, tile, plane, block, tap, row);
+    for (uint32_t i = 0; i < WORDS; i++) to[i] |= words[block * WORDS + i] << slot_bits;
+  }
 }
 
 /* --- streams (../ir/skinny.h): rows are channels in the order of the result --- */
@@ -351,9 +355,9 @@ PackedWeights weights_pack_pieces(const Graph *g, const Node *node) {
   Packing s;
   PackedWeights w = begin(&s, g, node);
   s.staging = staging_of(g, node, &node->tile);
-  s.place_of_tap = ARENA_NEW(g->context, uint32_t, s.staging.taps);
+  s.piece_of_tap = ARENA_NEW(g->context, uint32_t, s.staging.taps);
   for (uint32_t tap = 0; tap < s.staging.taps; tap++)
-    s.place_of_tap[tap] = staging_tap_place(g, node, s.staging.taps, tap);
+    s.piece_of_tap[tap] = staging_tap_piece(g, node, &s.staging, tap);
   uint32_t tiles = tile_count_of_channels(&node->tile, graph_type(g, node->result));
   w.bytes = (size_t)tiles * s.staging.weight_planes * s.staging.chunks * s.staging.packed_bytes;
   w.data = arena_alloc(g->context, w.bytes);

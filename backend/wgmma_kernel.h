@@ -18,13 +18,13 @@ typedef struct Ring {
 typedef struct Wgmma {
   Mma m;
   Staging s;
-  uint32_t *tap_shifts; /* in the order of the reduction, rising */
+  uint32_t *piece_shifts; /* of a block's pieces, to the first tap in each, rising */
   int consumer_warps;
   int walk_warps;                 /* that share tiles: all of these, or four (../ir/staging.h) */
   PtxValue zeros;                 /* device constant: a window's worth */
   PtxValue warp;                  /* in the block */
   PtxValue row_tiles;             /* tiles along the positions of the batch */
-  PtxValue walk_warp;             /* the warp, of those that share its tiles */
+  PtxValue walk, walk_warp;       /* the warp's walk; the warp, of those that share its tiles */
   PtxValue is_loader;             /* resident weights: predicate, the thread that starts copies of the walk's windows */
   PtxValue group_row;             /* first row of its group of four, in a tile */
   PtxValue stages, first_barrier; /* of the walk: address; number */
@@ -64,6 +64,9 @@ void wgmma_for_each_tile(Wgmma *w);
 
 int wgmma_column_tiles(const Wgmma *w);
 
+/* Groups of so many warps, as numbered, wait for all of their own. */
+void wgmma_meet(Wgmma *w, PtxValue group, int warps);
+
 /* wgmma_turns.c: where w->alternates, around the end of a tile, by the warps that multiply. */
 bool wgmma_may_alternate(const Wgmma *w);
 void wgmma_begin_tile(Wgmma *w);
@@ -90,6 +93,10 @@ void wgmma_sums_start(Wgmma *w);
 void wgmma_sums_begin_tile(Wgmma *w);
 void wgmma_sum_chunk(Wgmma *w, PtxValue pair, PtxValue stage);
 void wgmma_finish_sums(Wgmma *w);
+
+/* wgmma_join.c: the taps that share a piece, in the windows of a stage that have come. By all warps of a walk. */
+bool wgmma_joins(const Wgmma *w);
+void wgmma_join(Wgmma *w, PtxValue stage);
 
 /* wgmma_multiply.c: the products of a tile, into m.accumulators. */
 void wgmma_multiply_begin(Wgmma *w);

@@ -13,7 +13,7 @@ enum { MOST_UNROLLED = 160 }; /* instructions of a tile with resident weights */
 /* Offset of a piece of a chunk in the input window, in pieces. */
 static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
   if (piece >= w->s.real_pieces) piece = w->s.real_pieces - 1; /* its weights are zero */
-  return piece / w->s.taps * w->s.input_rows + w->tap_shifts[piece % w->s.taps];
+  return piece / w->s.filter_pieces * w->s.input_rows + w->piece_shifts[piece % w->s.filter_pieces];
 }
 
 /* The products of a row tile and a part of a chunk. Addresses in pieces: of the warpgroup's first row in the windows,
@@ -80,7 +80,7 @@ static PtxValue weights_of_pair(Wgmma *w, PtxValue pair, PtxValue weights) {
   return ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunk_bytes / PIECE_BYTES), weights);
 }
 
-/* What products have waited for: a bit a plane and part. */
+/* What products need not wait for any more: a bit a plane and part. */
 typedef struct Arrived {
   uint64_t windows, weights;
 } Arrived;
@@ -98,21 +98,53 @@ static void wait_for_weights(Wgmma *w, PtxValue plane, uint32_t part) {
   ptx_end_if(p);
 }
 
-static void wait_for_windows(Wgmma *w, PtxValue plane, uint32_t part) {
+static void wait_for_windows(Wgmma *w, Ring at, uint32_t plane, uint32_t part) {
   if (staging_blocks_before(&w->s, part) == staging_blocks_before(&w->s, part + 1)) return;
-  ptx_barrier_wait(&w->m.k->ptx, wgmma_windows_full(w, w->ring.stage, plane, part), w->ring.parity);
+  ptx_barrier_wait(&w->m.k->ptx, wgmma_windows_full(w, at.stage, ptx_int(plane), part), at.parity);
 }
 
 static void wait_for_part(Wgmma *w, Arrived *arrived, uint32_t pair, uint32_t part) {
   uint32_t weights = pair & 255, windows = pair >> 8 & 255;
   if (arrives(&arrived->weights, weights * w->s.parts + part)) wait_for_weights(w, ptx_int(weights), part);
-  if (arrives(&arrived->windows, windows * w->s.parts + part)) wait_for_windows(w, ptx_int(windows), part);
+  if (arrives(&arrived->windows, windows * w->s.parts + part)) wait_for_windows(w, w->ring, windows, part);
 }
 
-static void wait_for_all_windows(Wgmma *w, Arrived *arrived) {
+static void wait_for_all_windows(Wgmma *w, Ring at, Arrived *arrived) {
   for (uint32_t plane = 0; plane < w->s.input_planes; plane++)
     for (uint32_t part = 0; part < w->s.parts; part++)
-      if (arrives(&arrived->windows, plane * w->s.parts + part)) wait_for_windows(w, ptx_int(plane), part);
+      if (arrives(&arrived->windows, plane * w->s.parts + part)) wait_for_windows(w, at, plane, part);
+}
+
+static void join_when_there(Wgmma *w, Ring at) {
+  Arrived none = {0};
+  wait_for_all_windows(w, at, &none);
+  wgmma_join(w, at.stage);
+}
+
+/* The next tile's taps are joined while the tensor cores multiply this one's, if its windows have a stage of their own.
+ */
+static bool joins_ahead(const Wgmma *w) {
+  return wgmma_joins(w) && w->m.tile.stages > 1;
+}
+
+static void join_first(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  if (!wgmma_joins(w)) return;
+  if (joins_ahead(w)) ptx_if(p, w->is_first);
+  join_when_there(w, w->ring);
+  if (joins_ahead(w)) ptx_end_if(p);
+}
+
+static void join_next(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  if (!joins_ahead(w)) return;
+  Ring next = {.count = w->ring.count};
+  next.stage = ptx_variable(p, w->ring.stage);
+  next.parity = ptx_variable(p, w->ring.parity);
+  wgmma_ring_next(w, next);
+  ptx_if(p, ptx_setp(p, "lt.s32", ptx_add(p, w->row_tile, w->tiles_apart), w->row_tiles));
+  join_when_there(w, next);
+  ptx_end_if(p);
 }
 
 /* The products of a row tile and pairs of one significance, in the parts in which their operands come. */
@@ -133,7 +165,7 @@ static void multiply_pairs(Wgmma *w, int row_tile, int first, int end, Arrived *
 /* Code of its own for each pair, the pairs of a significance together. A row tile is shifted while the tensor core
  * multiplies the other. */
 static void multiply_each_pair(Wgmma *w) {
-  Arrived arrived = {0};
+  Arrived arrived = {.windows = wgmma_joins(w) ? UINT64_MAX : 0};
   int count = w->m.pair_count;
   for (int first = 0, end; first < count; first = end) {
     for (end = first + 1; end < count && w->m.pair_list[end] < PAIR_SHIFTS;) end++;
@@ -145,11 +177,12 @@ static void multiply_each_pair(Wgmma *w) {
       multiply_pairs(w, i, first, end, &arrived);
     }
     if (first == 0 && w->s.summed) {
-      wait_for_all_windows(w, &arrived);
+      wait_for_all_windows(w, w->ring, &arrived);
       wgmma_sum_positions(w);
     }
     if (first == 1 || count == 1) wgmma_sum_rows(w); /* the second significance begins with pair 1 */
   }
+  join_next(w);
   wait_for_products(w, 0);
 }
 
@@ -157,8 +190,8 @@ static void multiply_each_pair(Wgmma *w) {
 static void multiply_pairs_in_turn(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
-  Arrived arrived = {0};
-  wait_for_all_windows(w, &arrived);
+  Arrived arrived = {.windows = wgmma_joins(w) ? UINT64_MAX : 0};
+  wait_for_all_windows(w, w->ring, &arrived);
   wgmma_sum_positions(w);
   wgmma_sum_rows(w);
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
@@ -173,10 +206,12 @@ static void multiply_pairs_in_turn(Wgmma *w) {
   commit_products(w);
   wait_for_products(w, 0);
   ptx_end_for(p);
+  join_next(w);
 }
 
 static void multiply_resident(Wgmma *w) {
   w->is_first = ptx_setp(&w->m.k->ptx, "eq.s32", w->row_tile, w->first_tile);
+  join_first(w);
   bool is_short = (uint32_t)w->m.pair_count * w->s.pieces / 2 * (uint32_t)w->m.row_tiles <= MOST_UNROLLED;
   (is_short ? multiply_each_pair : multiply_pairs_in_turn)(w);
   give_back(w, ptx_int(1), w->ring.stage);

@@ -9,7 +9,7 @@
  */
 #include "wgmma_kernel.h"
 
-enum { GROUP_THREADS = 128, FIRST_GROUP_BARRIER = 3 }; /* behind those of wgmma_turns.c */
+enum { GROUP_THREADS = 128 };
 
 static bool has_columns(const Wgmma *w) {
   return w->s.weight_rows > w->m.tile.n;
@@ -20,6 +20,19 @@ static bool sums_beside(const Wgmma *w) {
 }
 
 /* --- by columns --- */
+
+/* Taps in the last piece of a row of the filter. */
+static uint32_t last_slots(const Wgmma *w) {
+  return w->s.taps / (w->s.filter_pieces / w->s.row_pieces) - (w->s.row_pieces - 1) * w->s.joined;
+}
+
+/* Joined windows hold other positions behind the last tap of a row. */
+static PtxValue ones_of_piece(Wgmma *w, PtxValue piece) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue in_row = ptx_rem(p, piece, ptx_int(w->s.row_pieces));
+  PtxValue is_last = ptx_setp(p, "eq.s32", in_row, ptx_int(w->s.row_pieces - 1));
+  return ptx_select(p, is_last, ptx_int((1 << 32 / w->s.joined * last_slots(w)) - 1), ptx_int(-1));
+}
 
 /* Lines of 16 bytes, behind the copied rows of a stage or part: [stage, or part][group of 8 rows][piece][row]. */
 void wgmma_write_sum_rows(Wgmma *w) {
@@ -39,8 +52,9 @@ void wgmma_write_sum_rows(Wgmma *w) {
     PtxValue before = ptx_mul(p, ptx_rem(p, copy, ptx_int(w->s.parts)), ptx_int(pieces));
     real = ptx_pred_and(p, real, ptx_setp(p, "lt.s32", ptx_add(p, before, piece), ptx_int(w->s.real_pieces)));
   }
-  int32_t one = engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101;
-  PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ptx_int(one), ptx_int(0)));
+  PtxValue ones = ptx_int(engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101);
+  if (last_slots(w) < w->s.joined) ones = ones_of_piece(w, piece);
+  PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ones, ptx_int(0)));
   const char *text = ptx_text(p, word);
   ptx_raw(p, "st.shared.v4.b32 [%s], {%s, %s, %s, %s};", ptx_text(p, at), text, text, text, text);
   ptx_end_for(p);
@@ -125,15 +139,8 @@ static PtxValue position_at(Wgmma *w, PtxValue stage, PtxValue position) {
   return ptx_mad(p, row, ptx_int(PIECE_BYTES), wgmma_stage(w, stage));
 }
 
-/* A number in a register would reserve all barriers that a block can have. */
 static void wait_for_group(Wgmma *w) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue group = ptx_shr(p, w->warp, 2);
-  for (int i = 0; i < w->consumer_warps / 4; i++) {
-    ptx_if(p, ptx_setp(p, "eq.s32", group, ptx_int(i)));
-    ptx_raw(p, "bar.sync %d, %d;", FIRST_GROUP_BARRIER + i, GROUP_THREADS);
-    ptx_end_if(p);
-  }
+  wgmma_meet(w, ptx_shr(&w->m.k->ptx, w->warp, 2), GROUP_THREADS / 32);
 }
 
 /* m.sums from the sums of positions. */
@@ -146,7 +153,7 @@ static void sum_rows(Wgmma *w) {
     for (int h = 0; h < 2; h++) {
       PtxValue sum = ptx_int(0);
       for (uint32_t tap = 0; tap < w->s.taps; tap++) {
-        int64_t offset = 4 * ((int64_t)w->tap_shifts[tap] + 64 * i + 8 * h);
+        int64_t offset = 4 * ((int64_t)w->piece_shifts[tap] + 64 * i + 8 * h);
         sum = ptx_add(p, ptx_load(p, "shared.b32", CLASS_B32, at, offset), sum);
       }
       w->m.sums[i][h] = ptx_mul(p, sum, ptx_int(-(int64_t)w->m.w.sum_scale));

@@ -15,13 +15,41 @@ uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap) {
   return tap / width * (uint32_t)a->dilation[0] * row_pitch + tap % width * (uint32_t)a->dilation[1];
 }
 
-uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint32_t tap) {
-  uint32_t shift = staging_tap_shift(g, node, tap), place = 0;
-  for (uint32_t other = 0; other < taps; other++) {
+static uint32_t filter_width(const Node *node) {
+  return node->op == OP_CONV2D ? (uint32_t)node->attrs.kernel[1] : 1;
+}
+
+uint32_t staging_tap_slot(const Node *node, const Staging *s, uint32_t tap) {
+  return tap % filter_width(node) % s->joined;
+}
+
+uint32_t staging_tap_piece(const Graph *g, const Node *node, const Staging *s, uint32_t tap) {
+  tap -= staging_tap_slot(node, s, tap);
+  uint32_t shift = staging_tap_shift(g, node, tap), piece = 0;
+  for (uint32_t other = 0; other < s->taps; other++) {
+    if (staging_tap_slot(node, s, other)) continue;
     uint32_t its_shift = staging_tap_shift(g, node, other);
-    place += its_shift < shift || (its_shift == shift && other < tap);
+    piece += its_shift < shift || (its_shift == shift && other < tap);
   }
-  return place;
+  return piece;
+}
+
+/* The most taps of a filter's row for which a piece has room, no more than there are. Sums of the input are those of
+ * columns then, for which a tile of 256 has no room, and rows of the filter keep their order. */
+static void join_taps(Staging *s, const Graph *g, const Node *node, const Tile *tile) {
+  enum { MOST_JOINED = 4, MOST_COLUMNS = 256 };
+  const Type *x = graph_type(g, node->inputs[0]);
+  uint32_t width = filter_width(node), channels = (uint32_t)type_channels(x);
+  s->joined = 1;
+  s->join_shift = width > 1 ? staging_tap_shift(g, node, 1) : 0;
+  bool in_order = s->taps <= width || staging_tap_shift(g, node, width - 1) < staging_tap_shift(g, node, width);
+  bool joins = tile->resident && engine_uses_planes(node->engine) && s->blocks == 1 && in_order;
+  if (joins && tile->n + SUM_ROWS <= MOST_COLUMNS)
+    while (s->joined < width && 2 * s->joined * channels <= layout_piece_channels(x->layout) &&
+           s->joined < MOST_JOINED)
+      s->joined *= 2;
+  s->row_pieces = ceil_div(width, s->joined);
+  s->filter_pieces = s->taps / width * s->row_pieces;
 }
 
 /* The sum counts in 64 bits: where it fits shared memory, so do its parts their 32. */
@@ -57,7 +85,7 @@ static uint32_t parts_of(const Staging *s, const Tile *tile) {
 
 uint32_t staging_blocks_before(const Staging *s, uint32_t part) {
   uint32_t pieces = part * s->part_pieces < s->real_pieces ? part * s->part_pieces : s->real_pieces;
-  return ceil_div(pieces, s->taps);
+  return ceil_div(pieces, s->filter_pieces);
 }
 
 /* A row of a word or of four for each channel, where the epilogue is thresholds alone. */
@@ -72,7 +100,7 @@ static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) 
 static void share_out_sums(Staging *s, const Tile *tile) {
   enum { LEAST_PRODUCTS = 2048, MOST_COLUMNS = 256 };
   uint64_t products = (uint64_t)s->pieces * s->chunks * s->weight_planes * s->input_planes * tile->n;
-  bool pays = products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1);
+  bool pays = products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1) && s->joined == 1;
   if (pays || tile->n + SUM_ROWS > MOST_COLUMNS)
     s->summed = staging_group_rows(tile) + s->halo;
   else
@@ -88,7 +116,8 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   s.input_planes = planes ? x->bits : 1;
   s.chunk_blocks = tile->k * 4u / PIECE_BYTES;
   s.chunks = ceil_div(s.blocks, s.chunk_blocks);
-  s.real_pieces = s.taps * s.chunk_blocks;
+  join_taps(&s, g, node, tile);
+  s.real_pieces = s.filter_pieces * s.chunk_blocks;
   s.pieces = (s.real_pieces + 1) / 2 * 2;
   s.parts = parts_of(&s, tile);
   s.part_pieces = s.pieces / s.parts;

@@ -13,6 +13,11 @@
  * that cannot be negative. Their number is even and the last may be zeros. Weights lie in groups of eight rows, in
  * each piece after piece.
  *
+ * Few channels leave most of a piece empty: of 64, the upper half of each word. With resident weights, planes and a
+ * filter of several columns, neighbouring taps of a row then share a piece. Once a window has come, its warps join into
+ * each position's empty parts what stands in the positions under the next taps (../backend/wgmma_join.c), and the
+ * reduction has only as many pieces as there are groups of taps.
+ *
  * Resident weights lie in parts of the reduction, as many pieces each, and so do the windows that come first: products
  * of the first part need not wait for the others.
  *
@@ -30,6 +35,8 @@ enum { SUM_ROWS = 16, MOST_PARTS = 4 };
 
 typedef struct Staging {
   uint32_t taps, blocks;                /* of the filter; of the input's channels */
+  uint32_t joined, join_shift;          /* taps that share a piece, 1: none; positions from one to the next */
+  uint32_t row_pieces, filter_pieces;   /* of a block: of a row of the filter, of all of it */
   uint32_t weight_planes, input_planes; /* 1 each for bytes */
   uint32_t chunk_blocks, chunks;
   uint32_t pieces;         /* of a chunk, even */
@@ -87,8 +94,10 @@ static inline uint32_t staging_group_rows(const Tile *tile) {
 uint32_t staging_blocks_before(const Staging *s, uint32_t part);
 /* Positions from tap 0's input to that of a tap. */
 uint32_t staging_tap_shift(const Graph *g, const Node *node, uint32_t tap);
-/* Where a tap stands in the reduction, 0 to taps - 1: by its shift. Wide dilations let rows of the filter overlap. */
-uint32_t staging_tap_place(const Graph *g, const Node *node, uint32_t taps, uint32_t tap);
+/* A tap's piece of a block, 0 to filter_pieces - 1: by its shift, as wide dilations let rows of the filter overlap; and
+ * which of those that share the piece it is. */
+uint32_t staging_tap_piece(const Graph *g, const Node *node, const Staging *s, uint32_t tap);
+uint32_t staging_tap_slot(const Node *node, const Staging *s, uint32_t tap);
 /* Numbers of a type as weights of a tensor-core layer are stored: level = mult * stored - offset. Planes hold offset
  * binary; bytes hold the level itself where that fits a signed byte. */
 LevelMap weight_storage(const Type *t, bool planes, bool *as_level);
