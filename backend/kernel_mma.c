@@ -228,7 +228,7 @@ bool mma_find_instruction(Mma *m) {
   return m->instruction != NULL;
 }
 
-void mma_group_multiply(Mma *m, int row_tile, uint32_t columns, PtxValue a, PtxValue b, PtxValue adds) {
+void mma_group_multiply(Mma *m, int row_tile, uint32_t columns, const char *a, PtxValue b, PtxValue adds) {
   Ptx *p = &m->k->ptx;
   Text line = {.context = p->context};
   const char *mnemonic = m->instruction->mnemonic, *width = strchr(mnemonic, '%');
@@ -236,7 +236,7 @@ void mma_group_multiply(Mma *m, int row_tile, uint32_t columns, PtxValue a, PtxV
   for (int j = 0; j < m->column_tiles + m->sum_tiles; j++)
     for (int r = 0; r < 4; r++)
       text_add(&line, "%s%s", j || r ? ", " : " {", ptx_text(p, m->accumulators[row_tile][j][r]));
-  ptx_raw(p, "%s}, %s, %s, %s;", line.data, ptx_text(p, a), ptx_text(p, b), ptx_text(p, adds));
+  ptx_raw(p, "%s}, %s, %s, %s;", line.data, a, ptx_text(p, b), ptx_text(p, adds));
 }
 
 void mma_share_registers(Mma *m) {

@@ -6,7 +6,8 @@
  * copies for the next are under way.
  *
  * Rows of a tile are positions, those between pixels too: their products are computed and thrown away, which is what
- * makes each filter tap one offset for the whole tile, so that an input is in shared memory once for all taps.
+ * makes each filter tap one offset for the whole tile, so that an input is in shared memory once for all taps. Gathered
+ * rows are pixels alone: lanes load them from where they are (wgmma_gather.c).
  */
 #include "wgmma_kernel.h"
 
@@ -177,7 +178,9 @@ static bool tile_fits(const Wgmma *w) {
               m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES;
   bool chunk = t->k >= 4 && t->k % 4 == 0 && (!t->resident || w->s.chunks == 1);
   bool stages = t->stages >= (t->resident ? 1 : 2);
-  if (columns && rows && chunk && stages && t->split_k == 1) return true;
+  bool whole = t->resident <= GATHERED;
+  if (staging_gathers(t)) whole = m->node->op == OP_CONV2D && staging_products(&w->s, t) <= MOST_GATHERED_PRODUCTS;
+  if (columns && rows && chunk && stages && whole && t->split_k == 1) return true;
   return mma_bad_tile(m);
 }
 
@@ -212,8 +215,14 @@ static void place_walk(Wgmma *w) {
 static void place(Wgmma *w) {
   Mma *m = &w->m;
   Ptx *p = &m->k->ptx;
-  m->grid = grid_of(&m->in.type);
-  m->grid.image = m->out.image;
+  w->positions = grid_of(&m->in.type);
+  w->positions.image = m->out.image;
+  w->total_positions = ptx_mul(p, m->k->batch, ptx_int(w->positions.image_pitch));
+  m->grid = w->positions;
+  if (staging_gathers(&m->tile)) {
+    m->grid.row_pitch = m->out.image.width;
+    m->grid.image_pitch = m->out.image.width * m->out.image.height;
+  }
   mma_place_lane(m);
   w->warp = ptx_uniform(p, ptx_shr(p, m->thread, 5));
   place_walk(w);
@@ -243,6 +252,7 @@ static void finish_tile(Wgmma *w) {
   }
   wgmma_finish_sums(w);
   (w->m.signs ? mma_signs_finish : mma_finish)(&w->m);
+  if (staging_gathers(&w->m.tile)) wgmma_clear_gaps(w);
   if (!streams) return;
   ptx_raw(p, "bar.warp.sync -1;"); /* all lanes have read the table that lane 0 gives back */
   ptx_barrier_arrive_if(p, ptx_setp(p, "eq.s32", w->m.lane, ptx_int(0)), wgmma_table_empty(w, w->tables.stage));
@@ -297,7 +307,7 @@ bool kernel_wgmma(Kernel *k) {
   w.m.out = tensor_of(k, k->node->result);
   w.s = staging_of(k->graph, k->node, t);
   w.m.sum_tiles = (int)(w.s.weight_rows - t->n) / 8;
-  if (!tile_fits(&w) || !same_positions(k->graph, k->node)) return false;
+  if (!tile_fits(&w) || (!staging_gathers(t) && !same_positions(k->graph, k->node))) return false;
   w.m.w = weights_pack_pieces(k->graph, k->node);
   if (!mma_find_instruction(&w.m)) return false;
   mma_bind(&w.m);

@@ -89,9 +89,9 @@ RowPlace mma_place(Mma *m, PtxValue row); /* rows are positions from first_posit
 /* One that the target has, by the signedness of its operands; NULL after a report. */
 const MmaInstruction *mma_instruction_for(Kernel *k, bool a_signed, bool b_signed);
 bool mma_find_instruction(Mma *m); /* m->instruction: the input is A */
-/* On wgmma: a product of descriptors a and b, `columns` wide, into the accumulators of a row tile; `adds`: to what they
- * hold (PTX ISA, "wgmma.mma_async"). */
-void mma_group_multiply(Mma *m, int row_tile, uint32_t columns, PtxValue a, PtxValue b, PtxValue adds);
+/* On wgmma: a product of a, as text a descriptor or the registers of a fragment, and of descriptor b, `columns` wide,
+ * into the accumulators of a row tile; `adds`: to what they hold (PTX ISA, "wgmma.mma_async"). */
+void mma_group_multiply(Mma *m, int row_tile, uint32_t columns, const char *a, PtxValue b, PtxValue adds);
 /* As many blocks share a multiprocessor as its shared memory is planned for, so registers have to be shared too. */
 void mma_share_registers(Mma *m);
 bool mma_bad_tile(const Mma *m); /* reports it; false */

@@ -46,6 +46,12 @@ static OwnRow place_own_row(Mma *m) {
   PtxValue real = ptx_pred_and(p, row.exists, row.at.is_pixel);
   OwnRow own = {.pixel = ptx_select(p, real, row.at.pixel, ptx_int(0)), .is_pixel = row.at.is_pixel};
   own.place = ptx_select(p, row.exists, row.position, ptx_int(-1));
+  bool apart = out.row_pitch != m->grid.row_pitch || out.image_pitch != m->grid.image_pitch;
+  if (grid_has_gaps(&out) && apart) { /* rows are pixels, the result's positions others */
+    PtxValue position = position_of(p, &out, row.at.image, row.at.y, row.at.x);
+    own.place = ptx_select(p, real, position, ptx_int(-1));
+    own.is_pixel = ptx_int(1);
+  }
   if (!grid_has_gaps(&out)) { /* every pixel is a position of its own, and no other is stored */
     own.place = ptx_select(p, real, own.pixel, ptx_int(-1));
     own.is_pixel = ptx_int(1);

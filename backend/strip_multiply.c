@@ -47,7 +47,7 @@ void strip_multiply_start(StripKernel *k) {
       uint32_t first = unit_strips(k, 2 * step), second = unit_strips(k, 2 * step + 1);
       PtxValue a = ptx_descriptor(p, input, square_strips(k, i) + first, second - first, rows_apart);
       PtxValue b = ptx_descriptor(p, k->weights, 2 * step * DESCRIPTOR_ROWS, DESCRIPTOR_ROWS, weight_rows);
-      mma_group_multiply(m, i, (uint32_t)m->tile.n, a, b, ptx_int(step > 0));
+      mma_group_multiply(m, i, (uint32_t)m->tile.n, ptx_text(&m->k->ptx, a), b, ptx_int(step > 0));
     }
   ptx_raw(p, "wgmma.commit_group.sync.aligned;");
 }

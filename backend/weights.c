@@ -98,11 +98,9 @@ static void put_in_row(const Packing *s, PackedWeights *w, int plane, int32_t o,
 
 /* --- pieces (../ir/staging.h): [tile of channels][plane][chunk][part][group of 8 rows][piece][row] of 16 bytes --- */
 
-static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint32_t tile, int plane, uint32_t block, int32_t tap,
-                           uint32_t row) {
+/* A piece of a chunk in a row of the tile of channels. */
+static uint32_t *piece_row(const Packing *s, PackedWeights *w, uint64_t chunk, uint64_t piece, uint32_t row) {
   const Staging *g = &s->staging;
-  uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
-  uint64_t piece = block % g->chunk_blocks * g->filter_pieces + s->piece_of_tap[tap];
   uint64_t part = piece / g->part_pieces, lines = (uint64_t)g->part_pieces * s->node->tile.n;
   uint64_t line = part * lines + (row / 8 * g->part_pieces + piece % g->part_pieces) * 8 + row % 8;
   return w->data + (chunk * g->packed_bytes + line * PIECE_BYTES) / 4;
@@ -113,9 +111,16 @@ static void put_in_pieces(const Packing *s, PackedWeights *w, int plane, int32_t
   enum { WORDS = PIECE_BYTES / 4 };
   uint32_t n = s->node->tile.n, tile = (uint32_t)o / n, row = (uint32_t)o % n;
   uint32_t slot_bits = 32 / s->staging.joined * staging_tap_slot(s->node, &s->staging, (uint32_t)tap);
-  for (uint32_t block = 0; block < s->staging.blocks; block++) {
-    uint32_t *to = piece_row(s, w, tile, plane, block, tap, row);
-    for (uint32_t i = 0; i < WORDS; i++) to[i] |= words[block * WORDS + i] << slot_bits;
+  const Staging *g = &s->staging;
+  for (uint32_t block = 0; block < g->blocks; block++) {
+    uint64_t chunk = ((uint64_t)tile * g->weight_planes + (uint32_t)plane) * g->chunks + block / g->chunk_blocks;
+    uint32_t piece = block % g->chunk_blocks * g->filter_pieces + s->piece_of_tap[tap];
+    for (uint32_t i = 0; i < WORDS; i++) {
+      bool permuted = staging_gathers(&s->node->tile);
+      uint32_t in_pair = piece % 2 * WORDS + i;
+      uint32_t at = permuted ? piece - piece % 2 + in_pair % 2 : piece, word = permuted ? in_pair / 2 : i;
+      piece_row(s, w, chunk, at, row)[word] |= words[block * WORDS + i] << slot_bits;
+    }
   }
 }
 

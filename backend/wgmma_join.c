@@ -1,5 +1,5 @@
-/* Layers on wgmma, the taps that share a piece (../ir/staging.h): a window's lines of 16 bytes hold few channels each, in
- * the lower bits of their words, and get into the upper ones what the lines under the next taps hold.
+/* Layers on wgmma, the taps that share a piece (../ir/staging.h): a window's lines of 16 bytes hold few channels each,
+ * in the lower bits of their words, and get into the upper ones what the lines under the next taps hold.
  *
  * All lines of a stage, a few a thread: read together with the next ones, then, when every warp has read, written. The
  * tensor cores see what was written when a fence has made it visible and the warps have met again.
@@ -22,8 +22,7 @@ static void load_line(Wgmma *w, PtxValue windows, PtxValue line, PtxValue words[
   line = ptx_2(p, "min.u32", line, ptx_variable(p, ptx_int(lines_of_stage(w) - 1)));
   for (int i = 0; i < 4; i++) words[i] = ptx_new(p, CLASS_B32);
   ptx_raw(p, "ld.shared.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, words[0]), ptx_text(p, words[1]),
-          ptx_text(p, words[2]), ptx_text(p, words[3]),
-          ptx_at(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), windows), 0));
+          ptx_text(p, words[2]), ptx_text(p, words[3]), ptx_at(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), windows), 0));
 }
 
 static PtxValue permute(Ptx *p, PtxValue low, PtxValue high, const char *bytes) {
@@ -61,8 +60,7 @@ void wgmma_join(Wgmma *w, PtxValue stage) {
   }
   wgmma_meet(w, w->walk, w->walk_warps);
   for (uint32_t i = 0; i < count; i++)
-    ptx_raw(p, "@%s st.shared.v4.b32 %s, {%s, %s, %s, %s};",
-            ptx_text(p, ptx_setp(p, "lt.u32", own[i], ptx_int(lines))),
+    ptx_raw(p, "@%s st.shared.v4.b32 %s, {%s, %s, %s, %s};", ptx_text(p, ptx_setp(p, "lt.u32", own[i], ptx_int(lines))),
             ptx_at(p, ptx_mad(p, own[i], ptx_int(PIECE_BYTES), windows), 0), ptx_text(p, words[i][0]),
             ptx_text(p, words[i][1]), ptx_text(p, words[i][2]), ptx_text(p, words[i][3]));
   ptx_raw(p, "fence.proxy.async.shared::cta;");

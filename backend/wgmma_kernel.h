@@ -15,15 +15,22 @@ typedef struct Ring {
   PtxValue stage, parity;
 } Ring;
 
+/* What products need not wait for any more: a bit a plane and part. */
+typedef struct Arrived {
+  uint64_t windows, weights;
+} Arrived;
+
 typedef struct Wgmma {
   Mma m;
   Staging s;
   uint32_t *piece_shifts; /* of a block's pieces, to the first tap in each, rising */
+  Grid positions;         /* those of the input, and which of them are pixels of the result */
   int consumer_warps;
   int walk_warps;                 /* that share tiles: all of these, or four (../ir/staging.h) */
   PtxValue zeros;                 /* device constant: a window's worth */
   PtxValue warp;                  /* in the block */
-  PtxValue row_tiles;             /* tiles along the positions of the batch */
+  PtxValue total_positions;       /* of the batch, in the input; m.total_positions counts rows of tiles */
+  PtxValue row_tiles;             /* tiles along the rows of the batch */
   PtxValue walk, walk_warp;       /* the warp's walk; the warp, of those that share its tiles */
   PtxValue is_loader;             /* resident weights: predicate, the thread that starts copies of the walk's windows */
   PtxValue group_row;             /* first row of its group of four, in a tile */
@@ -34,6 +41,8 @@ typedef struct Wgmma {
   Ring ring;                        /* of the role whose code is emitted */
   Ring tables;                      /* the same, where tables are streamed */
   bool alternates;                  /* the groups of warps finish tiles in turn */
+  PtxValue tile_position; /* gathered rows: the tile's first position, and those of the lane's rows from there */
+  PtxValue row_positions[MAX_ROW_TILES][2];
   PtxValue summed_position;         /* where sums are kept: first position of the tile whose sums they are, or -1 */
   PtxValue has_new_rows;            /* predicate: that is not the tile under way */
   PtxValue kept_sums[MAX_ROW_TILES][2];
@@ -98,8 +107,21 @@ void wgmma_finish_sums(Wgmma *w);
 bool wgmma_joins(const Wgmma *w);
 void wgmma_join(Wgmma *w, PtxValue stage);
 
+/* wgmma_gather.c, gathered rows: a tile's first position; the products of all pairs of planes, and m.sums; zeros in the
+ * result between the tile's pixels and behind them. */
+PtxValue wgmma_tile_position(Wgmma *w, PtxValue row_tile);
+void wgmma_multiply_gathered(Wgmma *w, Arrived *arrived);
+void wgmma_clear_gaps(Wgmma *w);
+
 /* wgmma_multiply.c: the products of a tile, into m.accumulators. */
 void wgmma_multiply_begin(Wgmma *w);
 void wgmma_multiply_tile(Wgmma *w);
+void wgmma_wait_for_all_windows(Wgmma *w, Ring at, Arrived *arrived);
+uint32_t wgmma_input_piece(const Wgmma *w, uint32_t piece); /* of a chunk, in its windows, in pieces */
+/* What has to have come for products of a part and pair of planes is waited for, once. */
+void wgmma_wait_for_part(Wgmma *w, Arrived *arrived, uint32_t pair, uint32_t part);
+void wgmma_begin_products(Wgmma *w);
+void wgmma_commit_products(Wgmma *w);
+void wgmma_wait_for_products(Wgmma *w, int but); /* all but so many that were committed last */
 
 #endif

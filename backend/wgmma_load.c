@@ -30,7 +30,7 @@ static Window place_window(Wgmma *w, PtxValue first_position) {
     x.has_front = ptx_setp(p, "gt.s32", x.front, ptx_int(0));
   }
   PtxValue left = ptx_sub(p, rows, x.front);
-  x.middle = ptx_2(p, "min.s32", left, ptx_sub(p, w->m.total_positions, x.first));
+  x.middle = ptx_2(p, "min.s32", left, ptx_sub(p, w->total_positions, x.first));
   x.has_middle = ptx_setp(p, "gt.s32", x.middle, ptx_int(0));
   x.middle = ptx_2(p, "max.s32", x.middle, ptx_int(0));
   x.back = x.has_back = ptx_int(0);
@@ -100,6 +100,7 @@ static PtxValue tile_weights(Wgmma *w) {
 
 void wgmma_clear_windows(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
+  if (staging_gathers(&w->m.tile)) return; /* rows behind the last are that one */
   uint32_t bytes = w->m.tile.resident ? w->s.stage_bytes : w->s.window_bytes, lines = bytes / PIECE_BYTES;
   uint32_t stages = w->s.walks * w->m.tile.stages;
   PtxValue covered = ptx_mul(p, w->row_tiles, ptx_int(w->m.tile.m));
@@ -149,9 +150,8 @@ static void load_windows(Wgmma *w, const Window *x, PtxValue stage, uint32_t pla
 
 /* The windows of a tile of rows. */
 static void load_tile(Wgmma *w, PtxValue row_tile, PtxValue stage) {
-  Ptx *p = &w->m.k->ptx;
   uint32_t planes[MOST_PLANES], count = order_planes(w, 8, planes);
-  Window x = place_window(w, ptx_mul(p, row_tile, ptx_int(w->m.tile.m)));
+  Window x = place_window(w, wgmma_tile_position(w, row_tile));
   for (uint32_t i = 0; i < count; i++)
     for (uint32_t part = 0; part < w->s.parts; part++) load_windows(w, &x, stage, planes[i], part);
 }
@@ -230,7 +230,7 @@ void wgmma_load_first(Wgmma *w) {
   ptx_if(p, ptx_pred_and(p, has_tile, ptx_setp(p, "eq.s32", w->m.thread, ptx_int(0))));
   load_early_weights(w);
   ptx_end_if(p);
-  Window x = place_window(w, ptx_mul(p, w->first_tile, ptx_int(w->m.tile.m)));
+  Window x = place_window(w, wgmma_tile_position(w, w->first_tile));
   ptx_wait_for_launch(p);
   ptx_if(p, ptx_pred_and(p, has_tile, w->is_loader));
   load_first_tile(w, &x);

@@ -11,7 +11,7 @@
 enum { MOST_UNROLLED = 160 }; /* instructions of a tile with resident weights */
 
 /* Offset of a piece of a chunk in the input window, in pieces. */
-static uint32_t input_piece(const Wgmma *w, uint32_t piece) {
+uint32_t wgmma_input_piece(const Wgmma *w, uint32_t piece) {
   if (piece >= w->s.real_pieces) piece = w->s.real_pieces - 1; /* its weights are zero */
   return piece / w->s.filter_pieces * w->s.input_rows + w->piece_shifts[piece % w->s.filter_pieces];
 }
@@ -22,28 +22,28 @@ static void multiply_part(Wgmma *w, int row_tile, uint32_t part, PtxValue input,
   Ptx *p = &w->m.k->ptx;
   uint32_t count = w->s.part_pieces, with = part * (w->s.chunk_bytes / w->s.parts / PIECE_BYTES);
   for (uint32_t piece = part * count; piece < (part + 1) * count; piece += 2, with += 2 * DESCRIPTOR_ROWS) {
-    uint32_t first = input_piece(w, piece), second = input_piece(w, piece + 1);
+    uint32_t first = wgmma_input_piece(w, piece), second = wgmma_input_piece(w, piece + 1);
     PtxValue a = ptx_descriptor(p, input, first + (uint32_t)row_tile * 64, second - first, DESCRIPTOR_ROWS);
     PtxValue b = ptx_descriptor(p, weights, with, DESCRIPTOR_ROWS, count * DESCRIPTOR_ROWS);
-    mma_group_multiply(&w->m, row_tile, w->s.weight_rows, a, b, piece ? ptx_int(1) : adds);
+    mma_group_multiply(&w->m, row_tile, w->s.weight_rows, ptx_text(p, a), b, piece ? ptx_int(1) : adds);
   }
 }
 
-static void begin_products(Wgmma *w) {
+void wgmma_begin_products(Wgmma *w) {
   ptx_raw(&w->m.k->ptx, "wgmma.fence.sync.aligned;");
 }
 
-static void commit_products(Wgmma *w) {
+void wgmma_commit_products(Wgmma *w) {
   ptx_raw(&w->m.k->ptx, "wgmma.commit_group.sync.aligned;");
 }
 
 static void multiply_chunk(Wgmma *w, PtxValue input, PtxValue weights, PtxValue adds) {
-  begin_products(w);
+  wgmma_begin_products(w);
   for (int i = 0; i < w->m.row_tiles; i++) multiply_part(w, i, 0, input, weights, adds);
-  commit_products(w);
+  wgmma_commit_products(w);
 }
 
-static void wait_for_products(Wgmma *w, int but) {
+void wgmma_wait_for_products(Wgmma *w, int but) {
   ptx_raw(&w->m.k->ptx, "wgmma.wait_group.sync.aligned %d;", but);
 }
 
@@ -80,11 +80,6 @@ static PtxValue weights_of_pair(Wgmma *w, PtxValue pair, PtxValue weights) {
   return ptx_mad(p, ptx_and(p, pair, ptx_int(255)), ptx_int(w->s.chunk_bytes / PIECE_BYTES), weights);
 }
 
-/* What products need not wait for any more: a bit a plane and part. */
-typedef struct Arrived {
-  uint64_t windows, weights;
-} Arrived;
-
 static bool arrives(uint64_t *arrived, uint32_t number) {
   bool before = *arrived >> number & 1;
   *arrived |= (uint64_t)1 << number;
@@ -103,13 +98,13 @@ static void wait_for_windows(Wgmma *w, Ring at, uint32_t plane, uint32_t part) {
   ptx_barrier_wait(&w->m.k->ptx, wgmma_windows_full(w, at.stage, ptx_int(plane), part), at.parity);
 }
 
-static void wait_for_part(Wgmma *w, Arrived *arrived, uint32_t pair, uint32_t part) {
+void wgmma_wait_for_part(Wgmma *w, Arrived *arrived, uint32_t pair, uint32_t part) {
   uint32_t weights = pair & 255, windows = pair >> 8 & 255;
   if (arrives(&arrived->weights, weights * w->s.parts + part)) wait_for_weights(w, ptx_int(weights), part);
   if (arrives(&arrived->windows, windows * w->s.parts + part)) wait_for_windows(w, w->ring, windows, part);
 }
 
-static void wait_for_all_windows(Wgmma *w, Ring at, Arrived *arrived) {
+void wgmma_wait_for_all_windows(Wgmma *w, Ring at, Arrived *arrived) {
   for (uint32_t plane = 0; plane < w->s.input_planes; plane++)
     for (uint32_t part = 0; part < w->s.parts; part++)
       if (arrives(&arrived->windows, plane * w->s.parts + part)) wait_for_windows(w, at, plane, part);
@@ -117,7 +112,7 @@ static void wait_for_all_windows(Wgmma *w, Ring at, Arrived *arrived) {
 
 static void join_when_there(Wgmma *w, Ring at) {
   Arrived none = {0};
-  wait_for_all_windows(w, at, &none);
+  wgmma_wait_for_all_windows(w, at, &none);
   wgmma_join(w, at.stage);
 }
 
@@ -154,44 +149,42 @@ static void multiply_pairs(Wgmma *w, int row_tile, int first, int end, Arrived *
     PtxValue pair = ptx_int(w->m.pair_list[k]);
     PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
     for (uint32_t part = 0; part < w->s.parts; part++) {
-      wait_for_part(w, arrived, (uint32_t)w->m.pair_list[k], part);
-      begin_products(w);
+      wgmma_wait_for_part(w, arrived, (uint32_t)w->m.pair_list[k], part);
+      wgmma_begin_products(w);
       multiply_part(w, row_tile, part, at, with, ptx_int(k > 0));
     }
   }
-  commit_products(w);
+  wgmma_commit_products(w);
 }
 
 /* Code of its own for each pair, the pairs of a significance together. A row tile is shifted while the tensor core
  * multiplies the other. */
-static void multiply_each_pair(Wgmma *w) {
-  Arrived arrived = {.windows = wgmma_joins(w) ? UINT64_MAX : 0};
+static void multiply_each_pair(Wgmma *w, Arrived *arrived) {
   int count = w->m.pair_count;
   for (int first = 0, end; first < count; first = end) {
     for (end = first + 1; end < count && w->m.pair_list[end] < PAIR_SHIFTS;) end++;
     for (int i = 0; i < w->m.row_tiles; i++) {
       if (first) {
-        wait_for_products(w, w->m.row_tiles - 1);
+        wgmma_wait_for_products(w, w->m.row_tiles - 1);
         mma_shift(&w->m, i);
       }
-      multiply_pairs(w, i, first, end, &arrived);
+      multiply_pairs(w, i, first, end, arrived);
     }
     if (first == 0 && w->s.summed) {
-      wait_for_all_windows(w, w->ring, &arrived);
+      wgmma_wait_for_all_windows(w, w->ring, arrived);
       wgmma_sum_positions(w);
     }
     if (first == 1 || count == 1) wgmma_sum_rows(w); /* the second significance begins with pair 1 */
   }
   join_next(w);
-  wait_for_products(w, 0);
+  wgmma_wait_for_products(w, 0);
 }
 
 /* One code for all pairs, where that would be too long. */
-static void multiply_pairs_in_turn(Wgmma *w) {
+static void multiply_pairs_in_turn(Wgmma *w, Arrived *arrived) {
   Ptx *p = &w->m.k->ptx;
   PtxValue input = input_address(w, w->ring.stage), weights = in_pieces(w, wgmma_resident(w));
-  Arrived arrived = {.windows = wgmma_joins(w) ? UINT64_MAX : 0};
-  wait_for_all_windows(w, w->ring, &arrived);
+  wgmma_wait_for_all_windows(w, w->ring, arrived);
   wgmma_sum_positions(w);
   wgmma_sum_rows(w);
   PtxValue index = ptx_for(p, ptx_int(0), ptx_int(w->m.pair_count), ptx_int(1));
@@ -200,20 +193,24 @@ static void multiply_pairs_in_turn(Wgmma *w) {
   PtxValue at = input_of_pair(w, pair, input), with = weights_of_pair(w, pair, weights);
   PtxValue plane = ptx_and(p, pair, ptx_int(255));
   for (uint32_t part = 0; part < w->s.parts; part++) wait_for_weights(w, plane, part);
-  begin_products(w);
+  wgmma_begin_products(w);
   for (int i = 0; i < w->m.row_tiles; i++)
     for (uint32_t part = 0; part < w->s.parts; part++) multiply_part(w, i, part, at, with, adds);
-  commit_products(w);
-  wait_for_products(w, 0);
+  wgmma_commit_products(w);
+  wgmma_wait_for_products(w, 0);
   ptx_end_for(p);
   join_next(w);
 }
 
 static void multiply_resident(Wgmma *w) {
   w->is_first = ptx_setp(&w->m.k->ptx, "eq.s32", w->row_tile, w->first_tile);
+  Arrived arrived = {.windows = wgmma_joins(w) ? UINT64_MAX : 0};
+  bool is_short = staging_products(&w->s, &w->m.tile) <= MOST_UNROLLED;
   join_first(w);
-  bool is_short = (uint32_t)w->m.pair_count * w->s.pieces / 2 * (uint32_t)w->m.row_tiles <= MOST_UNROLLED;
-  (is_short ? multiply_each_pair : multiply_pairs_in_turn)(w);
+  if (staging_gathers(&w->m.tile))
+    wgmma_multiply_gathered(w, &arrived);
+  else
+    (is_short ? multiply_each_pair : multiply_pairs_in_turn)(w, &arrived);
   give_back(w, ptx_int(1), w->ring.stage);
   wgmma_load_ahead(w);
   wgmma_ring_next(w, w->ring);
@@ -231,12 +228,12 @@ static void multiply_pair(Wgmma *w, PtxValue index, PtxValue pair) {
   PtxValue adds = ptx_setp(p, "gt.s32", ptx_or(p, index, chunk), ptx_int(0));
   multiply_chunk(w, input, in_pieces(w, weights), adds);
   wgmma_sum_chunk(w, pair, w->ring.stage);
-  wait_for_products(w, 1);
+  wgmma_wait_for_products(w, 1);
   give_back(w, ptx_setp(p, "gt.s32", chunk, ptx_int(0)), before);
   ptx_assign(p, before, w->ring.stage);
   wgmma_ring_next(w, w->ring);
   ptx_end_for(p);
-  wait_for_products(w, 0);
+  wgmma_wait_for_products(w, 0);
   give_back(w, ptx_int(1), before);
 }
 

@@ -90,11 +90,20 @@ static PtxValue sum_at(Wgmma *w, PtxValue position) {
   return ptx_mad(p, position, ptx_int(4), sums);
 }
 
+/* Positions of the group's windows that are summed up: of gathered rows those that were copied. */
+static PtxValue summed_positions(Wgmma *w) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue all = ptx_int(w->s.summed);
+  if (!staging_gathers(&w->m.tile)) return all;
+  PtxValue left = ptx_sub(p, w->total_positions, w->tile_position);
+  return ptx_2(p, "min.s32", ptx_add(p, left, ptx_int((int64_t)w->s.shift + w->s.halo)), ptx_variable(p, all));
+}
+
 /* Opens the loop over the thread's positions. */
 static PtxValue for_each_position(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
   PtxValue first = ptx_and(p, w->m.thread, ptx_int(GROUP_THREADS - 1));
-  return ptx_for(p, first, ptx_int(w->s.summed), ptx_int(GROUP_THREADS));
+  return ptx_for(p, first, summed_positions(w), ptx_int(GROUP_THREADS));
 }
 
 static void end_positions(Wgmma *w) {
@@ -143,19 +152,23 @@ static void wait_for_group(Wgmma *w) {
   wgmma_meet(w, ptx_shr(&w->m.k->ptx, w->warp, 2), GROUP_THREADS / 32);
 }
 
+/* Where the sum of a lane's row begins, under the filter's first tap. */
+static PtxValue row_sum_at(Wgmma *w, int i, int h) {
+  Ptx *p = &w->m.k->ptx;
+  if (staging_gathers(&w->m.tile)) return sum_at(w, w->row_positions[i][h]);
+  PtxValue row = ptx_mad(p, ptx_and(p, w->warp, ptx_int(3)), ptx_int(16), w->m.group);
+  return sum_at(w, ptx_add(p, row, ptx_int(64 * i + 8 * h)));
+}
+
 /* m.sums from the sums of positions. */
 static void sum_rows(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;
-  PtxValue row = ptx_mad(p, ptx_and(p, w->warp, ptx_int(3)), ptx_int(16), w->m.group);
-  PtxValue at = sum_at(w, row);
   wait_for_group(w);
   for (int i = 0; i < w->m.row_tiles; i++)
     for (int h = 0; h < 2; h++) {
-      PtxValue sum = ptx_int(0);
-      for (uint32_t tap = 0; tap < w->s.taps; tap++) {
-        int64_t offset = 4 * ((int64_t)w->piece_shifts[tap] + 64 * i + 8 * h);
-        sum = ptx_add(p, ptx_load(p, "shared.b32", CLASS_B32, at, offset), sum);
-      }
+      PtxValue at = row_sum_at(w, i, h), sum = ptx_int(0);
+      for (uint32_t tap = 0; tap < w->s.taps; tap++)
+        sum = ptx_add(p, ptx_load(p, "shared.b32", CLASS_B32, at, 4 * (int64_t)w->piece_shifts[tap]), sum);
       w->m.sums[i][h] = ptx_mul(p, sum, ptx_int(-(int64_t)w->m.w.sum_scale));
     }
 }

@@ -114,11 +114,13 @@ static inline Engine engine_of_instructions(Engine e) {
  * and strips those of a step (patch.h, strip.h). Skinny layers have their channels along m and positions along n, and
  * as many blocks as split_k says share a reduction (skinny.h). So have gemv layers, whose warps share it: k is a unit
  * of it, stages are loads ahead (gemv.h). resident: on wgmma, whether a block keeps its weights in shared memory; its
- * groups of four warps then go through tiles of their own where m has less than 16 rows a warp (staging.h). */
+ * groups of four warps then go through tiles of their own where m has less than 16 rows a warp, and where it is
+ * GATHERED (staging.h). */
 typedef struct Tile {
   uint16_t m, n, k;
   uint8_t warps_m, warps_n, stages, split_k, resident;
 } Tile;
+enum { STREAMED, RESIDENT, GATHERED }; /* Tile.resident */
 
 static inline uint32_t ceil_div(uint32_t a, uint32_t b) {
   return (a + b - 1) / b;

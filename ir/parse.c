@@ -98,7 +98,7 @@ static bool parse_engine(Parser *p, Node *node) {
 }
 
 static bool parse_tile(Parser *p, Node *node) {
-  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, 1};
+  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, GATHERED};
   uint64_t n[8];
   if (!parse_numbers(p, "tile", most, 8, n)) return false;
   node->tile = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],

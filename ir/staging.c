@@ -43,7 +43,7 @@ static void join_taps(Staging *s, const Graph *g, const Node *node, const Tile *
   s->joined = 1;
   s->join_shift = width > 1 ? staging_tap_shift(g, node, 1) : 0;
   bool in_order = s->taps <= width || staging_tap_shift(g, node, width - 1) < staging_tap_shift(g, node, width);
-  bool joins = tile->resident && engine_uses_planes(node->engine) && s->blocks == 1 && in_order;
+  bool joins = tile->resident && !staging_gathers(tile) && engine_uses_planes(node->engine) && s->blocks == 1 && in_order;
   if (joins && tile->n + SUM_ROWS <= MOST_COLUMNS)
     while (s->joined < width && 2 * s->joined * channels <= layout_piece_channels(x->layout) &&
            s->joined < MOST_JOINED)
@@ -88,6 +88,22 @@ uint32_t staging_blocks_before(const Staging *s, uint32_t part) {
   return ceil_div(pieces, s->filter_pieces);
 }
 
+uint64_t staging_image_rows(const Graph *g, const Node *node, const Tile *tile) {
+  if (!staging_gathers(tile)) return layout_image_positions(graph_type(g, node->inputs[0]));
+  Image image = type_image(&node->main_type);
+  return (uint64_t)image.height * (uint64_t)image.width;
+}
+
+/* From the first position of a tile to its last: the most, where the second row is the first of an image. */
+static uint32_t tile_positions(const Graph *g, const Node *node, const Tile *tile) {
+  if (!staging_gathers(tile)) return tile->m;
+  Layout l = graph_type(g, node->inputs[0])->layout;
+  Image image = type_image(&node->main_type);
+  uint32_t width = (uint32_t)image.width, height = (uint32_t)image.height, steps = tile->m - 1u;
+  return tile->m + ceil_div(steps, width) * (l.row_pitch - width) +
+         ceil_div(steps, width * height) * (l.image_pitch - height * l.row_pitch);
+}
+
 /* A row of a word or of four for each channel, where the epilogue is thresholds alone. */
 static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) {
   if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS) return 0;
@@ -100,9 +116,9 @@ static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) 
 static void share_out_sums(Staging *s, const Tile *tile) {
   enum { LEAST_PRODUCTS = 2048, MOST_COLUMNS = 256 };
   uint64_t products = (uint64_t)s->pieces * s->chunks * s->weight_planes * s->input_planes * tile->n;
-  bool pays = products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1) && s->joined == 1;
+  bool pays = staging_gathers(tile) || (products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1) && s->joined == 1);
   if (pays || tile->n + SUM_ROWS > MOST_COLUMNS)
-    s->summed = staging_group_rows(tile) + s->halo;
+    s->summed = staging_gathers(tile) ? s->input_rows : staging_group_rows(tile) + s->halo;
   else
     s->weight_rows += SUM_ROWS;
 }
@@ -124,7 +140,7 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   s.halo = staging_tap_shift(g, node, s.taps - 1);
   if (node->op == OP_CONV2D)
     s.shift = (uint32_t)node->attrs.pad[0] * x->layout.row_pitch + (uint32_t)node->attrs.pad[1];
-  s.input_rows = tile->m + s.halo;
+  s.input_rows = tile_positions(g, node, tile) + s.halo;
   s.walks = staging_walks(tile);
   s.weight_rows = tile->n;
   if (weight_storage(w, planes, &as_level).offset) share_out_sums(&s, tile);

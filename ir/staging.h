@@ -18,6 +18,10 @@
  * each position's empty parts what stands in the positions under the next taps (../backend/wgmma_join.c), and the
  * reduction has only as many pieces as there are groups of taps.
  *
+ * Gathered rows, with resident weights too, are the pixels of the result alone: a tile's window reaches from its first
+ * pixel's position to its last one's, and lanes load the rows of a product from where they are, as the first operand of
+ * wgmma in registers. Two pieces are then permuted: of their words 0 to 3 and 4 to 7 the even ones, then the odd ones.
+ *
  * Resident weights lie in parts of the reduction, as many pieces each, and so do the windows that come first: products
  * of the first part need not wait for the others.
  *
@@ -31,7 +35,7 @@
 
 #include "graph.h"
 
-enum { SUM_ROWS = 16, MOST_PARTS = 4 };
+enum { SUM_ROWS = 16, MOST_PARTS = 4, MOST_GATHERED_PRODUCTS = 160 };
 
 typedef struct Staging {
   uint32_t taps, blocks;                /* of the filter; of the input's channels */
@@ -44,7 +48,7 @@ typedef struct Staging {
   uint32_t parts;          /* of a chunk: 1 where weights are streamed */
   uint32_t part_pieces;    /* of a part, even */
   uint32_t shift, halo;    /* positions from the window's first to the tile's first; window minus tile */
-  uint32_t input_rows;     /* of a window: m + halo */
+  uint32_t input_rows;     /* of a window: positions of a tile, and halo */
   uint32_t weight_rows;    /* n, and SUM_ROWS where these sum the input */
   uint32_t chunk_bytes;    /* of the weights of one plane, in shared memory; a part of it as many as any other */
   uint32_t packed_bytes;   /* the same as it is copied: without SUM_ROWS */
@@ -80,15 +84,25 @@ static inline int staging_band_rows(const Tile *tile) {
   enum { BAND_POSITIONS = 4096 };
   return BAND_POSITIONS / tile->m;
 }
-/* Walks over tiles in a block. With resident weights and a tile of less than 16 rows a warp each group of four warps
+static inline bool staging_gathers(const Tile *tile) {
+  return tile->resident == GATHERED;
+}
+/* Walks over tiles in a block. Gathered rows: each group of four warps goes through tiles of its own. With resident weights and a tile of less than 16 rows a warp each group of four warps
  * goes through tiles of its own, with stages of its own: all read the weights of the block. Otherwise warps share
  * tiles. */
 static inline uint32_t staging_walks(const Tile *tile) {
-  return tile->resident && tile->m < 16u * tile->warps_m ? tile->warps_m / 4u : 1;
+  bool by_themselves = staging_gathers(tile) || (tile->resident && tile->m < 16u * tile->warps_m);
+  return by_themselves && tile->warps_m >= 4 ? tile->warps_m / 4u : 1;
 }
 /* Rows of a tile that a group of four warps multiplies. */
 static inline uint32_t staging_group_rows(const Tile *tile) {
   return tile->warps_m < 4 ? 0 : tile->m / (tile->warps_m / 4u / staging_walks(tile));
+}
+/* Rows of tiles that an image has: its pixels in the result, or all positions. */
+uint64_t staging_image_rows(const Graph *g, const Node *node, const Tile *tile);
+/* Products of a group of warps and a tile, two pieces each. */
+static inline uint64_t staging_products(const Staging *s, const Tile *tile) {
+  return (uint64_t)s->weight_planes * s->input_planes * s->chunks * (s->pieces / 2) * staging_group_rows(tile) / 64;
 }
 /* Blocks of the input that products of the parts before this one read. */
 uint32_t staging_blocks_before(const Staging *s, uint32_t part);

@@ -83,7 +83,7 @@ static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *
   WgmmaBlocks at_once = wgmma_blocks(g, node, tile, options);
   uint32_t blocks = (uint32_t)options->target->sm_count * at_once.of_launch;
   uint64_t shared_bytes = staging_of(g, node, tile).shared_bytes;
-  Launch launch = {.x_mul = positions_of(graph_type(g, node->inputs[0])) * (columns / y),
+  Launch launch = {.x_mul = (uint32_t)staging_image_rows(g, node, tile) * (columns / y),
                    .x_div = tile->m,
                    .y = y,
                    .threads = staging_threads(tile),

@@ -79,7 +79,7 @@ static uint32_t room_for_blocks(const Graph *g, const Node *node, const Tile *ti
 }
 
 static double tiles_of_positions(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
-  double positions = (double)layout_image_positions(graph_type(g, node->inputs[0])) * options->max_batch;
+  double positions = (double)staging_image_rows(g, node, tile) * options->max_batch;
   return divide_up(positions, tile->m);
 }
 
@@ -187,10 +187,12 @@ bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const T
   if ((rows != 64 && rows != 128) || rows * groups != tile->m) return false;
   if (staging_moves_registers(tile) && tile->warps_m != 8) return false;
   if (tile->resident && chunk != blocks) return false;
+  if (tile->resident > GATHERED || (staging_gathers(tile) && node->op != OP_CONV2D)) return false;
   Staging staging = staging_of(g, node, tile);
   if (staging.pieces > MOST_PIECES && chunk > 1 && !tile->resident) return false;
   if (tile->resident && (staging.input_planes * blocks > MOST_WINDOWS || staging.pieces > MOST_RESIDENT_PIECES))
     return false;
+  if (staging_gathers(tile) && staging_products(&staging, tile) > MOST_GATHERED_PRODUCTS) return false;
   if (registers_needed(g, node, tile, &staging) > registers_of_thread(tile)) return false;
   if (staging.barrier_bytes > 8 * MOST_BARRIERS) return false;
   return staging.shared_bytes <= target->shared_bytes && tile_covers_blocks(graph_type(g, node->result), tile->n);

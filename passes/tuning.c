@@ -175,7 +175,7 @@ static bool parse_engine(Reader *r, Engine *out) {
 
 static bool parse_tile(Reader *r, Tile *out) {
   SourceLoc loc = reader_loc(r);
-  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, 1};
+  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, GATHERED};
   uint64_t n[8];
   for (int i = 0; i < 8; i++) {
     if (i && !reader_expect(r, ',', "between a tile's eight numbers")) return false;

@@ -1,6 +1,7 @@
 /* Layers on wgmma with few blocks: each walks over many tiles, or its groups of warps do by themselves, of the same
- * rows and of others, of several images; with inputs that are summed, in either way, and without. On the CPU device
- * with its race check, bit for bit against the evaluator, at the largest batch and below it. */
+ * rows and of others, of several images; with inputs that are summed, in either way, and without; with taps that share
+ * pieces, and rows that are gathered. On the CPU device with its race check, bit for bit against the evaluator, at the
+ * largest batch and below it. Where a layer is followed by itself, what it leaves between pixels is read too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,9 +65,41 @@ static const Layer layers[] = {
     {"u3[17, 17, 128]", "64, kernel=3, pad=1, w=u2", ENGINE_WGMMA_B1, {128, 64, 4, 12, 1, 1, 1, 1}, 1, NO_SUMS},
     {"u1[14, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {64, 64, 4, 16, 1, 3, 1, 1}, 1, BY_COLUMNS},
     {"u8[14, 14, 64]", "64, kernel=3, pad=1, w=i8", ENGINE_WGMMA_S8, {64, 64, 16, 16, 1, 2, 1, 1}, 1, NO_SUMS},
+    /* taps that share pieces: two and four, joined ahead or not, by one group of warps or several */
+    {"u2[19, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {64, 64, 4, 8, 1, 1, 1, 1}, 1, BY_COLUMNS},
+    {"u3[19, 9, 30]", "32, kernel=5, pad=2, w=i2", ENGINE_WGMMA_B1, {128, 32, 4, 4, 1, 3, 1, 1}, 1, BY_COLUMNS},
+    {"u2[12, 17, 32]",
+     "32, kernel=3, dilation=2, w=bipolar",
+     ENGINE_WGMMA_B1,
+     {64, 32, 4, 8, 1, 2, 1, 1},
+     1,
+     BY_COLUMNS},
+    {"u8[19, 9, 50]", "32, kernel=[3, 2], w=u2", ENGINE_WGMMA_B1, {64, 32, 4, 4, 1, 2, 1, 1}, 1, NO_SUMS},
+    /* gathered rows */
+    {"u1[9, 9, 300]", "32, kernel=[2, 3], w=u2", ENGINE_WGMMA_B1, {128, 32, 12, 8, 1, 2, 1, 2}, 1, NO_SUMS},
+    {"u8[9, 9, 64]",
+     "64, kernel=3, pad=1, w=u8(zero=9)",
+     ENGINE_WGMMA_S8,
+     {64, 64, 16, 4, 1, 2, 1, 2},
+     1,
+     BESIDE_PRODUCTS},
 };
 
-static Node *planned(Build *b, const Layer *l) {
+/* Those whose result is their input once more. */
+static const Layer chains[] = {
+    {"u2[19, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {128, 64, 4, 8, 1, 2, 1, 1}, 1, BY_COLUMNS},
+    {"u2[7, 7, 256]",
+     "256, kernel=3, pad=1, w=bipolar",
+     ENGINE_WGMMA_B1,
+     {64, 64, 8, 4, 1, 1, 1, 2},
+     1,
+     BESIDE_PRODUCTS},
+    {"u2[9, 9, 128]", "128, kernel=3, pad=1, w=i2", ENGINE_WGMMA_B1, {64, 128, 4, 8, 1, 2, 1, 2}, 1, BESIDE_PRODUCTS},
+    {"u2[9, 9, 48]", "48, kernel=3, pad=1, w=i4", ENGINE_WGMMA_S8, {64, 64, 16, 8, 1, 2, 1, 2}, 1, NO_SUMS},
+};
+
+static void plan(Build *b, const Layer *l, bool twice) {
+  int found = 0;
   PassOptions passes = {
       .target = target_find("sm_90a"), .max_batch = BATCH, .force_engine = l->engine, .force_tile = &l->tile};
   if (!passes_run(b->g, &passes, NULL)) {
@@ -80,51 +113,59 @@ static Node *planned(Build *b, const Layer *l) {
     Staging s = staging_of(b->g, node, &node->tile);
     assert_int_equal(s.summed > 0, l->way == BESIDE_PRODUCTS);
     assert_int_equal(s.weight_rows, l->tile.n + (l->way == BY_COLUMNS ? (uint32_t)SUM_ROWS : 0));
-    uint32_t tiles = (graph_type(b->g, node->inputs[0])->layout.positions + l->tile.m - 1) / l->tile.m;
-    assert_true(tiles > l->blocks);
+    assert_true(BATCH * staging_image_rows(b->g, node, &node->tile) > l->tile.m * l->blocks);
     node->launch.x_most = l->blocks;
     node->launch.x_mul = l->blocks * l->tile.m;
-    return node;
+    found++;
   }
-  fail_msg("no convolution");
-  return NULL;
+  assert_int_equal(found, twice ? 2 : 1);
+}
+
+static const char *layer_text(Context *c, const Layer *l, const char *input, const char *name) {
+  return arena_printf(c, "conv2d(%s, %s, name=\"%s\") | batchnorm(name=\"%s.bn\") | relu | quantize(u2)", input,
+                      l->conv, name, name);
+}
+
+static void check(const Layer *l, bool twice) {
+  Context *c = context_new(NULL);
+  const char *y = layer_text(c, l, "x", "a"), *z = twice ? layer_text(c, l, "y", "b") : "y";
+  const char *text = arena_printf(c, "network n {\n  input x : %s\n  y = %s\n  output z = %s\n}\n", l->input, y, z);
+  FrontendOptions options = {.random_params = true, .seed = 3};
+  Build b = {.context = c, .g = frontend_load(c, "n.apnn", text, strlen(text), &options)};
+  assert_non_null(b.g);
+  plan(&b, l, twice);
+  const Type *x = graph_type(b.g, b.g->inputs[0]);
+  size_t in_bytes = type_dense_bytes(x), out_bytes = type_dense_bytes(graph_type(b.g, b.g->outputs[0]));
+  uint8_t *images = arena_alloc(c, in_bytes * BATCH), *got = arena_alloc(c, out_bytes * BATCH);
+  uint8_t *wanted = arena_alloc(c, out_bytes * BATCH);
+  uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
+  for (size_t j = 0; j < in_bytes * BATCH; j++) {
+    seed = seed * 1664525 + 1013904223;
+    images[j] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
+  }
+  for (uint32_t batch = 1; batch <= BATCH; batch++) {
+    const void *input = images;
+    void *expected = wanted, *output = got;
+    assert_true(graph_eval(b.g, batch, &input, &expected));
+    run_on_device(&b, batch, &input, &output);
+    if (memcmp(got, wanted, out_bytes * batch)) fail_msg("conv2d(%s) differs at a batch of %u", l->conv, batch);
+  }
+  context_free(c);
 }
 
 static void blocks_walk_over_tiles(void **state) {
   (void)state;
-  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
-    const Layer *l = &layers[i];
-    Context *c = context_new(NULL);
-    const char *text = arena_printf(c,
-                                    "network n {\n  input x : %s\n"
-                                    "  y = conv2d(x, %s)\n  output z = y | batchnorm | relu | quantize(u2)\n}\n",
-                                    l->input, l->conv);
-    FrontendOptions options = {.random_params = true, .seed = 3};
-    Build b = {.context = c, .g = frontend_load(c, "n.apnn", text, strlen(text), &options)};
-    assert_non_null(b.g);
-    planned(&b, l);
-    const Type *x = graph_type(b.g, b.g->inputs[0]), *z = graph_type(b.g, b.g->outputs[0]);
-    size_t in_bytes = type_dense_bytes(x), out_bytes = type_dense_bytes(z);
-    uint8_t *images = arena_alloc(c, in_bytes * BATCH), *got = arena_alloc(c, out_bytes * BATCH);
-    uint8_t *wanted = arena_alloc(c, out_bytes * BATCH);
-    uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
-    for (size_t j = 0; j < in_bytes * BATCH; j++) {
-      seed = seed * 1664525 + 1013904223;
-      images[j] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
-    }
-    for (uint32_t batch = 1; batch <= BATCH; batch++) {
-      const void *input = images;
-      void *expected = wanted, *output = got;
-      assert_true(graph_eval(b.g, batch, &input, &expected));
-      run_on_device(&b, batch, &input, &output);
-      if (memcmp(got, wanted, out_bytes * batch)) fail_msg("layer %zu differs at a batch of %u", i, batch);
-    }
-    context_free(c);
-  }
+  for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) check(&layers[i], false);
+}
+
+/* What a layer leaves between its pixels and behind them, its reader takes for zeros. */
+static void gaps_are_zeros(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) check(&chains[i], true);
 }
 
 int main(void) {
   setenv("APNN_CPU_CHECK", "race", 1);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_walk_over_tiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_walk_over_tiles), cmocka_unit_test(gaps_are_zeros)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

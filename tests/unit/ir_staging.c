@@ -34,7 +34,9 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.chunk_blocks, want.chunk_blocks);
   assert_int_equal(s.chunks, want.chunks);
   assert_int_equal(s.pieces, want.pieces);
-  assert_int_equal(s.real_pieces, want.taps * want.chunk_blocks);
+  assert_int_equal(s.joined, want.joined ? want.joined : 1);
+  assert_int_equal(s.filter_pieces, want.filter_pieces ? want.filter_pieces : want.taps);
+  assert_int_equal(s.real_pieces, s.filter_pieces * want.chunk_blocks);
   assert_int_equal(s.parts, want.parts ? want.parts : 1);
   assert_int_equal(s.part_pieces * s.parts, s.pieces);
   assert_int_equal(s.walks, want.walks ? want.walks : 1);
@@ -107,7 +109,8 @@ static void test_linear(void **state) {
   context_free(l.context);
 }
 
-/* 7 x 7 pixels in rows of 8; nine taps leave the last piece of the chunk empty. */
+/* 7 x 7 pixels in rows of 8; nine taps leave the last piece of the chunk empty. With resident weights two taps of a row
+ * share a piece. */
 static void test_padded_convolution(void **state) {
   (void)state;
   Layer l = layer_new(type_make(ELEM_UINT, 1, true, 3, DIMS(7, 7, 64)),
@@ -131,10 +134,13 @@ static void test_padded_convolution(void **state) {
                .barrier_bytes = 32,
                .shared_bytes = 12896};
   expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2}, s);
+  s.joined = 2;
+  s.filter_pieces = s.pieces = 6;
+  s.chunk_bytes = 3072;
   s.stage_bytes = 1312;
-  s.resident_bytes = 10240;
+  s.resident_bytes = 6144;
   s.barrier_bytes = 48;
-  s.shared_bytes = 12912;
+  s.shared_bytes = 8816;
   expect(&l, (Tile){.m = 64, .n = 32, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = 1}, s);
   context_free(l.context);
 }
@@ -212,8 +218,8 @@ static void test_sums_beside(void **state) {
   context_free(l.context);
 }
 
-/* Groups of four warps that go through tiles of their own, each with stages and barriers, and weights for all of them in
- * three parts. The first part reads the first block of channels, the second is the first to read the other. */
+/* Groups of four warps that go through tiles of their own, each with stages and barriers, and weights for all of them
+ * in three parts. The first part reads the first block of channels, the second is the first to read the other. */
 static void test_walks(void **state) {
   (void)state;
   Layer l = layer_new(type_make(ELEM_UINT, 2, true, 3, DIMS(14, 14, 256)),
@@ -250,6 +256,91 @@ static void test_walks(void **state) {
   context_free(l.context);
 }
 
+/* How many taps share a piece, and where each stands. */
+static void test_joined_taps(void **state) {
+  (void)state;
+  static const struct {
+    int32_t channels, width, dilation;
+    Tile tile;
+    bool bytes;
+    uint32_t joined, row_pieces;
+  } rows[] = {
+      {64, 3, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 2, 2},
+      {33, 5, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 2, 3},
+      {32, 3, 2, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 4, 1},
+      {5, 6, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 4, 2},
+      {5, 2, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 2, 1},
+      {64, 1, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 1, 1},  /* one tap a row */
+      {65, 3, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 1, 3},  /* no room */
+      {64, 3, 8, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 1, 3},  /* rows overlap */
+      {64, 3, 1, {.m = 64, .n = 256, .k = 4, .warps_m = 4, .resident = RESIDENT}, false, 1, 3}, /* no room for sums */
+      {64, 3, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = GATHERED}, false, 1, 3},
+      {64, 3, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = STREAMED}, false, 1, 3},
+      {8, 3, 1, {.m = 64, .n = 32, .k = 4, .warps_m = 4, .resident = RESIDENT}, true, 1, 3},
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    int32_t width = rows[i].width;
+    Layer l = layer_new(type_make(ELEM_UINT, 2, true, 3, DIMS(9, 9, rows[i].channels)),
+                        type_make(ELEM_UINT, 1, false, 4, DIMS(32, 3, width, rows[i].channels)),
+                        rows[i].bytes ? ENGINE_WGMMA_S8 : ENGINE_WGMMA_B1, 12, 120);
+    l.node.attrs.dilation[1] = rows[i].dilation;
+    l.node.main_type = type_make(ELEM_I32, 32, true, 3, DIMS(7, 7, 32));
+    Staging s = staging_of(l.g, &l.node, &rows[i].tile);
+    assert_int_equal(s.joined, rows[i].joined);
+    assert_int_equal(s.row_pieces, rows[i].row_pieces);
+    assert_int_equal(s.filter_pieces, 3 * rows[i].row_pieces);
+    if (s.joined > 1) assert_int_equal(s.join_shift, rows[i].dilation);
+    for (uint32_t tap = 0; tap < s.taps && s.joined > 1; tap++) {
+      uint32_t column = tap % (uint32_t)width, row = tap / (uint32_t)width;
+      assert_int_equal(staging_tap_piece(l.g, &l.node, &s, tap), row * s.row_pieces + column / s.joined);
+      assert_int_equal(staging_tap_slot(&l.node, &s, tap), column % s.joined);
+    }
+    context_free(l.context);
+  }
+}
+
+/* Pixels of the result alone. The window that reaches furthest begins with an image's last pixel: of 64 pixels of 7 x 7
+ * nine begin a row, each behind a position that is none, and two of these an image, behind a row of eight. */
+static void test_gathered_rows(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 2, true, 3, DIMS(7, 7, 256)),
+                      type_make(ELEM_UINT, 1, false, 4, DIMS(64, 3, 3, 256)), ENGINE_WGMMA_B1, 8, 64);
+  Tile tile = {.m = 64, .n = 64, .k = 8, .warps_m = 8, .warps_n = 1, .stages = 2, .resident = GATHERED};
+  for (int i = 0; i < 4; i++) l.node.attrs.pad[i] = 1;
+  l.node.main_type = type_make(ELEM_I32, 32, true, 3, DIMS(7, 7, 64));
+  uint32_t positions = 64 + 9 + 2 * 8;
+  expect(&l, tile,
+         (Staging){.taps = 9,
+                   .blocks = 2,
+                   .weight_planes = 1,
+                   .input_planes = 2,
+                   .chunk_blocks = 2,
+                   .chunks = 1,
+                   .pieces = 18,
+                   .parts = 3,
+                   .walks = 2,
+                   .shift = 9,
+                   .halo = 18,
+                   .input_rows = positions + 18,
+                   .weight_rows = 64,
+                   .chunk_bytes = 18432,
+                   .stage_bytes = 2 * 2 * (positions + 18) * 16,
+                   .resident_bytes = 18432,
+                   .barrier_bytes = 8 * (2 * 2 * (1 + 2 * 3) + 3),
+                   .shared_bytes = 2 * 2 * 2 * 2 * (positions + 18) * 16 + 18432 + 8 * 31});
+  assert_int_equal(staging_image_rows(l.g, &l.node, &tile), 49);
+  assert_int_equal(staging_group_rows(&tile), 64);
+  Staging s = staging_of(l.g, &l.node, &tile);
+  assert_int_equal(staging_products(&s, &tile), 18);
+  graph_type(l.g, l.node.inputs[1])->zero2 = 1; /* bipolar: each group sums up its window */
+  s = staging_of(l.g, &l.node, &tile);
+  assert_int_equal(s.summed, s.input_rows);
+  assert_int_equal(s.weight_rows, 64);
+  tile.resident = RESIDENT;
+  assert_int_equal(staging_image_rows(l.g, &l.node, &tile), 64);
+  context_free(l.context);
+}
+
 /* A kernel as large as an image of 2048 x 2048: 2^22 pieces, whose weights alone take 2^33 bytes. */
 static void test_larger_than_32_bits(void **state) {
   (void)state;
@@ -258,7 +349,7 @@ static void test_larger_than_32_bits(void **state) {
   uint64_t weights = UINT64_C(1) << 33, window = ((UINT64_C(1) << 22) - 1 + 64) * 16;
   for (uint8_t resident = 0; resident <= 1; resident++) {
     Tile tile = {.m = 64, .n = 128, .k = 4, .warps_m = 4, .warps_n = 1, .stages = 2, .resident = resident};
-    uint64_t shared = 2 * window + (resident ? 1 : 2) * weights + (resident ? 40 : 32);
+    uint64_t shared = 2 * window + (resident ? weights / 4 + 40 : 2 * weights + 32); /* resident: four taps a piece */
     assert_true(staging_of(l.g, &l.node, &tile).shared_bytes == shared);
   }
   context_free(l.context);
@@ -322,9 +413,10 @@ static void test_taps_in_order_of_their_inputs(void **state) {
   Layer l = layer_new(type_make(ELEM_UINT, 4, true, 3, DIMS(11, 1, 48)),
                       type_make(ELEM_UINT, 1, false, 4, DIMS(40, 3, 3, 48)), ENGINE_WGMMA_B1, 3, 39);
   l.node.attrs.dilation[1] = 2;
+  Staging s = {.taps = 9, .joined = 1};
   for (uint32_t tap = 0; tap < 9; tap++) {
     assert_int_equal(staging_tap_shift(l.g, &l.node, tap), shifts[tap]);
-    assert_int_equal(staging_tap_place(l.g, &l.node, 9, tap), places[tap]);
+    assert_int_equal(staging_tap_piece(l.g, &l.node, &s, tap), places[tap]);
   }
   context_free(l.context);
 }
@@ -338,6 +430,8 @@ int main(void) {
       cmocka_unit_test(test_threads),
       cmocka_unit_test(test_sums_beside),
       cmocka_unit_test(test_walks),
+      cmocka_unit_test(test_joined_taps),
+      cmocka_unit_test(test_gathered_rows),
       cmocka_unit_test(test_larger_than_32_bits),
       cmocka_unit_test(test_weight_storage),
   };
