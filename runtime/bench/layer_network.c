@@ -6,10 +6,10 @@
  * The layer stands between two others, as in a network: what it reads was written by one kernel in the layout that it
  * wants, and what it writes is packed for the next. All layers get the engine that the one in question gets. With sums
  * as the result (i32) the layer's own result is the output. */
-#include "bench_network.h"
+#include "layer_network.h"
 
-#include "../frontend/frontend.h"
-#include "../passes/plan.h"
+#include "../../frontend/frontend.h"
+#include "../../passes/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

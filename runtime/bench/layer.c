@@ -1,14 +1,14 @@
-/* `apnn-bench layer`: a layer of given sizes and precisions is compiled in process (bench_network.h), run once on
+/* `apnn-bench layer`: a layer of given sizes and precisions is compiled in process (layer_network.h), run once on
  * random inputs, compared with the reference evaluator, and timed alone: its launch twenty times in a CUDA graph, each
  * waiting for the one before. With a list, one
  * such command a line. */
 #define _GNU_SOURCE
-#include "bench_layer.h"
+#include "layer.h"
 
-#include "bench_network.h"
-#include "measure.h"
-#include "network.h"
-#include "tool.h"
+#include "layer_network.h"
+#include "../measure.h"
+#include "../network.h"
+#include "../tool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,7 +97,7 @@ static bool usage(const Options *o, const char *what, const char *text) {
 
 /* --- the command line --- */
 
-/* "64,32,8,4,1,2,1,0", see Tile in ../ir/graph.h. */
+/* "64,32,8,4,1,2,1,0", see Tile in ../../ir/graph.h. */
 static bool read_tile(const char *text, Tile *t) {
   unsigned n[8];
   char end;
