@@ -16,17 +16,6 @@
 
 /* --- device and target --- */
 
-/* Code for an architecture runs on later ones of the same major version, that for sm_90a on 9.0 alone. */
-static const Target *target_for(int capability) {
-  const Target *best = NULL;
-  for (uint32_t i = 0; target_at(i); i++) {
-    const Target *t = target_at(i);
-    bool fits = t->arch / 10 == capability / 10 && (t->arch >= 90 ? t->arch == capability : t->arch <= capability);
-    if (fits && (!best || t->arch > best->arch)) best = t;
-  }
-  return best;
-}
-
 /* Asks the device what is to be compiled for it. */
 static int choose_target(LayerOptions *o) {
   char text[512];
@@ -38,7 +27,7 @@ static int choose_target(LayerOptions *o) {
   apnn_device_close(&device);
   o->spec.assemble = !is_cpu;
   if (o->spec.target) return EXIT_GOOD;
-  o->spec.target = is_cpu ? target_find("sm_90a") : target_for(capability);
+  o->spec.target = is_cpu ? target_find("sm_90a") : target_for_capability(capability);
   if (o->spec.target) return EXIT_GOOD;
   return layer_fail(o, EXIT_BAD_INPUT, "no target fits a GPU of compute capability %d.%d", capability / 10,
                     capability % 10);
