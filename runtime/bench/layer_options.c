@@ -87,11 +87,8 @@ static bool read_tile(const char *text, Tile *t) {
 
 static bool read_engine(LayerOptions *o, const char *text) {
   char what[200];
-  for (int i = 0; i < PRODUCT_ENGINES; i++)
-    if (!strcmp(text, engine_name[product_engines[i]])) {
-      o->spec.engine = product_engines[i];
-      return true;
-    }
+  o->spec.engine = product_engine_find(text);
+  if (o->spec.engine != ENGINE_NONE) return true;
   snprintf(what, sizeof what, "--engine: expected one of%s", product_engine_names);
   return usage(o, what, text);
 }
