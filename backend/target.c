@@ -13,6 +13,12 @@ static const Target *const targets[] = {
 #undef TARGET
 };
 
+const char target_names[] =
+#define TARGET(name) " " #name
+#include "targets.def"
+#undef TARGET
+    ;
+
 enum { TARGET_COUNT = sizeof targets / sizeof targets[0] };
 
 const Target *target_at(uint32_t index) {

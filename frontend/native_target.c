@@ -49,7 +49,7 @@ const Target *native_target(Context *c) {
   }
   if (!target) {
     diag(c, DIAG_NO_DRIVER, (SourceLoc){0}, problem);
-    diag_hint(c, "name the target: --target sm_80, sm_86, sm_89 or sm_90a");
+    diag_hint(c, "name the target, --target and one of%s", target_names);
   }
   return target;
 }

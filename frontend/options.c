@@ -13,7 +13,7 @@ static const char help_text[] =
     "\n"
     "  -o FILE               .cubin .ptx .c .o .h (a compiled network), .ir (the graph as text), .npy (with --eval);\n"
     "                        several -o are allowed\n"
-    "  --target NAME         sm_80, sm_86, sm_89, sm_90a or native (this machine's GPU); sm_90a without the option\n"
+    "  --target NAME         native (this machine's GPU) or one of%s; sm_90a without the option\n"
     "  --batch N             the largest batch that the compiled network runs; 1 without the option\n"
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
@@ -82,9 +82,7 @@ static bool read_number(const char *option, const char *word, uint64_t least, ui
 static bool set_target(Options *o, const char *name) {
   o->target = name;
   if (!strcmp(name, "native") || target_find(name)) return true;
-  fprintf(stderr, "apnnc: unknown target '%s'; known are", name);
-  for (uint32_t i = 0; target_at(i); i++) fprintf(stderr, " %s", target_at(i)->name);
-  fputs(" native\n", stderr);
+  fprintf(stderr, "apnnc: unknown target '%s'; known are%s native\n", name, target_names);
   return false;
 }
 
@@ -326,7 +324,8 @@ static bool check_together(const Options *o) {
 }
 
 static bool tells_something(const char *word) {
-  if (!strcmp(word, "--help") || !strcmp(word, "-h")) return printf(help_text, product_engine_names), true;
+  if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+    return printf(help_text, target_names, product_engine_names), true;
   if (!strcmp(word, "--version")) return puts("apnnc " APNN_VERSION), true;
   if (!strcmp(word, "--list-passes")) return passes_list(stdout), true;
   return false;

@@ -21,7 +21,7 @@ static const char help[] =
     "      --engine ENGINE    default: what the cost model chooses; one of\n"
     "                        %s\n"
     "      --tile TILE        eight numbers with commas, as the text form of a plan has them; default: as above\n"
-    "      --target TARGET    sm_80, sm_86, sm_89 or sm_90a; default: the GPU's, on the CPU device sm_90a\n"
+    "      --target TARGET    one of%s; default: the GPU's, on the CPU device sm_90a\n"
     "      --device DEVICE    cpu, cuda:0, cuda:1, ...; default: cuda:0 where there is a GPU, otherwise cpu\n"
     "      --cold             with none of the weights in the L2 cache: copies of the layer take turns; needs a GPU\n"
     "      --sample           compare some elements with the reference instead of all, as is done for large layers\n"
@@ -43,7 +43,7 @@ static const char help[] =
     "Exit status: 0 success, 1 bad input or a result that is not exact, 2 wrong usage.\n";
 
 void layer_options_help(void) {
-  printf(help, product_engine_names);
+  printf(help, product_engine_names, target_names);
 }
 
 /* --- errors --- */
@@ -70,6 +70,11 @@ static bool usage(const LayerOptions *o, const char *what, const char *text) {
   return false;
 }
 
+static bool usage_name(const LayerOptions *o, const char *option, const char *names, const char *text) {
+  layer_fail(o, EXIT_USAGE, "%s: expected one of%s, got \"%s\"; try apnn-bench layer --help", option, names, text);
+  return false;
+}
+
 /* --- the command line --- */
 
 /* "64,32,8,4,1,2,1,0", see Tile in ../../ir/graph.h. */
@@ -86,11 +91,8 @@ static bool read_tile(const char *text, Tile *t) {
 }
 
 static bool read_engine(LayerOptions *o, const char *text) {
-  char what[200];
   o->spec.engine = product_engine_find(text);
-  if (o->spec.engine != ENGINE_NONE) return true;
-  snprintf(what, sizeof what, "--engine: expected one of%s", product_engine_names);
-  return usage(o, what, text);
+  return o->spec.engine != ENGINE_NONE || usage_name(o, "--engine", product_engine_names, text);
 }
 
 static bool parse_option(LayerOptions *o, int option) {
@@ -107,7 +109,7 @@ static bool parse_option(LayerOptions *o, int option) {
     return read_tile(optarg, &s->tile) || usage(o, "--tile: expected eight numbers with commas", optarg);
   case 't':
     s->target = target_find(optarg);
-    return s->target || usage(o, "--target: expected sm_80, sm_86, sm_89 or sm_90a", optarg);
+    return s->target || usage_name(o, "--target", target_names, optarg);
   case 'd':
     o->device = optarg;
     return true;
