@@ -199,3 +199,15 @@ bool reader_float(Reader *r, float *out) {
   r->at = start;
   return reader_fail(r, "a number");
 }
+
+bool reader_tile(Reader *r, Tile *out) {
+  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, 1};
+  uint64_t n[8];
+  for (int i = 0; i < 8; i++) {
+    if (i && !reader_expect(r, ',', "between a tile's eight numbers")) return false;
+    if (!reader_unsigned(r, most[i], "a number of the tile", &n[i])) return false;
+  }
+  *out = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
+                (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
+  return true;
+}

@@ -2,7 +2,7 @@
 #ifndef IR_READER_H
 #define IR_READER_H
 
-#include "context.h"
+#include "graph.h"
 
 typedef struct Reader {
   Context *context;
@@ -28,5 +28,6 @@ bool reader_int(Reader *r, int64_t least, int64_t most, const char *what, int64_
 bool reader_unsigned(Reader *r, uint64_t most, const char *what, uint64_t *out);
 bool reader_float(Reader *r, float *out);
 bool reader_hex64(Reader *r, uint64_t *out);
+bool reader_tile(Reader *r, Tile *out); /* its eight numbers, as tile_text writes them */
 
 #endif

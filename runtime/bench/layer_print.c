@@ -3,12 +3,9 @@
 
 #include <stdio.h>
 
-/* "128x64x32 s4 k2": rows, channels, words of a step; stages; parts of the reduction. "" on CUDA cores. */
-static void tile_text(const Tile *t, char text[64]) {
-  text[0] = 0;
-  if (t->m)
-    snprintf(text, 64, "%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
-             t->resident);
+/* "" on CUDA cores. */
+static const char *own_tile(const LayerNetwork *n, char text[TILE_TEXT]) {
+  return n->tile.m ? tile_text(&n->tile, text) : "";
 }
 
 static void print_candidates(const LayerNetwork *n) {
@@ -18,9 +15,9 @@ static void print_candidates(const LayerNetwork *n) {
            n->engines.microseconds[i]);
   printf("], \"tiles\": [");
   for (uint32_t i = 0; i < n->tiles.count; i++) {
-    char tile[64];
-    tile_text(&n->tiles.tiles[i], tile);
-    printf("%s{\"tile\": \"%s\", \"estimate_us\": %.3f}", i ? ", " : "", tile, n->tiles.microseconds[i]);
+    char tile[TILE_TEXT];
+    printf("%s{\"tile\": \"%s\", \"estimate_us\": %.3f}", i ? ", " : "", tile_text(&n->tiles.tiles[i], tile),
+           n->tiles.microseconds[i]);
   }
   putchar(']');
 }
@@ -28,9 +25,9 @@ static void print_candidates(const LayerNetwork *n) {
 static void print_json(const LayerOptions *o, const LayerNetwork *n, const LayerResult *r) {
   static const char *const exact[] = {"false", "true", "\"sampled\""};
   const LayerSpec *s = &o->spec;
-  char tile[64];
+  char text[TILE_TEXT];
+  const char *tile = own_tile(n, text);
   double tops = r->us > 0 ? r->ops / r->us / 1e6 : 0, machine = tops * (n->planes ? n->planes : 1);
-  tile_text(&n->tile, tile);
   printf("{\"op\": \"%s\", \"shape\": [", s->conv ? "conv" : "gemm");
   for (int i = 0; i < o->size_count; i++) printf("%s%d", i ? ", " : "", o->sizes[i]);
   printf("], \"w\": \"%s\", \"a\": \"%s\", \"out\": \"%s\", \"target\": \"%s\", \"device\": \"%s\", ", s->w, s->a,
@@ -52,9 +49,9 @@ static void print_json(const LayerOptions *o, const LayerNetwork *n, const Layer
 static void print_text(const LayerOptions *o, const LayerNetwork *n, const LayerResult *r) {
   static const char *const exact[] = {"NOT EXACT", "exact", "exact (sampled)"};
   const LayerSpec *s = &o->spec;
-  char tile[64];
+  char text[TILE_TEXT];
+  const char *tile = own_tile(n, text);
   double tops = r->us > 0 ? r->ops / r->us / 1e6 : 0;
-  tile_text(&n->tile, tile);
   printf("%s", s->conv ? "conv" : "gemm");
   for (int i = 0; i < o->size_count; i++) printf("%s%d", i ? "x" : " ", o->sizes[i]);
   printf(" %sx%s to %s on %s (%s): %.2f us, %.1f Top/s, %s%s%s, L2 %s, %s\n", s->w, s->a, s->out, r->device,
@@ -62,10 +59,9 @@ static void print_text(const LayerOptions *o, const LayerNetwork *n, const Layer
          exact[r->exact]);
   for (uint32_t i = 0; i < n->engines.count; i++)
     printf("  %s: about %.2f us\n", engine_name[n->engines.engines[i]], n->engines.microseconds[i]);
-  for (uint32_t i = 0; i < n->tiles.count; i++) {
-    tile_text(&n->tiles.tiles[i], tile);
-    printf("  %s %s: about %.2f us\n", engine_name[n->engine], tile, n->tiles.microseconds[i]);
-  }
+  for (uint32_t i = 0; i < n->tiles.count; i++)
+    printf("  %s %s: about %.2f us\n", engine_name[n->engine], tile_text(&n->tiles.tiles[i], text),
+           n->tiles.microseconds[i]);
 }
 
 void layer_print(const LayerOptions *o, const LayerNetwork *n, const LayerResult *r) {
