@@ -50,16 +50,6 @@ bool layer_network_new(const LayerSpec *spec, LayerNetwork *out, char error[NETW
 void layer_network_free(LayerNetwork *network);
 void layer_network_reports(const LayerNetwork *network, char error[NETWORK_ERROR]); /* what the compiler said */
 
-/* The part of a graph that no pass has touched, up to `last` (NO_VALUE: all of it), in the same context. Constants are
- * shared. With channels, the layer's result and all behind it have these channels alone, and only the first input is
- * kept. */
-typedef struct ChannelCut {
-  ValueId layer;
-  const int32_t *channels;
-  int32_t count;
-} ChannelCut;
-Graph *graph_part(const Graph *g, ValueId last, const ChannelCut *cut);
-
 /* layer_check.c: whether a run's outputs are the reference's, bit for bit. Large layers are sampled, and with
  * `sample` all are: some hundred elements or more, of random images and channels. False with words where the reference
  * cannot be computed. */
