@@ -151,7 +151,8 @@ static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates)
   uint32_t count = 0;
   for (int i = 0; i < PRODUCT_ENGINES; i++) {
     Engine e = product_engines[i];
-    if (engine_is_portable(e) || (engine_reads_pieces(e) && has_reader(&c->readers, e))) candidates[count++] = suited(c, v, e);
+    if (engine_is_portable(e) || (engine_reads_pieces(e) && has_reader(&c->readers, e)))
+      candidates[count++] = suited(c, v, e);
   }
   if (!has_reader(&c->readers, ENGINE_MMA_S8)) candidates[count++] = layout_dense(graph_type(c->g, v));
   return count;
