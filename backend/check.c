@@ -2,7 +2,7 @@
  * that computes it, layouts, memory and the launch that its kernel expects, and every index stays within 32 bits.
  *
  * The passes give such plans, but a plug-in may change them last, and a graph can be read as text at any stage. Shapes
- * of tiles are checked in kernel_mma.c, which knows what it can compute.
+ * of tiles are checked by each kernel, which knows what it can compute.
  */
 #include "../ir/gemv.h"
 #include "../ir/patch.h"
@@ -392,11 +392,11 @@ typedef struct EngineRules {
 
 static const EngineRules rules[ENGINE_COUNT] = {
     [ENGINE_NONE] = {check_no_engine, NULL},         [ENGINE_MMA_B1] = {check_mma, launch_mma},
-    [ENGINE_MMA_S8] = {check_mma, launch_mma},       [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
-    [ENGINE_PATCH_S8] = {check_patch, launch_patch}, [ENGINE_STRIP_S8] = {check_strip, launch_strip},
-    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_DIRECT] = {check_direct, launch_direct},
-    [ENGINE_POOL] = {check_pool, launch_pool},       [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
+    [ENGINE_MMA_S8] = {check_mma, launch_mma},       [ENGINE_PATCH_S8] = {check_patch, launch_patch},
+    [ENGINE_STRIP_S8] = {check_strip, launch_strip}, [ENGINE_WGMMA_B1] = {check_wgmma, launch_wgmma},
+    [ENGINE_WGMMA_S8] = {check_wgmma, launch_wgmma}, [ENGINE_SKINNY_B1] = {check_skinny, launch_skinny},
     [ENGINE_GEMV_B1] = {check_gemv, launch_gemv},    [ENGINE_GEMV_S8] = {check_gemv, launch_gemv},
+    [ENGINE_DIRECT] = {check_direct, launch_direct}, [ENGINE_POOL] = {check_pool, launch_pool},
     [ENGINE_ROW] = {check_row, launch_row},          [ENGINE_VIEW] = {check_view, NULL},
 };
 

@@ -91,11 +91,9 @@ PtxValue kernel_thread(Kernel *k, int64_t per_image) {
 typedef bool (*KernelOf)(Kernel *k);
 static const KernelOf kernel_of[ENGINE_COUNT] = {
     [ENGINE_MMA_B1] = kernel_mma,       [ENGINE_MMA_S8] = kernel_mma,     [ENGINE_PATCH_S8] = kernel_patch,
-    [ENGINE_WGMMA_B1] = kernel_wgmma,   [ENGINE_WGMMA_S8] = kernel_wgmma, [ENGINE_DIRECT] = kernel_direct,
-    [ENGINE_SKINNY_B1] = kernel_skinny, [ENGINE_POOL] = kernel_pool,      [ENGINE_ROW] = kernel_row,
-    [ENGINE_GEMV_B1] = kernel_gemv,
-    [ENGINE_GEMV_S8] = kernel_gemv,
-    [ENGINE_STRIP_S8] = kernel_strip,
+    [ENGINE_STRIP_S8] = kernel_strip,   [ENGINE_WGMMA_B1] = kernel_wgmma, [ENGINE_WGMMA_S8] = kernel_wgmma,
+    [ENGINE_SKINNY_B1] = kernel_skinny, [ENGINE_GEMV_B1] = kernel_gemv,   [ENGINE_GEMV_S8] = kernel_gemv,
+    [ENGINE_DIRECT] = kernel_direct,    [ENGINE_POOL] = kernel_pool,      [ENGINE_ROW] = kernel_row,
 };
 
 /* A name for the .entry: a number, and in letters, digits and _ the layer that first needed the kernel. */

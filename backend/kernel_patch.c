@@ -14,56 +14,27 @@ static RowPlace place_row(Mma *m, PtxValue row) {
   PatchKernel *k = (PatchKernel *)m;
   Ptx *p = &m->k->ptx;
   PtxValue columns = ptx_int(k->s.columns), down = ptx_div(p, row, columns), across = ptx_rem(p, row, columns);
-  return rectangle_row(m, &k->tile, down, across);
-}
-
-/* --- weights --- */
-
-static void copy_weights(PatchKernel *k) {
-  Mma *m = &k->m;
-  Ptx *p = &m->k->ptx;
-  int64_t bytes = k->s.weight_bytes;
-  PtxValue from = ptx_address(p, m->weights, ptx_special(p, "%ctaid.y"), bytes);
-  PtxValue start = ptx_shl(p, m->thread, 4);
-  PtxValue at = ptx_for(p, start, ptx_int(bytes), ptx_int(512 * m->tile.warps_m));
-  PtxValue source = ptx_address(p, from, at, 1), to = ptx_add(p, m->shared, at);
-  ptx_raw(p, "cp.async.cg.shared.global [%s], [%s], 16;", ptx_text(p, to), ptx_text(p, source));
-  ptx_end_for(p);
-  ptx_raw(p, "cp.async.commit_group;");
+  return rectangle_row(m, &k->rectangles, down, across);
 }
 
 /* --- the kernel --- */
 
 static bool tile_fits(const PatchKernel *k) {
   const Tile *t = &k->m.tile;
-  int block = layout_orders_channels(k->m.out.type.layout) ? k->m.out.type.layout.block : 8;
-  bool columns = (t->n == 32 || t->n == 64) && (t->n % block == 0 || block % t->n == 0);
-  bool rows = t->warps_n == 1 && t->m == PATCH_WARP_ROWS * t->warps_m;
-  return (columns && rows && t->k == 8 && t->stages == 1 && t->split_k == 1 && !t->resident) || mma_bad_tile(&k->m);
+  return (rectangle_tile_fits(&k->m) && t->m == PATCH_WARP_ROWS * t->warps_m) || mma_bad_tile(&k->m);
 }
 
 static void place(PatchKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
   mma_place_lane(m);
-  m->grid = grid_of(&m->out.type);
   m->warp_row = ptx_mul(p, ptx_shr(p, m->thread, 5), ptx_int(PATCH_WARP_ROWS));
-  m->warp_column = ptx_int(0);
-  m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
-  k->rectangles = (Rectangles){k->s.columns, k->s.rows, k->s.across, k->s.down};
-  k->tile_count = rectangle_count(m, &k->rectangles);
+  k->rectangles = (Rectangles){.columns = k->s.columns, .rows = k->s.rows, .across = k->s.across, .down = k->s.down};
+  rectangles_begin(m, &k->rectangles);
   PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
-  k->next = ptx_variable(p, first);
-  k->current = ptx_variable(p, ptx_add(p, first, ptx_int((int64_t)k->s.patch_bytes)));
+  rectangles_place_patches(m, &k->rectangles, first, (int64_t)k->s.patch_bytes);
   patch_place_fill(k);
   patch_multiply_begin(k);
-}
-
-static void swap_patches(PatchKernel *k) {
-  Ptx *p = &k->m.k->ptx;
-  PtxValue filled = ptx_variable(p, k->next);
-  ptx_assign(p, k->next, k->current);
-  ptx_assign(p, k->current, filled);
 }
 
 /* One barrier a tile: behind it every warp has stored its share of this patch and has done with the one before, which
@@ -72,20 +43,21 @@ static void emit(PatchKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
   place(k);
-  copy_weights(k);
+  rectangle_copy_constants(m, m->weights, k->s.weight_bytes, m->shared);
+  ptx_raw(p, "cp.async.commit_group;");
   ptx_wait_for_launch(p);
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
   patch_fill_begin(k, start);
   patch_fill_end(k);
-  PtxValue tile = ptx_for(p, start, k->tile_count, step);
-  swap_patches(k);
+  PtxValue tile = ptx_for(p, start, k->rectangles.count, step);
+  rectangles_swap_patches(m, &k->rectangles);
   ptx_raw(p, "cp.async.wait_group 0;");
   ptx_raw(p, "bar.sync 0;");
   patch_fill_begin(k, ptx_add(p, tile, step));
   mma_make_accumulators(m);
   patch_multiply(k);
   patch_fill_end(k);
-  k->tile = rectangle_place(p, &k->rectangles, tile);
+  k->rectangles.tile = rectangle_place(p, &k->rectangles, tile);
   mma_finish_sums(m, -m->w.sum_scale);
   (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);

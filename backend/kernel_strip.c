@@ -18,28 +18,18 @@ static RowPlace place_row(Mma *m, PtxValue row) {
   PtxValue down = ptx_mad(p, ptx_div(p, square, squares), ptx_int(STRIP_SQUARE), in_square);
   PtxValue in_row = ptx_and(p, row, ptx_int(STRIP_SQUARE - 1));
   PtxValue across = ptx_mad(p, ptx_rem(p, square, squares), ptx_int(STRIP_SQUARE), in_row);
-  return rectangle_row(m, &k->tile, down, across);
+  return rectangle_row(m, &k->rectangles, down, across);
 }
 
 /* --- what serves all tiles: weights and constants of the epilogue --- */
 
-static void copy(StripKernel *k, PtxValue constant, int64_t bytes, PtxValue to) {
-  Mma *m = &k->m;
-  Ptx *p = &m->k->ptx;
-  PtxValue from = ptx_address(p, constant, ptx_special(p, "%ctaid.y"), bytes);
-  PtxValue at = ptx_for(p, ptx_shl(p, m->thread, 4), ptx_int(bytes), ptx_int(512 * m->tile.warps_m));
-  PtxValue source = ptx_address(p, from, at, 1), there = ptx_add(p, to, at);
-  ptx_raw(p, "cp.async.cg.shared.global [%s], [%s], 16;", ptx_text(p, there), ptx_text(p, source));
-  ptx_end_for(p);
-}
-
 static void copy_constants(StripKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
-  copy(k, m->weights, k->s.weight_bytes, m->shared);
+  rectangle_copy_constants(m, m->weights, k->s.weight_bytes, m->shared);
   if (m->table.is_shared) {
     m->table.shared = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
-    copy(k, m->table.global, m->table.tile_bytes, m->table.shared);
+    rectangle_copy_constants(m, m->table.global, m->table.tile_bytes, m->table.shared);
   }
   ptx_raw(p, "cp.async.commit_group;");
 }
@@ -49,13 +39,9 @@ static void copy_constants(StripKernel *k) {
 static bool tile_fits(const StripKernel *k) {
   const Mma *m = &k->m;
   const Tile *t = &m->tile;
-  int block = layout_orders_channels(m->out.type.layout) ? m->out.type.layout.block : 8;
-  bool columns = (t->n == 32 || t->n == 64) && (t->n % block == 0 || block % t->n == 0);
-  bool rows =
-      t->warps_n == 1 && m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES && t->m == 16 * m->row_tiles * t->warps_m;
+  bool rows = m->row_tiles >= 1 && m->row_tiles <= MAX_ROW_TILES && t->m == 16 * m->row_tiles * t->warps_m;
   bool squares = k->s.columns == STRIP_SQUARE || k->s.columns / STRIP_SQUARE % (uint32_t)m->row_tiles == 0;
-  return (columns && rows && squares && t->k == 8 && t->stages == 1 && t->split_k == 1 && !t->resident) ||
-         mma_bad_tile(m);
+  return (rectangle_tile_fits(m) && rows && squares) || mma_bad_tile(m);
 }
 
 static void place(StripKernel *k) {
@@ -63,25 +49,14 @@ static void place(StripKernel *k) {
   Ptx *p = &m->k->ptx;
   mma_place_lane(m);
   k->warp = ptx_uniform(p, ptx_shr(p, m->thread, 5));
-  m->grid = grid_of(&m->out.type);
   PtxValue group_rows = ptx_mul(p, ptx_shr(p, k->warp, 2), ptx_int(64 * m->row_tiles));
   m->warp_row = ptx_mad(p, ptx_and(p, k->warp, ptx_int(3)), ptx_int(16), group_rows);
-  m->warp_column = ptx_int(0);
-  m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
-  k->rectangles = (Rectangles){k->s.columns, k->s.rows, k->s.across, k->s.down};
-  k->tile_count = rectangle_count(m, &k->rectangles);
+  k->rectangles = (Rectangles){.columns = k->s.columns, .rows = k->s.rows, .across = k->s.across, .down = k->s.down};
+  rectangles_begin(m, &k->rectangles);
   PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes + k->s.table_bytes));
-  k->next = ptx_variable(p, first);
-  k->current = ptx_variable(p, ptx_add(p, first, ptx_int((int64_t)k->s.patch_bytes)));
+  rectangles_place_patches(m, &k->rectangles, first, (int64_t)k->s.patch_bytes);
   strip_place_fill(k);
   strip_multiply_begin(k);
-}
-
-static void swap_patches(StripKernel *k) {
-  Ptx *p = &k->m.k->ptx;
-  PtxValue filled = ptx_variable(p, k->next);
-  ptx_assign(p, k->next, k->current);
-  ptx_assign(p, k->current, filled);
 }
 
 /* One barrier a tile: behind it every warp has stored its share of this patch and has waited for its products of the
@@ -95,12 +70,12 @@ static void emit(StripKernel *k) {
   PtxValue start = ptx_special(p, "%ctaid.x"), step = ptx_special(p, "%nctaid.x");
   ptx_raw(p, "cp.async.wait_group 0;");
   strip_fill(k, start);
-  PtxValue tile = ptx_for(p, start, k->tile_count, step);
-  swap_patches(k);
+  PtxValue tile = ptx_for(p, start, k->rectangles.count, step);
+  rectangles_swap_patches(m, &k->rectangles);
   ptx_raw(p, "bar.sync 0;");
   strip_multiply_start(k);
   strip_fill(k, ptx_add(p, tile, step));
-  k->tile = rectangle_place(p, &k->rectangles, tile);
+  k->rectangles.tile = rectangle_place(p, &k->rectangles, tile);
   strip_multiply_wait(k);
   (m->signs ? mma_signs_finish : mma_finish)(m);
   ptx_end_for(p);

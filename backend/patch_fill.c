@@ -38,7 +38,7 @@ static Origin origin_of(PatchKernel *k, PtxValue tile) {
   Image in = k->m.in.image;
   TilePlace place = rectangle_place(p, &k->rectangles, tile);
   PtxValue y = ptx_add(p, ptx_mul(p, place.y, ptx_int(a->stride[0])), ptx_int(-a->pad[0]));
-  PtxValue exists = ptx_setp(p, "lt.u32", tile, k->tile_count);
+  PtxValue exists = ptx_setp(p, "lt.u32", tile, k->rectangles.count);
   Origin o = {.y = ptx_select(p, exists, y, ptx_int(-(1 << 30)))};
   int64_t before = a->pad[1] + (int64_t)k->s.lead;
   o.x = ptx_add(p, ptx_mul(p, place.x, ptx_int(a->stride[1])), ptx_int(-before));
@@ -64,7 +64,7 @@ static PatchFill place_column(PatchKernel *k, const Origin *o, PtxValue column) 
   f.from = ptx_signed_address(p, f.from, x, pixel_bytes);
   f.from = ptx_address(p, f.from, f.word, 4);
   PtxValue element = ptx_mad(p, f.row, ptx_int(k->s.row_elements), column);
-  f.to = ptx_mad(p, element, ptx_int(4 * k->s.vector), k->next);
+  f.to = ptx_mad(p, element, ptx_int(4 * k->s.vector), k->rectangles.next);
   return f;
 }
 

@@ -23,9 +23,6 @@ typedef struct PatchKernel {
   Mma m; /* first: m.place finds the rest behind it */
   Patch s;
   Rectangles rectangles;
-  TilePlace tile;
-  PtxValue tile_count;
-  PtxValue current, next; /* addresses of the patch that is multiplied and of the one that is filled */
   /* patch_fill.c */
   bool async; /* by cp.async; otherwise by loads */
   bool held;  /* what was loaded waits in registers for patch_fill_end */
@@ -37,13 +34,14 @@ typedef struct PatchKernel {
   PtxValue ones, last_ones; /* a one for each byte that S2 sums: of a unit, and of the last in a filter row */
 } PatchKernel;
 
-/* patch_fill.c: brings the patch of a tile to k->next, zeros outside of the image and for tiles past the last. begin
- * starts it, and end, with which all of the thread's share has been stored or is a copy under way, finishes it. */
+/* patch_fill.c: brings the patch of a tile to k->rectangles.next, zeros outside of the image and for tiles past the
+ * last. begin starts it, and end, with which all of the thread's share has been stored or is a copy under way, finishes
+ * it. */
 void patch_place_fill(PatchKernel *k);
 void patch_fill_begin(PatchKernel *k, PtxValue tile);
 void patch_fill_end(PatchKernel *k);
 
-/* patch_multiply.c: the products of a tile, whose patch is k->current, into m.accumulators. */
+/* patch_multiply.c: the products of a tile, whose patch is k->rectangles.current, into m.accumulators. */
 void patch_multiply_begin(PatchKernel *k); /* what serves all tiles */
 void patch_multiply(PatchKernel *k);
 

@@ -88,7 +88,7 @@ static void load_columns(PatchKernel *k, uint32_t step, int pair, PtxValue b[4])
 
 void patch_multiply(PatchKernel *k) {
   Mma *m = &k->m;
-  PtxValue lane = ptx_add(&m->k->ptx, k->current, k->lane_input);
+  PtxValue lane = ptx_add(&m->k->ptx, k->rectangles.current, k->lane_input);
   for (uint32_t step = 0; step < k->s.steps; step++) {
     PtxValue a[MAX_ROW_TILES][4], b[4];
     for (int i = 0; i < m->row_tiles; i++) load_rows(k, lane, step, i, a[i]);

@@ -36,7 +36,7 @@ static void place(StripKernel *k, PtxValue tile, Fill *f) {
   const Tensor *in = &k->m.in;
   int64_t row_bytes = 4 * (int64_t)k->s.row_words;
   TilePlace at = rectangle_place(p, &k->rectangles, tile);
-  PtxValue exists = ptx_setp(p, "lt.u32", tile, k->tile_count);
+  PtxValue exists = ptx_setp(p, "lt.u32", tile, k->rectangles.count);
   PtxValue y = ptx_add(p, ptx_mul(p, at.y, ptx_int(a->stride[0])), ptx_int(-a->pad[0]));
   f->y = ptx_select(p, exists, ptx_add(p, y, k->row), ptx_int(-(1 << 30)));
   int64_t words_of_square = STRIP_SQUARE * stride_bytes(k) / 4;
@@ -87,7 +87,7 @@ void strip_fill(StripKernel *k, PtxValue tile) {
   Fill f, passes[HELD_PASSES];
   place(k, tile, &f);
   PtxValue in_pass = ptx_setp(p, "lt.u32", k->row, ptx_int(k->s.pass_rows));
-  PtxValue to = ptx_mad(p, k->m.thread, ptx_int(STRIP_BYTES), k->next);
+  PtxValue to = ptx_mad(p, k->m.thread, ptx_int(STRIP_BYTES), k->rectangles.next);
   for (uint32_t first = 0; first < k->s.passes; first += HELD_PASSES) {
     uint32_t count = k->s.passes - first < HELD_PASSES ? k->s.passes - first : HELD_PASSES;
     for (uint32_t i = 0; i < count; i++) {

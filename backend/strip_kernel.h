@@ -14,10 +14,7 @@ typedef struct StripKernel {
   Mma m; /* first: m.place finds the rest behind it */
   Strips s;
   Rectangles rectangles;
-  TilePlace tile;
-  PtxValue tile_count;
   PtxValue warp;
-  PtxValue current, next; /* addresses of the patch that is multiplied and of the one that is filled */
   /* strip_fill.c, of the thread's strips: */
   PtxValue row;   /* of the patch, the first */
   PtxValue word;  /* of an image's row, from the tile's first position on; signed */
@@ -27,11 +24,13 @@ typedef struct StripKernel {
   PtxValue weights;
 } StripKernel;
 
-/* strip_fill.c: brings the patch of a tile to k->next, zeros outside of the image and for tiles past the last. */
+/* strip_fill.c: brings the patch of a tile to k->rectangles.next, zeros outside of the image and for tiles past the
+ * last. */
 void strip_place_fill(StripKernel *k);
 void strip_fill(StripKernel *k, PtxValue tile);
 
-/* strip_multiply.c: starts the products of a tile, whose patch is k->current, into m.accumulators, and waits for them.
+/* strip_multiply.c: starts the products of a tile, whose patch is k->rectangles.current, into m.accumulators, and waits
+ * for them.
  */
 void strip_multiply_begin(StripKernel *k); /* what serves all tiles */
 void strip_multiply_start(StripKernel *k);

@@ -39,7 +39,7 @@ void strip_multiply_begin(StripKernel *k) {
 void strip_multiply_start(StripKernel *k) {
   Mma *m = &k->m;
   Ptx *p = &m->k->ptx;
-  PtxValue input = ptx_add(p, ptx_descriptor_address(p, k->current), k->group_offset);
+  PtxValue input = ptx_add(p, ptx_descriptor_address(p, k->rectangles.current), k->group_offset);
   uint32_t rows_apart = (uint32_t)m->node->attrs.stride[0] * k->s.pitch, weight_rows = 2 * k->s.steps * DESCRIPTOR_ROWS;
   ptx_raw(p, "wgmma.fence.sync.aligned;");
   for (int i = 0; i < m->row_tiles; i++)

@@ -240,7 +240,8 @@ void call_pair(const Call *call, const char *name, int32_t pair[2]) {
   for (int i = 0; i < 2; i++) pair[i] = (int32_t)(item->kind == ITEM_LIST ? item->items[i].integer : item->integer);
 }
 
-void pad_same(int32_t size, int32_t kernel, int32_t stride, int32_t dilation, int32_t *before, int32_t *after) {
+/* pad="same" for an image extent: what keeps ceil(size / stride) windows, the odd one behind. */
+static void pad_same(int32_t size, int32_t kernel, int32_t stride, int32_t dilation, int32_t *before, int32_t *after) {
   int64_t windows = ((int64_t)size + stride - 1) / stride;
   int64_t needed = (windows - 1) * stride + ((int64_t)kernel - 1) * dilation + 1 - size;
   if (needed < 0) needed = 0;

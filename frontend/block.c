@@ -13,7 +13,7 @@ static BlockState *state_of(Lower *l, const Block *block) {
 
 /* --- statements that blocks and networks share --- */
 
-Item assigned_value(Lower *l, const Place *place, const Statement *s) {
+static Item assigned_value(Lower *l, const Place *place, const Statement *s) {
   Place inside = {place->frame, place->scope, s->names.items[0].text};
   return evaluate(l, &inside, s->values.items[0].value, true);
 }
@@ -31,7 +31,8 @@ void run_constant(Lower *l, const Place *place, const Statement *s) {
   if (b) b->may_be_unused = true;
 }
 
-void bind_results(Lower *l, Scope *scope, const Statement *s, Item value) {
+/* Each name of s to its value. */
+static void bind_results(Lower *l, Scope *scope, const Statement *s, Item value) {
   uint32_t names = s->names.count, values = value.kind == ITEM_SEVERAL ? value.count : 1;
   if (value.kind != ITEM_NONE && names != values) {
     const Expression *e = s->values.items[0].value;

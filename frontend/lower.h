@@ -148,8 +148,6 @@ const Block *block_by_name(const Lower *l, const char *name);
 Item block_call(Lower *l, const Place *place, const Block *block, const Expression *call);
 void run_constant(Lower *l, const Place *place, const Statement *s);
 void run_assignment(Lower *l, const Place *place, const Statement *s);
-Item assigned_value(Lower *l, const Place *place, const Statement *s);
-void bind_results(Lower *l, Scope *scope, const Statement *s, Item value); /* each name of s to its value */
 /* Fills l->blocks; what is wrong with a block whatever it is called with. */
 void check_blocks(Lower *l);
 /* Blocks that nobody calls, run with arguments of which nothing is known, so that their names are checked. */
@@ -245,8 +243,6 @@ BUILD(argmax);
 BUILD(softmax);
 #undef BUILD
 
-/* pad="same" for an image extent: what keeps ceil(size / stride) windows, the odd one behind. */
-void pad_same(int32_t size, int32_t kernel, int32_t stride, int32_t dilation, int32_t *before, int32_t *after);
 /* The pad= argument as top, left, bottom, right. */
 void call_pad(const Call *call, const Type *image, const Attrs *attrs, int32_t pad[4]);
 
@@ -278,9 +274,7 @@ bool param_to_floats(Lower *l, const Call *call, const ParamTensor *t, float *ou
 void param_report_shape(Lower *l, const Call *call, const ParamTensor *t, const char *expected);
 void param_report_dtype(Lower *l, const Call *call, const ParamTensor *t, const char *expected);
 void param_report_index(Lower *l, const Call *call, DiagCode code, const ParamTensor *t, int64_t index);
-const char *param_shape_words(Context *c, const ParamTensor *t);
 const char *dims_words(Context *c, const int64_t *dim, int rank);
-const char *param_index_words(Context *c, const ParamTensor *t, int64_t index);
 
 /* --- weights.c: the weights of a convolution or linear layer, as a constant of its quantized type --- */
 typedef struct WeightShape {

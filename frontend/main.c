@@ -1,5 +1,6 @@
 /* apnnc: a thin program over the compiler's library. Exit status: 0 success, 1 bad input, 2 wrong use. */
 #include "../backend/file_write.h"
+#include "../passes/plan.h"
 #include "options.h"
 #include "param_file.h"
 #include <string.h>
@@ -77,6 +78,16 @@ static bool compile(Job *job) {
   return true;
 }
 
+/* Those for --engine. */
+static bool print_engines(const Target *target) {
+  for (int i = 0; i < PRODUCT_ENGINES; i++) {
+    Engine e = product_engines[i];
+    bool has = !engine_uses_tensor_cores(e) || engine_tera_ops(target, e) > 0;
+    if (has) printf("%-14s %s\n", engine_name[e], engine_about[e]);
+  }
+  return true;
+}
+
 static bool run(void *user) {
   Job *job = user;
   Options *o = job->options;
@@ -84,6 +95,7 @@ static bool run(void *user) {
   o->passes.target = strcmp(o->target, "native") ? target_find(o->target) : native_target(job->context);
   o->passes.print_to = stdout;
   if (!o->passes.target) return false;
+  if (o->list_engines) return print_engines(o->passes.target);
   if (o->tune) return tune_network(job->context, o);
   if (o->tuning && !(o->passes.tuning = load_tuning(job->context, o->tuning))) return false;
   job->graph = load_graph(job->context, o);

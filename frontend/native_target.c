@@ -33,17 +33,6 @@ static int ask_driver(const Driver *d, const char **problem) {
   return 10 * major + minor;
 }
 
-/* Code for an architecture runs on later ones of the same major version, that for sm_90a on 9.0 alone. */
-static const Target *target_for(int capability) {
-  const Target *best = NULL;
-  for (uint32_t i = 0; target_at(i); i++) {
-    const Target *t = target_at(i);
-    if (t->arch / 10 != capability / 10 || t->arch > capability || (t->arch >= 90 && t->arch != capability)) continue;
-    if (!best || t->arch > best->arch) best = t;
-  }
-  return best;
-}
-
 const Target *native_target(Context *c) {
   const char *problem = "libcuda.so.1 cannot be loaded";
   const Target *target = NULL;
@@ -53,14 +42,14 @@ const Target *native_target(Context *c) {
     problem = "libcuda.so.1 lacks the functions needed";
     int capability = open_driver(library, &driver) ? ask_driver(&driver, &problem) : 0;
     if (capability) {
-      target = target_for(capability);
+      target = target_for_capability(capability);
       problem = arena_printf(c, "no target fits compute capability %d.%d", capability / 10, capability % 10);
     }
     dlclose(library);
   }
   if (!target) {
     diag(c, DIAG_NO_DRIVER, (SourceLoc){0}, problem);
-    diag_hint(c, "name the target: --target sm_80, sm_86, sm_89 or sm_90a");
+    diag_hint(c, "name the target, --target and one of%s", target_names);
   }
   return target;
 }

@@ -13,7 +13,7 @@ static const char help_text[] =
     "\n"
     "  -o FILE               .cubin .ptx .c .o .h (a compiled network), .ir (the graph as text), .npy (with --eval);\n"
     "                        several -o are allowed\n"
-    "  --target NAME         sm_80, sm_86, sm_89, sm_90a or native (this machine's GPU); sm_90a without the option\n"
+    "  --target NAME         native (this machine's GPU) or one of%s; sm_90a without the option\n"
     "  --batch N             the largest batch that the compiled network runs; 1 without the option\n"
     "  --network NAME        which network of the file\n"
     "  --random-params SEED  draw parameters from a seed instead of reading files\n"
@@ -34,6 +34,7 @@ static const char help_text[] =
     "  --stop-after PASS     stop behind a pass\n"
     "  --print-after PASS    print the graph behind passes (comma-separated, or all)\n"
     "  --list-passes         list the passes in order\n"
+    "  --list-engines        list the engines for --engine that --target has\n"
     "  --plugin FILE.so      load a pass of one's own; several are allowed\n"
     "  -Wunused-params       warn about parameters of the files that the network does not read\n"
     "  --version, --help\n"
@@ -81,9 +82,7 @@ static bool read_number(const char *option, const char *word, uint64_t least, ui
 static bool set_target(Options *o, const char *name) {
   o->target = name;
   if (!strcmp(name, "native") || target_find(name)) return true;
-  fprintf(stderr, "apnnc: unknown target '%s'; known are", name);
-  for (uint32_t i = 0; target_at(i); i++) fprintf(stderr, " %s", target_at(i)->name);
-  fputs(" native\n", stderr);
+  fprintf(stderr, "apnnc: unknown target '%s'; known are%s native\n", name, target_names);
   return false;
 }
 
@@ -100,12 +99,8 @@ static bool set_seed(Options *o, const char *word) {
 }
 
 static bool set_engine(Options *o, const char *name) {
-  for (int i = 0; i < PRODUCT_ENGINES; i++)
-    if (!strcmp(engine_name[product_engines[i]], name)) {
-      o->passes.force_engine = product_engines[i];
-      return true;
-    }
-  return wrong("unknown engine '%s'; known are%s", name, product_engine_names);
+  o->passes.force_engine = product_engine_find(name);
+  return o->passes.force_engine != ENGINE_NONE || wrong("unknown engine '%s'; known are%s", name, product_engine_names);
 }
 
 /* Names between commas, none at all included. */
@@ -181,6 +176,9 @@ static bool set_evaluate(Options *o, const char *v) {
 static bool set_explain(Options *o, const char *v) {
   return (o->explain = true) || v;
 }
+static bool set_list_engines(Options *o, const char *v) {
+  return (o->list_engines = true) || v;
+}
 static bool set_unused(Options *o, const char *v) {
   return (o->frontend.warn_unused_params = true) || v;
 }
@@ -206,6 +204,7 @@ static const OptionInfo option_infos[] = {
     {"--stop-after", true, set_stop},
     {"--print-after", true, set_print},
     {"--plugin", true, add_plugin},
+    {"--list-engines", false, set_list_engines},
     {"-Wunused-params", false, set_unused},
     {"--tuning", true, set_tuning},
     {"--tune", true, set_tune},
@@ -306,6 +305,7 @@ static bool check_tune(const Options *o) {
 /* What only makes sense, or no sense, together. */
 static bool check_together(const Options *o) {
   const PassOptions *p = &o->passes;
+  if (o->list_engines) return true;
   if (!o->source) return wrong("no network is named%s%s", "", "");
   if (!check_source(o) || !check_tune(o)) return false;
   if (o->array_count && !o->evaluate) return wrong("'%s' is an array, but there is no --eval%s", o->arrays[0], "");
@@ -324,7 +324,8 @@ static bool check_together(const Options *o) {
 }
 
 static bool tells_something(const char *word) {
-  if (!strcmp(word, "--help") || !strcmp(word, "-h")) return printf(help_text, product_engine_names), true;
+  if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+    return printf(help_text, target_names, product_engine_names), true;
   if (!strcmp(word, "--version")) return puts("apnnc " APNN_VERSION), true;
   if (!strcmp(word, "--list-passes")) return passes_list(stdout), true;
   return false;

@@ -37,7 +37,7 @@ typedef struct Options {
   uint32_t tune_candidates; /* tiles of an engine that --tune measures; 0: its own number */
   FrontendOptions frontend;
   PassOptions passes; /* target and print_to are set later */
-  bool evaluate, explain, emit_ir;
+  bool evaluate, explain, emit_ir, list_engines;
 } Options;
 
 typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;

@@ -197,11 +197,11 @@ const char *dims_words(Context *c, const int64_t *dim, int rank) {
   return t.data;
 }
 
-const char *param_shape_words(Context *c, const ParamTensor *t) {
+static const char *param_shape_words(Context *c, const ParamTensor *t) {
   return dims_words(c, t->dim, t->rank);
 }
 
-const char *param_index_words(Context *c, const ParamTensor *t, int64_t index) {
+static const char *param_index_words(Context *c, const ParamTensor *t, int64_t index) {
   int64_t at[PARAM_MAX_RANK];
   for (int i = t->rank - 1; i >= 0; i--) {
     at[i] = index % t->dim[i];

@@ -103,10 +103,9 @@ static void list_layers(Search *s) {
 /* --- trials --- */
 
 static const char *choice_text(Context *c, const TuningEntry *e) {
-  const Tile *t = &e->tile;
-  if (!t->m) return engine_name[e->engine];
-  return arena_printf(c, "%s %u,%u,%u,%u,%u,%u,%u,%u", engine_name[e->engine], t->m, t->n, t->k, t->warps_m, t->warps_n,
-                      t->stages, t->split_k, t->resident);
+  char tile[TILE_TEXT];
+  if (!e->tile.m) return engine_name[e->engine];
+  return arena_printf(c, "%s %s", engine_name[e->engine], tile_text(&e->tile, tile));
 }
 
 /* What the launches of other layers, without choices of their own, take more than in the base. */

@@ -41,9 +41,8 @@ static void add_layout_of(Text *plan, const Graph *g, ValueId v) {
 
 static const char *plan_of(const Graph *g, const Node *node) {
   Text plan = {.context = g->context};
-  const Tile *t = &node->tile;
-  text_add(&plan, "%s %u,%u,%u,%u,%u,%u,%u,%u", engine_name[node->engine], t->m, t->n, t->k, t->warps_m, t->warps_n,
-           t->stages, t->split_k, t->resident);
+  char tile[TILE_TEXT];
+  text_add(&plan, "%s %s", engine_name[node->engine], tile_text(&node->tile, tile));
   for (uint32_t i = 0; i < node->input_count; i++) add_layout_of(&plan, g, node->inputs[i]);
   for (uint32_t s = 0; s < node->step_count; s++)
     if (step_operand(&node->steps[s]) != NO_VALUE) add_layout_of(&plan, g, step_operand(&node->steps[s]));

@@ -20,27 +20,49 @@ ValueId step_operand(const Step *step) {
 }
 
 const char *const engine_name[ENGINE_COUNT] = {
-#define ENGINE(ENUM, name, operand) #name,
+#define ENGINE(ENUM, name, operand, order, instructions, about) #name,
 #include "engines.def"
 #undef ENGINE
 };
+const char *const engine_about[ENGINE_COUNT] = {
+#define ENGINE(ENUM, name, operand, order, instructions, about) about,
+#include "engines.def"
+#undef ENGINE
+};
+const LayoutKind engine_operand[ENGINE_COUNT] = {
+#define ENGINE(ENUM, name, operand, order, instructions, about) LAYOUT_##operand,
+#include "engines.def"
+#undef ENGINE
+};
+const OperandOrder engine_order[ENGINE_COUNT] = {
+#define ENGINE(ENUM, name, operand, order, instructions, about) ORDER_##order,
+#include "engines.def"
+#undef ENGINE
+};
+const Engine engine_instructions[ENGINE_COUNT] = {
+#define ENGINE(ENUM, name, operand, order, instructions, about) ENGINE_##instructions,
+#include "engines.def"
+#undef ENGINE
+};
+
 const Engine product_engines[PRODUCT_ENGINES] = {
-#define ENGINE(ENUM, name, operand)
-#define PRODUCTS(ENUM, name, operand) ENGINE_##ENUM,
+#define ENGINE(ENUM, name, operand, order, instructions, about)
+#define PRODUCTS(ENUM, name, operand, order, instructions, about) ENGINE_##ENUM,
 #include "engines.def"
 #undef ENGINE
 };
 const char product_engine_names[] =
-#define ENGINE(ENUM, name, operand)
-#define PRODUCTS(ENUM, name, operand) " " #name
+#define ENGINE(ENUM, name, operand, order, instructions, about)
+#define PRODUCTS(ENUM, name, operand, order, instructions, about) " " #name
 #include "engines.def"
 #undef ENGINE
     ;
-const LayoutKind engine_operand[ENGINE_COUNT] = {
-#define ENGINE(ENUM, name, operand) LAYOUT_##operand,
-#include "engines.def"
-#undef ENGINE
-};
+
+Engine product_engine_find(const char *name) {
+  for (int i = 0; i < PRODUCT_ENGINES; i++)
+    if (!strcmp(engine_name[product_engines[i]], name)) return product_engines[i];
+  return ENGINE_NONE;
+}
 
 Attrs attrs_default(void) {
   return (Attrs){.kernel = {1, 1},

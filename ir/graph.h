@@ -67,23 +67,28 @@ ValueId step_operand(const Step *step);
 
 /* The unit that computes a layer; chosen by the engine pass, see plan.h. */
 typedef enum Engine {
-#define ENGINE(ENUM, name, operand) ENGINE_##ENUM,
+#define ENGINE(ENUM, name, operand, order, instructions, about) ENGINE_##ENUM,
 #include "engines.def"
 #undef ENGINE
   ENGINE_COUNT
 } Engine;
-extern const char *const engine_name[ENGINE_COUNT];
+typedef enum OperandOrder { ORDER_ANY, ORDER_PIXELS, ORDER_PIECES } OperandOrder;
+extern const char *const engine_name[ENGINE_COUNT], *const engine_about[ENGINE_COUNT];
+extern const LayoutKind engine_operand[ENGINE_COUNT]; /* layout of the first operand; LAYOUT_NONE: any */
+extern const OperandOrder engine_order[ENGINE_COUNT];
+extern const Engine engine_instructions[ENGINE_COUNT];
+
 /* Those between which convolutions and fully connected layers have a choice; their names, a blank in front of each. */
 enum {
   PRODUCT_ENGINES = 0
-#define ENGINE(ENUM, name, operand)
-#define PRODUCTS(ENUM, name, operand) +1
+#define ENGINE(ENUM, name, operand, order, instructions, about)
+#define PRODUCTS(ENUM, name, operand, order, instructions, about) +1
 #include "engines.def"
 #undef ENGINE
 };
 extern const Engine product_engines[PRODUCT_ENGINES];
 extern const char product_engine_names[];
-extern const LayoutKind engine_operand[ENGINE_COUNT]; /* layout of the first operand; LAYOUT_NONE: any */
+Engine product_engine_find(const char *name); /* ENGINE_NONE if none of them has the name */
 
 static inline bool engine_uses_tensor_cores(Engine e) {
   return engine_operand[e] != LAYOUT_NONE;
@@ -91,22 +96,24 @@ static inline bool engine_uses_tensor_cores(Engine e) {
 static inline bool engine_uses_planes(Engine e) {
   return engine_operand[e] == LAYOUT_PLANES;
 }
+/* The engine under whose name the instructions are listed (target.h, backend/mma.def). */
+static inline Engine engine_of_instructions(Engine e) {
+  return engine_instructions[e];
+}
 static inline bool engine_uses_wgmma(Engine e) {
-  return e == ENGINE_WGMMA_B1 || e == ENGINE_WGMMA_S8 || e == ENGINE_SKINNY_B1;
+  return engine_instructions[e] == ENGINE_WGMMA_B1 || engine_instructions[e] == ENGINE_WGMMA_S8;
+}
+/* Every target has it, and it computes what any other on tensor cores does. */
+static inline bool engine_is_portable(Engine e) {
+  return e == ENGINE_MMA_B1 || e == ENGINE_MMA_S8;
+}
+/* Reads its first operand in pieces (type.h). */
+static inline bool engine_reads_pieces(Engine e) {
+  return engine_order[e] == ORDER_PIECES;
 }
 /* Streams weights past one to some images (gemv.h). */
 static inline bool engine_is_gemv(Engine e) {
   return e == ENGINE_GEMV_B1 || e == ENGINE_GEMV_S8;
-}
-/* Reads its first operand in pieces (type.h). */
-static inline bool engine_reads_pieces(Engine e) {
-  return engine_uses_wgmma(e) || engine_is_gemv(e);
-}
-/* The engine under whose name the instructions are listed (target.h, backend/mma.def). */
-static inline Engine engine_of_instructions(Engine e) {
-  if (e == ENGINE_GEMV_B1) return ENGINE_MMA_B1;
-  if (e == ENGINE_STRIP_S8) return ENGINE_WGMMA_S8;
-  return e == ENGINE_PATCH_S8 || e == ENGINE_GEMV_S8 ? ENGINE_MMA_S8 : e == ENGINE_SKINNY_B1 ? ENGINE_WGMMA_B1 : e;
 }
 
 /* Block tile of a tensor-core layer: m output positions by n output channels, computed by warps_m x warps_n warps; each

@@ -34,7 +34,8 @@ bool infer_same_as(Inference *in, const Type *type) {
   return true;
 }
 
-bool infer_parameter(Inference *in, uint32_t index) {
+/* An operand after the first: a constant f32 [C] or [1] of the first operand's channels. */
+static bool parameter(Inference *in, uint32_t index) {
   const Type *x = in->operands[0], *p = in->operands[index];
   Context *c = in->context;
   int32_t channels = type_channels(x);
@@ -50,7 +51,8 @@ bool infer_range(Inference *in, bool ok, const char *attribute, const char *expe
   return false;
 }
 
-float *infer_new_scales(Inference *in, int32_t count) {
+/* Room for `count` per-channel scales of the result. */
+static float *new_scales(Inference *in, int32_t count) {
   in->scale_count = count;
   return in->scales = ARENA_NEW(in->context, float, count);
 }
@@ -63,7 +65,7 @@ bool infer_scales(Inference *in, bool per_channel, float (*scale_of)(const Infer
     return true;
   }
   int32_t count = type_scale_channels(in->result);
-  float *scales = infer_new_scales(in, count);
+  float *scales = new_scales(in, count);
   for (int32_t i = 0; i < count; i++) scales[i] = scale_of(in, i);
   return true;
 }
@@ -210,7 +212,7 @@ bool infer_node(Graph *g, NodeId id) {
 static bool infer_real(Inference *in) {
   if (!infer_real_operand(in, 0)) return false;
   for (uint32_t i = 1; i < in->count; i++)
-    if (!infer_parameter(in, i)) return false;
+    if (!parameter(in, i)) return false;
   return infer_same_as(in, in->operands[0]);
 }
 

@@ -30,11 +30,7 @@ bool infer_without_adding(Inference *in);
 bool infer_reject_operand(Inference *in, uint32_t index, const char *expected, const char *hint); /* false */
 bool infer_real_operand(Inference *in, uint32_t index);                                           /* f32 */
 bool infer_same_as(Inference *in, const Type *type); /* result: this type without its layout; true */
-/* An operand after the first: a constant f32 [C] or [1] of the first operand's channels. */
-bool infer_parameter(Inference *in, uint32_t index);
 bool infer_range(Inference *in, bool ok, const char *attribute, const char *expected); /* reports if not ok */
-/* Room for `count` per-channel scales of the result. */
-float *infer_new_scales(Inference *in, int32_t count);
 /* Sets the result's scale or, with per_channel, its scales from scale_of(in, channel). */
 bool infer_scales(Inference *in, bool per_channel, float (*scale_of)(const Inference *in, int32_t channel));
 

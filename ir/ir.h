@@ -11,6 +11,9 @@
 /* type_string.c: types in the words of the language, for messages: "u2[N,8,8,16](scale=0.25, zero=1/2)",
  * "bipolar[32,3,3,1](scale=%conv1.scale)". All in the context's arena. `g` names per-channel scales and may be NULL. */
 const char *type_string(Context *c, const Graph *g, const Type *t);
+/* print.c: "64,8,8,4,1,2,1,0", a tile's eight numbers as the text form has them. Returns text. */
+enum { TILE_TEXT = 48 };
+const char *tile_text(const Tile *t, char text[TILE_TEXT]);
 const char *shape_string(Context *c, const Type *t); /* "[N,8,8,16]" */
 const char *elem_string(Context *c, const Type *t);  /* "u2" */
 

@@ -76,15 +76,6 @@ static bool parse_attr(Parser *p, const AttrInfo *info, Attrs *attrs) {
   return true;
 }
 
-/* Numbers separated by commas, each at most its limit. */
-static bool parse_numbers(Parser *p, const char *what, const uint64_t *most, int count, uint64_t *out) {
-  for (int i = 0; i < count; i++) {
-    if (i && !reader_expect(&p->reader, ',', "between numbers")) return false;
-    if (!reader_unsigned(&p->reader, most[i], what, &out[i])) return false;
-  }
-  return true;
-}
-
 static bool parse_engine(Parser *p, Node *node) {
   SourceLoc loc = reader_loc(&p->reader);
   const char *name = reader_word(&p->reader, "an engine");
@@ -98,18 +89,15 @@ static bool parse_engine(Parser *p, Node *node) {
 }
 
 static bool parse_tile(Parser *p, Node *node) {
-  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, GATHERED};
-  uint64_t n[8];
-  if (!parse_numbers(p, "tile", most, 8, n)) return false;
-  node->tile = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
-                      (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
-  return true;
+  return reader_tile(&p->reader, &node->tile);
 }
 
 static bool parse_launch(Parser *p, Node *node) {
-  static const uint64_t most[] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
   uint64_t n[6];
-  if (!parse_numbers(p, "launch", most, 6, n)) return false;
+  for (int i = 0; i < 6; i++) {
+    if (i && !reader_expect(&p->reader, ',', "between a launch's six numbers")) return false;
+    if (!reader_unsigned(&p->reader, UINT32_MAX, "a number of the launch", &n[i])) return false;
+  }
   node->launch =
       (Launch){(uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4], (uint32_t)n[5]};
   return true;

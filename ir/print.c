@@ -221,16 +221,19 @@ static void add_operands(Text *out, const Graph *g, const ValueId *values, uint3
   text_add(out, count ? ")" : "");
 }
 
-void text_add_tile(Text *out, const Tile *t) {
-  text_add(out, " tile=%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
+const char *tile_text(const Tile *t, char text[TILE_TEXT]) {
+  snprintf(text, TILE_TEXT, "%u,%u,%u,%u,%u,%u,%u,%u", t->m, t->n, t->k, t->warps_m, t->warps_n, t->stages, t->split_k,
            t->resident);
+  return text;
 }
 
 static void add_plan(Text *out, const Graph *g, const Node *node) {
   const Tile *t = &node->tile;
   const Launch *l = &node->launch;
+  char tile[TILE_TEXT];
   if (node->engine != ENGINE_NONE) text_add(out, " engine=%s", engine_name[node->engine]);
-  if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k) text_add_tile(out, t);
+  if (t->m || t->n || t->k || t->warps_m || t->warps_n || t->stages || t->split_k)
+    text_add(out, " tile=%s", tile_text(t, tile));
   if (l->x_mul || l->x_div || l->y || l->threads || l->shared_bytes || l->x_most)
     text_add(out, " launch=%u,%u,%u,%u,%u,%u", l->x_mul, l->x_div, l->y, l->threads, l->shared_bytes, l->x_most);
   uint64_t offset = g->values[node->result].arena_offset;

@@ -8,7 +8,6 @@ bool is_name_character(char ch);                           /* of names that need
 uint64_t content_hash(const void *data, size_t bytes);     /* after XXH64 */
 void text_add_elem(Text *out, const Type *t);              /* "u4", "ternary", "f32", ...; bipolar is u1 */
 void text_add_attrs(Text *out, Op op, const Attrs *attrs); /* " stride=2,2", what has its usual value left out */
-void text_add_tile(Text *out, const Tile *t);              /* " tile=64,128,...", all eight numbers */
 void text_add_type(Text *out, const Graph *g, const Type *t);
 
 #endif

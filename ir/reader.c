@@ -9,7 +9,8 @@ Reader reader_new(Context *c, uint32_t file, const char *text, size_t length) {
   return (Reader){c, text, text + length, text, file, 1};
 }
 
-SourceLoc reader_loc_since(const Reader *r, const char *start) {
+/* Of what was read on this line since `start`. */
+static SourceLoc loc_since(const Reader *r, const char *start) {
   uint32_t column = (uint32_t)(start - r->line_start) + 1;
   uint32_t length = r->at > start ? (uint32_t)(r->at - start) : 1;
   return (SourceLoc){r->file, r->line, column, length};
@@ -38,7 +39,7 @@ void reader_skip_line(Reader *r) {
 SourceLoc reader_loc(const Reader *r) {
   Reader ahead = *r;
   reader_skip_blanks(&ahead);
-  return reader_loc_since(&ahead, ahead.at);
+  return loc_since(&ahead, ahead.at);
 }
 
 bool reader_at_end(Reader *r) {
@@ -143,7 +144,7 @@ static bool read_digits(Reader *r, const char *what, uint64_t *out) {
 }
 
 static bool out_of_range(Reader *r, const char *start, const char *what) {
-  diag(r->context, DIAG_IR_NUMBER, reader_loc_since(r, start), what);
+  diag(r->context, DIAG_IR_NUMBER, loc_since(r, start), what);
   return false;
 }
 
@@ -198,4 +199,17 @@ bool reader_float(Reader *r, float *out) {
   if (n && !*stop && n < sizeof text - 1 && !isnan(*out)) return true;
   r->at = start;
   return reader_fail(r, "a number");
+}
+
+bool reader_tile(Reader *r, Tile *out) {
+  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX,
+                                  UINT8_MAX,  UINT8_MAX,  UINT8_MAX,  GATHERED};
+  uint64_t n[8];
+  for (int i = 0; i < 8; i++) {
+    if (i && !reader_expect(r, ',', "between a tile's eight numbers")) return false;
+    if (!reader_unsigned(r, most[i], "a number of the tile", &n[i])) return false;
+  }
+  *out = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
+                (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
+  return true;
 }

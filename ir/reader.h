@@ -2,7 +2,7 @@
 #ifndef IR_READER_H
 #define IR_READER_H
 
-#include "context.h"
+#include "graph.h"
 
 typedef struct Reader {
   Context *context;
@@ -12,10 +12,9 @@ typedef struct Reader {
 } Reader;
 
 Reader reader_new(Context *c, uint32_t file, const char *text, size_t length);
-SourceLoc reader_loc(const Reader *r);                          /* of the next token, one character long */
-SourceLoc reader_loc_since(const Reader *r, const char *start); /* of what was read on this line since `start` */
-void reader_skip_blanks(Reader *r);                             /* white space and # comments */
-void reader_skip_line(Reader *r);                               /* to the start of the next line */
+SourceLoc reader_loc(const Reader *r); /* of the next token, one character long */
+void reader_skip_blanks(Reader *r);    /* white space and # comments */
+void reader_skip_line(Reader *r);      /* to the start of the next line */
 bool reader_at_end(Reader *r);
 bool reader_take(Reader *r, char ch); /* the next token, where it is that character */
 bool reader_expect(Reader *r, char ch, const char *where);
@@ -28,5 +27,6 @@ bool reader_int(Reader *r, int64_t least, int64_t most, const char *what, int64_
 bool reader_unsigned(Reader *r, uint64_t most, const char *what, uint64_t *out);
 bool reader_float(Reader *r, float *out);
 bool reader_hex64(Reader *r, uint64_t *out);
+bool reader_tile(Reader *r, Tile *out); /* its eight numbers, as tile_text writes them */
 
 #endif

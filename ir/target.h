@@ -35,5 +35,8 @@ typedef struct Target {
 /* backend/target.c */
 const Target *target_find(const char *name); /* NULL if unknown */
 const Target *target_at(uint32_t index);     /* NULL past the last */
+extern const char target_names[];            /* of all, a blank in front of each */
+/* The latest whose code runs on a GPU of compute capability `capability`, 90 for 9.0; NULL if there is none. */
+const Target *target_for_capability(int capability);
 
 #endif

@@ -50,7 +50,7 @@ bool engine_can_compute(const Graph *g, const Node *node, Engine engine, const T
     *why = "it does not have this operation";
   else if (engine_uses_tensor_cores(engine) && node->op == OP_CONV2D && node->attrs.groups != 1)
     *why = "groups share no operand that a matrix product could reuse";
-  else if (engine_uses_wgmma(engine) && node->op == OP_CONV2D &&
+  else if (engine_reads_pieces(engine) && node->op == OP_CONV2D &&
            (node->attrs.stride[0] > 1 || node->attrs.stride[1] > 1))
     *why = "a stride takes taps apart that it reads as one offset";
   else if (engine == ENGINE_PATCH_S8 && !patch_fits(g, node, target))

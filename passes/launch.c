@@ -186,8 +186,8 @@ typedef Launch LaunchOf(const Graph *g, const Node *node, const PassOptions *opt
 static LaunchOf *const launch_of[ENGINE_COUNT] = {
     [ENGINE_NONE] = launch_nothing,   [ENGINE_MMA_B1] = launch_tensor_cores, [ENGINE_MMA_S8] = launch_tensor_cores,
     [ENGINE_PATCH_S8] = launch_patch, [ENGINE_STRIP_S8] = launch_strip,      [ENGINE_WGMMA_B1] = launch_wgmma,
-    [ENGINE_WGMMA_S8] = launch_wgmma, [ENGINE_SKINNY_B1] = launch_skinny,    [ENGINE_DIRECT] = launch_direct,
-    [ENGINE_POOL] = launch_pool,      [ENGINE_GEMV_B1] = launch_gemv,        [ENGINE_GEMV_S8] = launch_gemv,
+    [ENGINE_WGMMA_S8] = launch_wgmma, [ENGINE_SKINNY_B1] = launch_skinny,    [ENGINE_GEMV_B1] = launch_gemv,
+    [ENGINE_GEMV_S8] = launch_gemv,   [ENGINE_DIRECT] = launch_direct,       [ENGINE_POOL] = launch_pool,
     [ENGINE_ROW] = launch_row,        [ENGINE_VIEW] = launch_nothing,
 };
 

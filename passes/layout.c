@@ -148,12 +148,12 @@ static Layout fill_chip(const Type *t, Layout layout, const PassOptions *options
 /* Bytes in whole words at least where tensor cores read them: pixels at 16-byte addresses copy faster than dense ones.
  */
 static uint32_t list_candidates(const Chooser *c, ValueId v, Layout *candidates) {
-  static const Engine engines[] = {ENGINE_MMA_B1,    ENGINE_MMA_S8,  ENGINE_WGMMA_B1, ENGINE_WGMMA_S8,
-                                   ENGINE_SKINNY_B1, ENGINE_GEMV_B1, ENGINE_GEMV_S8};
   uint32_t count = 0;
-  for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
-    if (!engine_reads_pieces(engines[i]) || has_reader(&c->readers, engines[i]))
-      candidates[count++] = suited(c, v, engines[i]);
+  for (int i = 0; i < PRODUCT_ENGINES; i++) {
+    Engine e = product_engines[i];
+    if (engine_is_portable(e) || (engine_reads_pieces(e) && has_reader(&c->readers, e)))
+      candidates[count++] = suited(c, v, e);
+  }
   if (!has_reader(&c->readers, ENGINE_MMA_S8)) candidates[count++] = layout_dense(graph_type(c->g, v));
   return count;
 }
@@ -164,7 +164,7 @@ static Layout choose_layout(Chooser *c, ValueId v) {
   if (graph_value(g, v)->kind == VALUE_INPUT || graph_is_output(g, v) || !type_is_quantized(t)) return layout_dense(t);
   c->readers.count = 0;
   find_readers(c, v);
-  Layout candidates[8];
+  Layout candidates[PRODUCT_ENGINES + 1];
   uint32_t count = list_candidates(c, v, candidates);
   Layout best = candidates[0];
   double least = bytes_moved(c, v, best);

@@ -123,8 +123,9 @@ Text tuning_text(const Tuning *t) {
   text_add(&out, "%s\n", first_line);
   for (uint32_t i = 0; i < t->count; i++) {
     const TuningEntry *e = &t->entries[i];
+    char tile[TILE_TEXT];
     text_add(&out, "%s : engine=%s", e->key, engine_name[e->engine]);
-    if (e->tile.m) text_add_tile(&out, &e->tile);
+    if (e->tile.m) text_add(&out, " tile=%s", tile_text(&e->tile, tile));
     text_add(&out, *e->note ? "  # %s\n" : "\n", e->note);
   }
   return out;
@@ -175,17 +176,9 @@ static bool parse_engine(Reader *r, Engine *out) {
 
 static bool parse_tile(Reader *r, Tile *out) {
   SourceLoc loc = reader_loc(r);
-  static const uint64_t most[] = {UINT16_MAX, UINT16_MAX, UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, UINT8_MAX, GATHERED};
-  uint64_t n[8];
-  for (int i = 0; i < 8; i++) {
-    if (i && !reader_expect(r, ',', "between a tile's eight numbers")) return false;
-    if (!reader_unsigned(r, most[i], "a number of the tile", &n[i])) return false;
-  }
-  if (!n[0]) diag(r->context, DIAG_IR_NUMBER, loc, "the number of rows of the tile");
-  if (!n[0]) return false;
-  *out = (Tile){(uint16_t)n[0], (uint16_t)n[1], (uint16_t)n[2], (uint8_t)n[3],
-                (uint8_t)n[4],  (uint8_t)n[5],  (uint8_t)n[6],  (uint8_t)n[7]};
-  return true;
+  if (!reader_tile(r, out)) return false;
+  if (!out->m) diag(r->context, DIAG_IR_NUMBER, loc, "the number of rows of the tile");
+  return out->m > 0;
 }
 
 /* One line, up to r->end; *note begins behind its '#'. */

@@ -1,4 +1,4 @@
-/* Times of a loaded network, whole or layer by layer, for apnn-bench. */
+/* Times of a loaded network, whole or layer by layer, for apnn-bench and `apnnc --tune`. */
 #ifndef RUNTIME_MEASURE_H
 #define RUNTIME_MEASURE_H
 

@@ -47,10 +47,10 @@ void tool_type_text(const ApnnTensorInfo *info, char *text, size_t bytes) {
   snprintf(text + used, bytes - (size_t)used, ")");
 }
 
-size_t tool_element_bytes(const ApnnTensorInfo *info) {
+static size_t element_bytes(const ApnnTensorInfo *info) {
   return info->elem == APNN_I32 || info->elem == APNN_F32 ? 4 : 1;
 }
 
 size_t tool_elements(const ApnnTensorInfo *info) {
-  return info->image_bytes / tool_element_bytes(info);
+  return info->image_bytes / element_bytes(info);
 }

@@ -21,7 +21,6 @@ bool tool_integer(const char *text, long low, long high, long *value);
 /* A tensor's type, "u4[8, 8, 1](scale=0.25, zero=1/2)". */
 void tool_type_text(const ApnnTensorInfo *info, char *text, size_t bytes);
 
-size_t tool_element_bytes(const ApnnTensorInfo *info);
 size_t tool_elements(const ApnnTensorInfo *info); /* of one image */
 
 #endif

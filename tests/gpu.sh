@@ -42,15 +42,14 @@ digits_on() {
 
 # On both targets, with the engines that the cost model chooses and with each that they have.
 digits_on_every_engine() {
-  local engine
+  local target engine engines
   "$bin/apnnc" "$digits/digits.apnn" --eval "$digits/test_images.npy" -o "$work/logits.npy" -o "$work/digit.npy" ||
     return 1
-  digits_on sm_80 --target sm_80 && digits_on sm_90a --target sm_90a || return 1
-  for engine in mma_b1 mma_s8 patch_s8 direct; do
-    digits_on "sm_80-$engine" --target sm_80 --engine "$engine" || return 1
-  done
-  for engine in mma_b1 mma_s8 patch_s8 strip_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 gemv_s8 direct; do
-    digits_on "sm_90a-$engine" --target sm_90a --engine "$engine" || return 1
+  for target in sm_80 sm_90a; do
+    digits_on "$target" --target "$target" && engines=$(engines_of "$bin/apnnc" "$target") || return 1
+    for engine in $engines; do
+      digits_on "$target-$engine" --target "$target" --engine "$engine" || return 1
+    done
   done
 }
 

@@ -118,11 +118,12 @@ no_leaks() {
 # No two accesses to shared memory without an order, in the kernels of every engine: the digits, and a convolution whose
 # many chunks go round the stages of wgmma.
 no_races() (
-  local engine chunks=$work/chunks.apnn
+  local engine engines chunks=$work/chunks.apnn
   printf 'network n {\n input x : u2[6, 6, 1024]\n' >"$chunks"
   printf ' output y = conv2d(x, 32, kernel=3, w=bipolar)\n}\n' >>"$chunks"
   export APNN_CPU_CHECK=race
-  for engine in mma_b1 mma_s8 patch_s8 strip_s8 wgmma_b1 wgmma_s8 skinny_b1 gemv_b1 gemv_s8 direct; do
+  engines=$(engines_of "$build/release/bin/apnnc" sm_90a) || exit 1
+  for engine in $engines; do
     set -- --engine "$engine" -o "$work/races.ptx"
     "$build/release/bin/apnnc" "$root/examples/digits/digits.apnn" --batch 24 "$@" &&
       "$build/release/bin/apnn-bench" "$work/races.ptx" --device cpu --runs 1 &&

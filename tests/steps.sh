@@ -1,4 +1,5 @@
-# Sourced by run.sh and gpu.sh: named steps, their logs, and the closing line that counts them. Needs $logs, a folder.
+# Sourced by run.sh and gpu.sh: named steps, their logs, and the closing line that counts them; what both ask the
+# machine and apnnc for. Needs $logs, a folder.
 
 passed=0 failed=0
 
@@ -47,6 +48,9 @@ finish() {
   [ "$failed" -eq 0 ]
   exit
 }
+
+# engines_of APNNC TARGET: those that --engine takes.
+engines_of() { "$1" --list-engines --target "$2" | cut -d ' ' -f 1; }
 
 # ptxas joins PATH where it stands in one of the usual places; false if there is none.
 find_ptxas() {

@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/apnn)
 
 install(TARGETS apnn apnn-shared EXPORT apnn-targets)
-install(TARGETS apnn-run apnn-bench)
+install(TARGETS apnn-run)
 if(TARGET apnnc)
   install(TARGETS apnnc EXPORT apnn-targets)
 endif()

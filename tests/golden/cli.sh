@@ -60,6 +60,10 @@ npy m_expected.npy '<i4' '(2, 1)' '\0002\0000\0000\0000\0003\0000\0000\0000'
 check help 0 "$apnnc" --help
 check version 0 "$apnnc" --version
 check list_passes 0 "$apnnc" --list-passes
+check list_engines 0 sh -c '"$1" --list-engines >engines && cut -d " " -f 1 engines | grep -qx wgmma_b1' sh "$apnnc"
+check list_engines_of_target 0 sh -c '"$1" --list-engines --target=sm_80 >fewer && grep -q ^gemv_s8 fewer' sh "$apnnc"
+check list_engines_of_others 1 grep -q wgmma fewer
+for engine in $(cut -d ' ' -f 1 engines); do check "engine_$engine" 0 "$apnnc" net.apnn --engine "$engine"; done
 check check_only 0 "$apnnc" net.apnn
 check eval 0 "$apnnc" net.apnn --eval x.npy z.npy -o y.npy -o s.npy -o m.npy
 for array in y s m; do check "eval_$array" 0 cmp $array.npy ${array}_expected.npy; done
@@ -156,7 +160,7 @@ check tuning_other_quiet 1 test -s err
 check tuning_other_same 0 cmp untuned.ptx tuned.ptx
 
 if [ -e /dev/full ]; then
-  for option in --help --version --list-passes; do
+  for option in --help --version --list-passes --list-engines; do
     check "full$option" 1 sh -c '"$1" "$2" >/dev/full' sh "$apnnc" "$option"
   done
 fi

@@ -91,7 +91,7 @@ CheckOptions check_options_from_seed(uint64_t seed, const char *device) {
   if (engine >= 0) o.engine = product_engines[engine];
   if (random_in(&r, 0, 1)) o.sm_count = random_in(&r, 1, 3);
   if (random_in(&r, 0, 2) == 0) o.tile = random_tile(&r);
-  bool sync = o.engine == ENGINE_MMA_B1 || o.engine == ENGINE_MMA_S8;
+  bool sync = engine_is_portable(o.engine);
   if (sync && random_in(&r, 0, 1)) o.tile = random_sync_tile(&r);
   if (o.engine == ENGINE_SKINNY_B1 && random_in(&r, 0, 1)) o.tile = random_skinny_tile(&r);
   if (engine_is_gemv(o.engine) && random_in(&r, 0, 3)) o.tile = random_gemv_tile(&r, o.engine);

@@ -100,12 +100,11 @@ static void print_shrunk(const Plan *p, uint32_t index, const CheckResult *resul
 
 static void print_failure(const Plan *p, uint32_t index, const CheckResult *result) {
   CheckOptions o = options_of(p, index);
-  const Tile *t = &o.tile;
-  printf("FAILED %s %u, seed %llu (target %s, %d multiprocessors, engine %s, tile %u,%u,%u,%u,%u,%u,%u,%u, batch %u, "
-         "device %s): %s\n%s\n",
+  char tile[TILE_TEXT];
+  printf("FAILED %s %u, seed %llu (target %s, %d multiprocessors, engine %s, tile %s, batch %u, device %s): %s\n%s\n",
          series_of(p) ? "listed network" : "network", index, (unsigned long long)o.seed, o.target->name,
-         o.sm_count ? o.sm_count : o.target->sm_count, engine_name[o.engine], t->m, t->n, t->k, t->warps_m, t->warps_n,
-         t->stages, t->split_k, t->resident, o.batch, o.device, result->stage, result->words);
+         o.sm_count ? o.sm_count : o.target->sm_count, engine_name[o.engine], tile_text(&o.tile, tile), o.batch,
+         o.device, result->stage, result->words);
   if (series_of(p))
     printf("again: random_networks %s --seed %llu --first %u --count 1\n", p->pairs ? "--pairs" : "--pools",
            (unsigned long long)p->seed, index);

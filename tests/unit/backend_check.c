@@ -102,35 +102,39 @@ static void bad_tiles(void **state) {
   refused(&p, "it has no tile");
 }
 
-/* Patches: the same, and plans of layers that are not of their kind. */
+/* The same of an engine whose tiles are rectangles, and plans of layers that are not of its kind. */
+static void bad_rectangles(Engine engine, const Tile *tiles, size_t count, const char *serves, const char *reads) {
+  for (size_t i = 0; i < count; i++) {
+    Plan p = plan(source, engine, 4);
+    Node *node = node_of(&p, OP_CONV2D);
+    assert_int_equal(node->engine, engine);
+    node->tile = tiles[i];
+    refused(&p, "E0702");
+  }
+  Plan p = plan(source, engine, 4);
+  ++node_of(&p, OP_CONV2D)->launch.x_mul;
+  refused(&p, "its kernel needs another launch");
+  p = plan(source, engine, 4);
+  node_of(&p, OP_MAXPOOL)->engine = engine;
+  refused(&p, serves);
+  p = plan(source, ENGINE_MMA_B1, 4);
+  node_of(&p, OP_CONV2D)->engine = engine;
+  refused(&p, reads);
+}
+
 static void bad_patches(void **state) {
   (void)state;
   static const Tile tiles[] = {{48, 32, 8, 1, 1, 1, 1, 0}, {64, 32, 8, 1, 1, 1, 1, 0}, {32, 32, 8, 1, 1, 2, 1, 0},
                                {32, 48, 8, 1, 1, 1, 1, 0}, {32, 32, 4, 1, 1, 1, 1, 0}, {32, 32, 8, 1, 1, 1, 2, 0},
                                {32, 32, 8, 1, 2, 1, 1, 0}, {32, 32, 8, 1, 1, 1, 1, 1}, {32, 128, 8, 1, 1, 1, 1, 0},
                                {0, 32, 8, 1, 1, 1, 1, 0},  {32, 0, 8, 1, 1, 1, 1, 0}};
-  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
-    Plan p = plan(source, ENGINE_PATCH_S8, 4);
-    Node *node = node_of(&p, OP_CONV2D);
-    assert_int_equal(node->engine, ENGINE_PATCH_S8);
-    node->tile = tiles[i];
-    refused(&p, "E0702");
-  }
+  bad_rectangles(ENGINE_PATCH_S8, tiles, sizeof tiles / sizeof *tiles, "patches serve convolutions",
+                 "its input must lie in bytes");
   Plan p = plan(source, ENGINE_PATCH_S8, 4);
-  ++node_of(&p, OP_CONV2D)->launch.x_mul;
-  refused(&p, "its kernel needs another launch");
-  p = plan(source, ENGINE_PATCH_S8, 4);
-  node_of(&p, OP_MAXPOOL)->engine = ENGINE_PATCH_S8;
-  refused(&p, "patches serve convolutions");
-  p = plan(source, ENGINE_MMA_B1, 4);
-  node_of(&p, OP_CONV2D)->engine = ENGINE_PATCH_S8;
-  refused(&p, "its input must lie in bytes");
-  p = plan(source, ENGINE_PATCH_S8, 4);
   node_of(&p, OP_CONV2D)->attrs.stride[1] = 1 << 20;
   refused(&p, "bytes of shared memory");
 }
 
-/* Strips: the same. */
 static void bad_strips(void **state) {
   (void)state;
   static const Tile tiles[] = {{96, 32, 8, 4, 1, 1, 1, 0},  {192, 32, 8, 4, 1, 1, 1, 0}, {64, 32, 8, 4, 1, 2, 1, 0},
@@ -138,23 +142,9 @@ static void bad_strips(void **state) {
                                {64, 32, 8, 4, 2, 1, 1, 0},  {64, 32, 8, 4, 1, 1, 1, 1},  {64, 128, 8, 4, 1, 1, 1, 0},
                                {0, 32, 8, 4, 1, 1, 1, 0},   {64, 0, 8, 4, 1, 1, 1, 0},   {64, 32, 8, 2, 1, 1, 1, 0},
                                {128, 32, 8, 6, 1, 1, 1, 0}, {64, 32, 8, 0, 1, 1, 1, 0}};
-  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
-    Plan p = plan(source, ENGINE_STRIP_S8, 4);
-    Node *node = node_of(&p, OP_CONV2D);
-    assert_int_equal(node->engine, ENGINE_STRIP_S8);
-    node->tile = tiles[i];
-    refused(&p, "E0702");
-  }
+  bad_rectangles(ENGINE_STRIP_S8, tiles, sizeof tiles / sizeof *tiles, "strips serve convolutions",
+                 "its input must be dense");
   Plan p = plan(source, ENGINE_STRIP_S8, 4);
-  ++node_of(&p, OP_CONV2D)->launch.x_mul;
-  refused(&p, "its kernel needs another launch");
-  p = plan(source, ENGINE_STRIP_S8, 4);
-  node_of(&p, OP_MAXPOOL)->engine = ENGINE_STRIP_S8;
-  refused(&p, "strips serve convolutions");
-  p = plan(source, ENGINE_MMA_B1, 4);
-  node_of(&p, OP_CONV2D)->engine = ENGINE_STRIP_S8;
-  refused(&p, "its input must be dense");
-  p = plan(source, ENGINE_STRIP_S8, 4);
   node_of(&p, OP_CONV2D)->attrs.stride[0] = 1 << 20;
   refused(&p, "cannot fill its patch");
 }

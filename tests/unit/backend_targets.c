@@ -24,6 +24,30 @@ static void targets_are_found_by_name(void **state) {
   assert_null(target_find(""));
 }
 
+/* Later GPUs of the same major version run older code; sm_90a runs on 9.0 alone. */
+static void targets_are_found_by_capability(void **state) {
+  static const struct {
+    int capability;
+    const char *target;
+  } cases[] = {{80, "sm_80"}, {86, "sm_86"}, {87, "sm_86"}, {89, "sm_89"}, {90, "sm_90a"}};
+  static const int none[] = {0, 75, 79, 91, 100, 120};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_ptr_equal(target_for_capability(cases[i].capability), target_find(cases[i].target));
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) assert_null(target_for_capability(none[i]));
+}
+
+/* Under its own name, or under that of an engine of the same layout. */
+static void engines_name_their_instructions(void **state) {
+  (void)state;
+  for (int e = ENGINE_NONE + 1; e < ENGINE_COUNT; e++) {
+    Engine of = engine_of_instructions((Engine)e);
+    assert_int_equal(engine_of_instructions(of), of);
+    assert_int_equal(engine_uses_tensor_cores((Engine)e), mma_for(of, false, false) != NULL);
+    assert_int_equal(engine_operand[e], engine_operand[of]);
+  }
+}
+
 /* A rate names an instruction of the same engine. */
 static void every_rate_names_an_instruction(void **state) {
   (void)state;
@@ -56,8 +80,8 @@ static void instructions_are_found_by_operands(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(targets_are_found_by_name),
-      cmocka_unit_test(every_rate_names_an_instruction),
+      cmocka_unit_test(targets_are_found_by_name),          cmocka_unit_test(targets_are_found_by_capability),
+      cmocka_unit_test(engines_name_their_instructions),    cmocka_unit_test(every_rate_names_an_instruction),
       cmocka_unit_test(instructions_are_found_by_operands),
   };
   return cmocka_run_group_tests_name("backend_targets", tests, NULL, NULL);

@@ -8,38 +8,15 @@
 #include <string.h>
 
 #include "../../ir/patch.h"
+#include "ir_first_layer.h"
 
-typedef struct Case {
-  int32_t size[2], channels, outputs, kernel[2], stride[2], pad, dilation[2];
-} Case;
-
-static const Case resnet = {{224, 224}, 3, 64, {7, 7}, {2, 2}, 3, {1, 1}};
-static const Case alexnet = {{227, 227}, 3, 96, {11, 11}, {4, 4}, 0, {1, 1}};
-static const Case vgg = {{224, 224}, 3, 64, {3, 3}, {1, 1}, 1, {1, 1}};
+static const FirstLayer resnet = {{224, 224}, 3, 64, {7, 7}, {2, 2}, 3, {1, 1}};
+static const FirstLayer alexnet = {{227, 227}, 3, 96, {11, 11}, {4, 4}, 0, {1, 1}};
+static const FirstLayer vgg = {{224, 224}, 3, 64, {3, 3}, {1, 1}, 1, {1, 1}};
 
 static const Tile four_warps = {128, 64, 8, 4, 1, 1, 1, 0};
 
-static Node conv(Context *c, Graph **g, const Case *s) {
-  *g = graph_new(c, "test");
-  Node node = {.op = OP_CONV2D, .attrs = attrs_default(), .inputs = ARENA_NEW(c, ValueId, 2), .input_count = 2};
-  Attrs *a = &node.attrs;
-  int32_t out[3] = {0, 0, s->outputs};
-  for (int i = 0; i < 2; i++) {
-    a->kernel[i] = s->kernel[i], a->stride[i] = s->stride[i], a->dilation[i] = s->dilation[i];
-    a->pad[i] = a->pad[i + 2] = s->pad;
-    out[i] = (s->size[i] + 2 * s->pad - ((s->kernel[i] - 1) * s->dilation[i] + 1)) / s->stride[i] + 1;
-  }
-  Type x = type_make(ELEM_UINT, 8, true, 3, (int32_t[]){s->size[0], s->size[1], s->channels});
-  x.layout = layout_dense(&x);
-  Type w = type_make(ELEM_INT, 8, false, 4, (int32_t[]){s->outputs, s->kernel[0], s->kernel[1], s->channels});
-  node.main_type = type_make(ELEM_I32, 32, true, 3, out);
-  node.inputs[0] = graph_add_input(*g, "x", x);
-  node.inputs[1] = graph_add_const(*g, "w", w, arena_alloc(c, type_dense_bytes(&w)));
-  node.result = graph_add_result(*g, "y", node.main_type);
-  return node;
-}
-
-static Patch patch(Context *c, const Case *s, const Tile *tile) {
+static Patch patch(Context *c, const FirstLayer *s, const Tile *tile) {
   Graph *g;
   Node node = conv(c, &g, s);
   assert_true(patch_serves(g, &node));
@@ -66,7 +43,7 @@ static void words_follow_channels(void **state) {
   Context *c = *state;
   static const uint32_t words[] = {0, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 4, 4};
   for (int32_t channels = 1; channels <= 16; channels++) {
-    Case s = {{9, 13}, channels, 8, {3, 2}, {1, 1}, 0, {1, 1}};
+    FirstLayer s = {{9, 13}, channels, 8, {3, 2}, {1, 1}, 0, {1, 1}};
     Patch p = patch(c, &s, &four_warps);
     assert_int_equal(p.words, words[channels]);
     assert_int_equal(p.vector, channels % 4 == 0 && channels != 12 ? p.words : 1);
@@ -76,9 +53,9 @@ static void words_follow_channels(void **state) {
 
 static void what_it_does_not_serve(void **state) {
   Context *c = *state;
-  static const Case cases[] = {{{9, 9}, 17, 8, {3, 3}, {1, 1}, 1, {1, 1}},
-                               {{90, 90}, 3, 8, {41, 8}, {1, 1}, 1, {1, 1}},
-                               {{40, 40}, 16, 8, {9, 9}, {1, 1}, 1, {1, 1}}};
+  static const FirstLayer cases[] = {{{9, 9}, 17, 8, {3, 3}, {1, 1}, 1, {1, 1}},
+                                     {{90, 90}, 3, 8, {41, 8}, {1, 1}, 1, {1, 1}},
+                                     {{40, 40}, 16, 8, {9, 9}, {1, 1}, 1, {1, 1}}};
   Graph *g;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     Node node = conv(c, &g, &cases[i]);
@@ -92,12 +69,12 @@ static void what_it_does_not_serve(void **state) {
 /* Sides that 32 bits would not hold make patches that no shared memory does. */
 static void strides_of_any_size(void **state) {
   Context *c = *state;
-  Case far = {{224, 224}, 3, 64, {2, 2}, {INT32_MAX, INT32_MAX}, 3, {200, 200}};
+  FirstLayer far = {{224, 224}, 3, 64, {2, 2}, {INT32_MAX, INT32_MAX}, 3, {200, 200}};
   assert_true(patch(c, &far, &four_warps).shared_bytes > UINT32_MAX);
 }
 
 /* Words from a warp's first to those of its 32 lanes, as patch_multiply.c has them: distinct ones in distinct banks. */
-static bool one_access(const Patch *p, const Case *s) {
+static bool one_access(const Patch *p, const FirstLayer *s) {
   uint32_t in_bank[32];
   memset(in_bank, 0xff, sizeof in_bank);
   for (uint32_t lane = 0; lane < 32; lane++) {
@@ -114,21 +91,11 @@ static void banks(void **state) {
   Context *c = *state;
   for (int32_t stride = 1; stride <= 4; stride++)
     for (int32_t channels = 1; channels <= 16; channels++) {
-      Case s = {{40, 40}, channels, 8, {3, 5}, {stride, stride}, 0, {1, 1}};
+      FirstLayer s = {{40, 40}, channels, 8, {3, 5}, {stride, stride}, 0, {1, 1}};
       Patch p = patch(c, &s, &four_warps);
       uint32_t apart = (uint32_t)stride * p.words;
       assert_int_equal(one_access(&p, &s), apart <= 4 || apart == 12);
     }
-}
-
-static int begin(void **state) {
-  *state = context_new(NULL);
-  return *state ? 0 : -1;
-}
-
-static int end(void **state) {
-  context_free(*state);
-  return 0;
 }
 
 int main(void) {

@@ -7,38 +7,15 @@
 #include <cmocka.h>
 
 #include "../../ir/strip.h"
+#include "ir_first_layer.h"
 
-typedef struct Case {
-  int32_t size[2], channels, outputs, kernel[2], stride[2], pad, dilation[2];
-} Case;
-
-static const Case resnet = {{224, 224}, 3, 64, {7, 7}, {2, 2}, 3, {1, 1}};
-static const Case vgg = {{224, 224}, 3, 64, {3, 3}, {1, 1}, 1, {1, 1}};
-static const Case alexnet = {{224, 224}, 3, 96, {11, 11}, {4, 4}, 2, {1, 1}};
+static const FirstLayer resnet = {{224, 224}, 3, 64, {7, 7}, {2, 2}, 3, {1, 1}};
+static const FirstLayer vgg = {{224, 224}, 3, 64, {3, 3}, {1, 1}, 1, {1, 1}};
+static const FirstLayer alexnet = {{224, 224}, 3, 96, {11, 11}, {4, 4}, 2, {1, 1}};
 
 static const Tile two_squares = {128, 64, 8, 4, 1, 1, 1, 0}, four_squares = {256, 64, 8, 8, 1, 1, 1, 0};
 
-static Node conv(Context *c, Graph **g, const Case *s) {
-  *g = graph_new(c, "test");
-  Node node = {.op = OP_CONV2D, .attrs = attrs_default(), .inputs = ARENA_NEW(c, ValueId, 2), .input_count = 2};
-  Attrs *a = &node.attrs;
-  int32_t out[3] = {0, 0, s->outputs};
-  for (int i = 0; i < 2; i++) {
-    a->kernel[i] = s->kernel[i], a->stride[i] = s->stride[i], a->dilation[i] = s->dilation[i];
-    a->pad[i] = a->pad[i + 2] = s->pad;
-    out[i] = (s->size[i] + 2 * s->pad - ((s->kernel[i] - 1) * s->dilation[i] + 1)) / s->stride[i] + 1;
-  }
-  Type x = type_make(ELEM_UINT, 8, true, 3, (int32_t[]){s->size[0], s->size[1], s->channels});
-  x.layout = layout_dense(&x);
-  Type w = type_make(ELEM_INT, 8, false, 4, (int32_t[]){s->outputs, s->kernel[0], s->kernel[1], s->channels});
-  node.main_type = type_make(ELEM_I32, 32, true, 3, out);
-  node.inputs[0] = graph_add_input(*g, "x", x);
-  node.inputs[1] = graph_add_const(*g, "w", w, arena_alloc(c, type_dense_bytes(&w)));
-  node.result = graph_add_result(*g, "y", node.main_type);
-  return node;
-}
-
-static Strips strips(Context *c, const Case *s, const Tile *tile) {
+static Strips strips(Context *c, const FirstLayer *s, const Tile *tile) {
   Graph *g;
   Node node = conv(c, &g, s);
   Strips out;
@@ -72,7 +49,7 @@ static void strips_go_on(void **state) {
     for (int32_t width = 1; width <= 12; width++)
       for (int32_t stride = 1; stride <= 5; stride++) {
         Graph *g;
-        Case k = {{40, 40}, channels, 8, {1, width}, {1, stride}, 0, {1, 1}};
+        FirstLayer k = {{40, 40}, channels, 8, {1, width}, {1, stride}, 0, {1, 1}};
         Node node = conv(c, &g, &k);
         bool serves = width * channels <= 16 || stride * channels <= 16;
         assert_int_equal(strip_serves(g, &node), serves);
@@ -90,11 +67,11 @@ static void strips_go_on(void **state) {
 
 static void what_it_does_not_serve(void **state) {
   Context *c = *state;
-  static const Case cases[] = {{{9, 8}, 17, 8, {3, 3}, {1, 1}, 1, {1, 1}},
-                               {{9, 9}, 3, 8, {3, 3}, {1, 1}, 1, {1, 1}},     /* rows of 27 bytes */
-                               {{40, 40}, 4, 8, {3, 3}, {1, 1}, 1, {1, 2}},   /* taps apart */
-                               {{40, 40}, 8, 8, {3, 3}, {3, 3}, 1, {1, 1}},   /* taps between positions */
-                               {{40, 40}, 16, 8, {9, 9}, {1, 1}, 1, {1, 1}}}; /* 81 units */
+  static const FirstLayer cases[] = {{{9, 8}, 17, 8, {3, 3}, {1, 1}, 1, {1, 1}},
+                                     {{9, 9}, 3, 8, {3, 3}, {1, 1}, 1, {1, 1}},     /* rows of 27 bytes */
+                                     {{40, 40}, 4, 8, {3, 3}, {1, 1}, 1, {1, 2}},   /* taps apart */
+                                     {{40, 40}, 8, 8, {3, 3}, {3, 3}, 1, {1, 1}},   /* taps between positions */
+                                     {{40, 40}, 16, 8, {9, 9}, {1, 1}, 1, {1, 1}}}; /* 81 units */
   Graph *g;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     Node node = conv(c, &g, &cases[i]);
@@ -112,22 +89,12 @@ static void what_it_does_not_serve(void **state) {
 /* Sides that 32 bits would not hold make patches that no threads fill. */
 static void strides_of_any_size(void **state) {
   Context *c = *state;
-  Case far = {{224, 224}, 3, 64, {2, 2}, {INT32_MAX, INT32_MAX}, 3, {200, 1}};
+  FirstLayer far = {{224, 224}, 3, 64, {2, 2}, {INT32_MAX, INT32_MAX}, 3, {200, 1}};
   Graph *g;
   Node node = conv(c, &g, &far);
   Strips s;
   assert_true(strip_serves(g, &node));
   assert_false(strips_of(g, &node, &two_squares, &s));
-}
-
-static int begin(void **state) {
-  *state = context_new(NULL);
-  return *state ? 0 : -1;
-}
-
-static int end(void **state) {
-  context_free(*state);
-  return 0;
 }
 
 int main(void) {

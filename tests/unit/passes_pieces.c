@@ -175,7 +175,7 @@ static void plans_serve_the_kernel(void **state) {
         PassOptions options = {.target = target, .max_batch = batch, .force_engine = (Engine)engine};
         assert_true(passes_run(b.g, &options, NULL));
         for (NodeId n = 0; n < b.g->node_count; n++) {
-          if (!engine_uses_wgmma(b.g->nodes[n].engine)) continue;
+          if (!engine_reads_pieces(b.g->nodes[n].engine)) continue;
           expect_layer_on_wgmma(b.g, &b.g->nodes[n], target);
           seen++;
         }

@@ -1,8 +1,8 @@
 /* apnn-bench: how long a compiled network takes, whole or layer by layer. On a GPU the times are of CUDA graphs,
  * between events on the device: copies to and from the host are not in them. */
-#include "bench_layer.h"
-#include "measure.h"
-#include "tool.h"
+#include "../measure.h"
+#include "../tool.h"
+#include "layer.h"
 
 #include <getopt.h>
 #include <stdio.h>

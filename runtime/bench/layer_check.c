@@ -3,7 +3,8 @@
  * A layer of up to `full_work` multiply-adds is evaluated whole, and every output compared. For a larger one the
  * reference's graph is cut down to random channels of the layer and evaluated on random images of the batch: the same
  * operations on the same weights, thresholds and scales, so what is computed is exactly right, only not everything. */
-#include "bench_network.h"
+#include "graph_part.h"
+#include "layer_network.h"
 
 #include <string.h>
 

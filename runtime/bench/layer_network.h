@@ -1,8 +1,8 @@
 /* Networks around one layer, for `apnn-bench layer`: compiled in process, with the reference they must equal. */
-#ifndef RUNTIME_BENCH_NETWORK_H
-#define RUNTIME_BENCH_NETWORK_H
+#ifndef BENCH_LAYER_NETWORK_H
+#define BENCH_LAYER_NETWORK_H
 
-#include "../passes/tile.h"
+#include "../../passes/tile.h"
 
 enum { PRECISION_NAME = 12, NETWORK_ERROR = 2000 };
 
@@ -50,17 +50,7 @@ bool layer_network_new(const LayerSpec *spec, LayerNetwork *out, char error[NETW
 void layer_network_free(LayerNetwork *network);
 void layer_network_reports(const LayerNetwork *network, char error[NETWORK_ERROR]); /* what the compiler said */
 
-/* The part of a graph that no pass has touched, up to `last` (NO_VALUE: all of it), in the same context. Constants are
- * shared. With channels, the layer's result and all behind it have these channels alone, and only the first input is
- * kept. */
-typedef struct ChannelCut {
-  ValueId layer;
-  const int32_t *channels;
-  int32_t count;
-} ChannelCut;
-Graph *graph_part(const Graph *g, ValueId last, const ChannelCut *cut);
-
-/* bench_check.c: whether a run's outputs are the reference's, bit for bit. Large layers are sampled, and with
+/* layer_check.c: whether a run's outputs are the reference's, bit for bit. Large layers are sampled, and with
  * `sample` all are: some hundred elements or more, of random images and channels. False with words where the reference
  * cannot be computed. */
 typedef enum Exactness { EXACT_NO, EXACT_ALL, EXACT_SAMPLED } Exactness;

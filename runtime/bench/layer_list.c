@@ -1,8 +1,8 @@
 /* Commands from a file, a line each, for `apnn-bench layer --list`: one process, which makes the device's context once,
  * does them all. Words are separated by blanks; '#' begins a comment. */
 #define _GNU_SOURCE
-#include "bench_layer.h"
-#include "tool.h"
+#include "../tool.h"
+#include "layer.h"
 
 #include <errno.h>
 #include <stdio.h>
