@@ -134,7 +134,7 @@ static void broken_lines_are_told(void **state) {
       {"apnnc tuning 1\nl : engine=mma_b1 tile=1,x\n", "test.tune:2:26:", "expected: a number of the tile"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=65536,1,1,1,1,1,1,0\n", "test.tune:2:24:", "is out of range"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=0,1,1,1,1,1,1,0\n", "test.tune:2:24:", "is out of range"},
-      {"apnnc tuning 1\nl : engine=mma_b1 tile=1,1,1,1,1,1,1,2\n", "test.tune:2:38:", "is out of range"},
+      {"apnnc tuning 1\nl : engine=mma_b1 tile=1,1,1,1,1,1,1,3\n", "test.tune:2:38:", "is out of range"},
       {"apnnc tuning 1\nl : engine=mma_b1 tile=1,1,1,1,1,1,1,0 1\n",
        "test.tune:2:40:", "expected: the end of the line"},
       {"apnnc tuning 1\nl : engine=direct\n l: engine=direct\n",
