@@ -87,6 +87,12 @@ static const Layer layers[] = {
 
 /* Those whose result is their input once more. */
 static const Layer chains[] = {
+    {"u2[8, 8, 128]",
+     "128, kernel=3, pad=1, w=bipolar",
+     ENGINE_WGMMA_B1,
+     {64, 64, 4, 4, 1, 1, 1, 2},
+     1,
+     BESIDE_PRODUCTS},
     {"u2[19, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {128, 64, 4, 8, 1, 2, 1, 1}, 1, BY_COLUMNS},
     {"u2[7, 7, 256]",
      "256, kernel=3, pad=1, w=bipolar",
