@@ -168,18 +168,24 @@ static void add_marks(Analysis *a) {
   }
 }
 
-/* ---- accumulators of wgmma ---- */
+/* ---- registers of wgmma: accumulators, and fragments of A ---- */
+
+static uint32_t number_of(Analysis *a, uint32_t slot) {
+  uint32_t id = register_of(a, slot);
+  if (!id) return NO_NUMBER;
+  uint32_t *number = &a->accumulator[id - 1];
+  if (!*number) *number = ++a->kernel->accumulator_count;
+  return *number - 1;
+}
 
 static void number_accumulators(Analysis *a) {
   for (uint32_t i = 0; i < a->kernel->count; i++) {
     Inst *in = &a->kernel->code[i];
     if (!in->list_count) continue;
-    uint32_t *index = arena_take(a->arena, in->list_count * sizeof *index);
-    for (uint32_t k = 0; k < in->list_count; k++) {
-      uint32_t *number = &a->accumulator[register_of(a, in->list[k]) - 1];
-      if (!*number) *number = ++a->kernel->accumulator_count;
-      index[k] = *number - 1;
-    }
+    uint32_t fragments = wgmma_fragment_registers(in);
+    uint32_t *index = arena_take(a->arena, (in->list_count + fragments) * sizeof *index);
+    for (uint32_t k = 0; k < in->list_count; k++) index[k] = number_of(a, in->list[k]);
+    for (uint32_t k = 0; k < fragments; k++) index[in->list_count + k] = number_of(a, in->o[k]);
     in->list_index = index;
   }
 }
@@ -195,10 +201,11 @@ static void guard_slot(Analysis *a, Inst *in, Track **track, uint32_t slot) {
       (TrackedUse){a->accumulator[id - 1] - 1, a->kernel->function->registers[id - 1]};
 }
 
-/* Every other instruction that reads or writes an accumulator looks whether a product is still on its way. */
+/* Every other instruction that reads or writes one looks whether a product is still on its way. */
 static void guard_accumulators(Analysis *a) {
   for (uint32_t i = 0; a->kernel->accumulator_count && i < a->kernel->count; i++) {
     Inst *in = &a->kernel->code[i];
+    if (in->list_count) continue;
     uint32_t slots[OPERAND_SLOTS + 3], n = collect_uses(in, slots);
     Track *track = NULL;
     for (uint32_t k = 0; k < n; k++) guard_slot(a, in, &track, slots[k]);

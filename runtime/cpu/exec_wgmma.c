@@ -1,5 +1,6 @@
 /* wgmma: products of a group of four warps. Warp i of the group computes rows 16i ... 16i + 15 by itself when it comes
- * to the instruction; the accumulators count as not there until wgmma.wait_group covers them.
+ * to the instruction; the accumulators count as not there, and fragments of A as in use, until wgmma.wait_group covers
+ * them.
  *
  * Operands in shared memory are described by 64 bits: start address / 16 in bits 0-13, leading byte offset / 16 in
  * 16-29, stride byte offset / 16 in 32-45, swizzle in 62-63 (0 none, 1: 128, 2: 64, 3: 32 bytes). Both are K-major; one
@@ -108,14 +109,21 @@ static uint32_t accumulate(const Inst *in, uint32_t c, int32_t sum) {
 /* Register i of lane 4g + t: row g + 8 * (i / 2 % 2), column 8 * (i / 4) + 2t + i % 2. Without `adds` the old values do
  * not count. */
 static void keep_product(Warp *w, const Inst *in, const Product *p, bool adds) {
-  uint32_t group = w->products_committed + 1;
   for (uint32_t i = 0; i < in->list_count; i++) {
     uint32_t *d = (uint32_t *)(w->registers + in->list[i]);
     EACH_LANE {
       int32_t sum = p->sum[(lane >> 2) + 8 * (i >> 1 & 1)][8 * (i >> 2) + 2 * ((uint32_t)lane & 3) + (i & 1)];
       d[lane] = accumulate(in, adds ? d[lane] : 0, sum);
     }
-    if (!w->block->launch->check) continue;
+  }
+}
+
+/* The product counts as under way, for its accumulators and for A's registers. */
+static void begin_product(Warp *w, const Inst *in) {
+  uint32_t group = w->products_committed + 1, count = in->list_count + wgmma_fragment_registers(in);
+  if (!w->block->launch->check) return;
+  for (uint32_t i = 0; i < count; i++) {
+    if (in->list_index[i] == NO_NUMBER) continue;
     w->accumulating_count += !w->accumulating[in->list_index[i]];
     w->accumulating[in->list_index[i]] = group;
   }
@@ -148,6 +156,7 @@ static void run_product(Warp *w, const Inst *in, uint32_t mask, bool bits, bool 
   else
     multiply_bytes(&p);
   keep_product(w, in, &p, predicate(w, in, registers ? 5 : 2) & 1);
+  begin_product(w, in);
 }
 
 EXEC(wgmma_bits) {

@@ -107,7 +107,7 @@ typedef struct Track {
   TrackedUse *uses, *marks;
   uint32_t use_count, mark_count;
   const TrackedUse *guard;  /* or NULL */
-  TrackedUse *accumulators; /* registers that wgmma may still be writing */
+  TrackedUse *accumulators; /* registers that wgmma may still be writing or reading */
   uint32_t accumulator_count;
 } Track;
 
@@ -138,11 +138,17 @@ struct Inst {
   uint32_t cache;             /* first of the places of this instruction's last regions in Block.cache */
   uint16_t defines, uses;     /* bit k: operand o[k] is written, read */
   const uint32_t *list;       /* slots of a long list (wgmma accumulators) */
-  const uint32_t *list_index; /* their places in Warp.accumulating */
+  const uint32_t *list_index; /* their places in Warp.accumulating, then those of A's fragment; NO_NUMBER: constants */
   uint32_t list_count;
   uint32_t line;
   const char *layer;
 };
+
+/* Registers of A's fragment in a wgmma, its first operands: a descriptor is one operand, and no fourth follows it. */
+#define NO_NUMBER UINT32_MAX
+static inline uint32_t wgmma_fragment_registers(const Inst *in) {
+  return in->list_count && (in->uses >> 3 & 1) ? 4 : 0;
+}
 
 /* ---- kernels ---- */
 
@@ -166,7 +172,7 @@ struct Kernel {
   uint32_t constant_count;
   uint32_t special_slot[SPECIAL_COUNT]; /* or NO_OPERAND */
   uint32_t tracked_count;
-  uint32_t accumulator_count; /* registers of wgmma accumulators */
+  uint32_t accumulator_count; /* registers of wgmma accumulators and fragments */
   uint32_t shared_static;
   int32_t shared_dynamic_limit; /* cuFuncSetAttribute */
   const char *text;
@@ -213,12 +219,12 @@ struct Warp {
   uint32_t barrier[LANES]; /* where a blocked lane waits */
   uint32_t barrier_pc[LANES];
   uint32_t *assigned;     /* one mask for each tracked register */
-  uint32_t *accumulating; /* per wgmma register: number of the group that writes it, from 1; or 0 */
+  uint32_t *accumulating; /* per wgmma register: number of the group that writes or reads it, from 1; or 0 */
   AsyncCopy *copies;
   uint32_t copy_count, copy_capacity;
   uint32_t committed[LANES];     /* cp.async groups */
   uint32_t products_committed;   /* wgmma groups */
-  uint32_t accumulating_count;   /* registers that wgmma may still be writing */
+  uint32_t accumulating_count;   /* registers that wgmma may still be writing or reading */
   uint32_t cluster_phase[LANES]; /* of the cluster's barrier when the lane arrived */
   uint64_t executed;             /* instructions of this warp */
 };

@@ -369,6 +369,9 @@ static void test_refused_boxes(void **state) {
   "st.shared.v2.u64 [%x+32], {1, 2};\nst.shared.v2.u64 [%x+48], {1, 2};\nbar.sync 0;\n" DESCRIBE
 #define PRODUCT "wgmma.mma_async.sync.aligned.m64n8k256.s32.b1.b1.and.popc {%c0, %c1, %c2, %c3}, %d, %d, %p;\n"
 
+#define FROM_REGISTERS                                                                                                 \
+  "wgmma.mma_async.sync.aligned.m64n8k256.s32.b1.b1.and.popc {%c0, %c1, %c2, %c3}, {%t, %t, %x, %x}, %d, %p;\n"
+
 static const struct {
   const char *name, *ptx;
   uint32_t threads;
@@ -383,6 +386,10 @@ static const struct {
                  "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 1;\nmov.u32 %c3, 1;"),
      128,
      {"register %c3 belongs to a wgmma"}},
+    {"fragment before the wait",
+     KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" FROM_REGISTERS "wgmma.commit_group.sync.aligned;\nmov.u32 %t, 1;"),
+     128,
+     {"register %t belongs to a wgmma"}},
     {"half a group of warps", KERNEL(FILL "setp.ne.u32 %p, 0, 0;\n" PRODUCT), 64, {"part of a group of four warps"}},
     {"operands nothing wrote",
      KERNEL(DESCRIBE "setp.ne.u32 %p, 0, 0;\n" PRODUCT),
