@@ -52,7 +52,9 @@ static void place(PatchKernel *k) {
   m->first_channel = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(m->tile.n));
   k->rectangles = (Rectangles){k->s.columns, k->s.rows, k->s.across, k->s.down};
   k->tile_count = rectangle_count(m, &k->rectangles);
-  PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
+  PtxValue lines = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
+  if (mma_has_lines(m)) mma_lines_place(m, lines, 1);
+  PtxValue first = ptx_add(p, lines, ptx_int(k->s.lines_bytes));
   k->next = ptx_variable(p, first);
   k->current = ptx_variable(p, ptx_add(p, first, ptx_int((int64_t)k->s.patch_bytes)));
   patch_place_fill(k);
