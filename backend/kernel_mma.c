@@ -262,6 +262,10 @@ bool kernel_mma(Kernel *k) {
   mma_make_accumulators(&m);
   mma_reduce_sync(&m);
   mma_finish_sums(&m, -m.w.sum_scale);
+  if (mma_has_lines(&m)) {
+    ptx_raw(&k->ptx, "bar.sync 0;"); /* all warps have multiplied: lines take the place of the stages */
+    mma_lines_place(&m, m.shared, m.row_tiles);
+  }
   (m.signs ? mma_signs_finish : mma_finish)(&m);
   return true;
 }

@@ -31,7 +31,9 @@ static void place(PatchKernel *k) {
   m->warp_row = ptx_mul(p, ptx_shr(p, m->thread, 5), ptx_int(PATCH_WARP_ROWS));
   k->rectangles = (Rectangles){.columns = k->s.columns, .rows = k->s.rows, .across = k->s.across, .down = k->s.down};
   rectangles_begin(m, &k->rectangles);
-  PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
+  PtxValue lines = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes));
+  if (mma_has_lines(m)) mma_lines_place(m, lines, 1);
+  PtxValue first = ptx_add(p, lines, ptx_int(k->s.lines_bytes));
   rectangles_place_patches(m, &k->rectangles, first, (int64_t)k->s.patch_bytes);
   patch_place_fill(k);
   patch_multiply_begin(k);

@@ -53,7 +53,9 @@ static void place(StripKernel *k) {
   m->warp_row = ptx_mad(p, ptx_and(p, k->warp, ptx_int(3)), ptx_int(16), group_rows);
   k->rectangles = (Rectangles){.columns = k->s.columns, .rows = k->s.rows, .across = k->s.across, .down = k->s.down};
   rectangles_begin(m, &k->rectangles);
-  PtxValue first = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes + k->s.table_bytes));
+  PtxValue lines = ptx_add(p, m->shared, ptx_int(k->s.weight_bytes + k->s.table_bytes));
+  if (mma_has_lines(m)) mma_lines_place(m, lines, 1);
+  PtxValue first = ptx_add(p, lines, ptx_int(k->s.lines_bytes));
   rectangles_place_patches(m, &k->rectangles, first, (int64_t)k->s.patch_bytes);
   strip_place_fill(k);
   strip_multiply_begin(k);

@@ -27,9 +27,13 @@ PtxValue wgmma_table(Wgmma *w, PtxValue number) {
   return ptx_mad(p, number, ptx_int(w->s.table_bytes), first);
 }
 
+static PtxValue lines(Wgmma *w) {
+  return wgmma_table(w, ptx_int(w->s.tables));
+}
+
 static PtxValue barrier(Wgmma *w, PtxValue number) {
   Ptx *p = &w->m.k->ptx;
-  return ptx_mad(p, number, ptx_int(8), wgmma_table(w, ptx_int(w->s.tables)));
+  return ptx_mad(p, number, ptx_int(8), ptx_add(p, lines(w), ptx_int(w->s.lines_bytes)));
 }
 
 /* Of a walk: empty ones, then full ones. */
@@ -317,6 +321,7 @@ bool kernel_wgmma(Kernel *k) {
   place(&w);
   if (w.m.table.tile_bytes > w.s.table_bytes) w.m.table.tile_bytes = 0; /* it stays in global memory */
   w.m.table.is_shared = w.m.table.tile_bytes > 0;
+  if (mma_has_lines(&w.m)) mma_lines_place(&w.m, lines(&w), 1);
   w.alternates = wgmma_may_alternate(&w);
   mma_share_registers(&w.m);
   wgmma_clear_windows(&w);

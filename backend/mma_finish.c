@@ -11,12 +11,11 @@ typedef struct Results {
   Mma *m;
   MmaRow rows[MAX_ROW_TILES][2];
   Slots slots[MAX_ROW_TILES][2];       /* results in planes: the numbers of the run under way */
-  PtxValue words[MAX_ROW_TILES][2][8]; /* a plane each, or four bytes each, or both columns of a tile */
+  PtxValue words[MAX_ROW_TILES][2][8]; /* a plane each, or four bytes each */
   PtxValue lane_channel;               /* of the lane's first column */
   Other *others;                       /* of each step that reads an activation */
-  bool has_lines;                      /* results in words or bytes are stored as lines */
-  Lines lines;
-  LaneElement at; /* the element under way */
+  Lines lines;                         /* where channels keep their order */
+  LaneElement at;                      /* the element under way */
 } Results;
 
 /* What the border adds to a column, where it is the same for all rows. */
@@ -64,13 +63,13 @@ static PtxValue stored_bits(Mma *m, Flow f, PtxValue valid) {
   return type_is_quantized(t) ? ptx_select(p, valid, stored, ptx_int(0)) : stored;
 }
 
-/* Puts a result among its run's, or keeps it until its neighbour is there. */
+/* Puts a result among its run's, or those of its line. */
 static void put(Mma *m, Results *r, Flow f, PtxValue valid) {
   Ptx *p = &m->k->ptx;
   const Type *t = &m->out.type;
   LaneElement at = r->at;
   if (!layout_orders_channels(t->layout)) {
-    r->words[at.i][at.h][at.e] = stored_bits(m, f, valid);
+    mma_lines_keep(m, &r->lines, at.i, at.h, at.j, at.e, stored_bits(m, f, valid));
     return;
   }
   int tiles = mma_run_tiles(m, t->layout), position = at.j % tiles * 2 + at.e;
@@ -117,16 +116,6 @@ static void store_run(Mma *m, Results *r, int j) {
   mma_store_run(m, r->rows, r->words, j);
 }
 
-/* The tile's columns in a layout that keeps channels in their order. */
-static void store_columns(Mma *m, Results *r, int j) {
-  if (!r->has_lines) {
-    mma_store_pairs(m, r->rows, r->words, r->lane_channel, j);
-    return;
-  }
-  mma_lines_put(m, &r->lines, r->words, j);
-  if ((j + 1) % mma_line_tiles(m) == 0) mma_lines_store(m, &r->lines, j);
-}
-
 static bool reads_activations(const Mma *m) {
   for (uint32_t s = 0; s < m->node->step_count; s++)
     if (step_operand(&m->node->steps[s]) != NO_VALUE) return true;
@@ -146,23 +135,23 @@ void mma_finish(Mma *m) {
   Results r = {.m = m};
   r.lane_channel = mma_tile_channel(m, 0);
   r.lane_channel = ptx_add(p, r.lane_channel, ptx_shl(p, m->quad, 1));
-  mma_place_rows(m, r.rows, r.lane_channel, reads_activations(m));
+  PtxValue places = mma_place_rows(m, r.rows, r.lane_channel, reads_activations(m));
   r.others = mma_place_others(m, r.rows, r.lane_channel);
   m->epilogue.read_other = read_other;
   m->epilogue.user = &r;
   epilogue_at(&m->epilogue, r.lane_channel);
   if (m->table.is_shared) epilogue_set_rows(&m->epilogue, m->table.shared, m->quad);
-  bool runs = layout_orders_channels(m->out.type.layout);
-  r.has_lines = mma_has_lines(m);
-  if (r.has_lines) r.lines = mma_lines_begin(m);
-  int tiles = runs ? mma_run_tiles(m, m->out.type.layout) : 1;
+  bool lines = mma_has_lines(m);
+  if (lines) r.lines = mma_lines_begin(m, places);
+  int tiles = lines ? mma_line_tiles(m) : mma_run_tiles(m, m->out.type.layout);
   for (int j = 0; j < m->column_tiles; j++) {
     hold_back_loads(m, j);
     epilogue_load_pair(&m->epilogue, 8 * j);
     for (int e = 0; e < 2; e++) finish_column(m, &r, j, e);
-    if (!runs)
-      store_columns(m, &r, j);
-    else if (j % tiles == tiles - 1)
+    if (j % tiles < tiles - 1) continue;
+    if (lines)
+      mma_lines_store(m, &r.lines, j);
+    else
       store_run(m, &r, j);
   }
 }

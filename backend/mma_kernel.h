@@ -7,6 +7,7 @@
 #ifndef BACKEND_MMA_KERNEL_H
 #define BACKEND_MMA_KERNEL_H
 
+#include "../ir/lines.h"
 #include "../ir/staging.h"
 #include "emit.h"
 #include "mma.h"
@@ -72,6 +73,8 @@ typedef struct Mma {
   RowPlace (*place)(struct Mma *m, PtxValue row); /* of the tile */
   PtxValue total_positions;                       /* of the batch */
   PtxValue shared;
+  PtxValue lines;     /* address of the warp's rows of results, where these are stored as lines; */
+  int line_row_tiles; /* row tiles that lie there together */
   InputCopy copy;
   PtxValue accumulators[MAX_ROW_TILES][MAX_COLUMN_TILES + SUM_TILES][4];
   int sum_tiles;                   /* behind column_tiles: SUM_TILES or none */
@@ -143,8 +146,10 @@ PtxValue mma_table_at(Mma *m, int column_tile, int channels, int64_t bytes);
 /* m->sums: of the quad's four parts, times a factor, - sum_scale * S2 of whole rows; before the two that finish. */
 void mma_finish_sums(Mma *m, int32_t factor);
 bool mma_has_more_columns(const Mma *m); /* than channels: some columns of the tiles are none */
-/* rows[row tile][half]; row.pixel only where asked for. */
-void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels);
+/* rows[row tile][half]; row.pixel only where asked for. Returns the position of the row that the lane itself has
+ * placed, lane 16i + r that of row r of row tile i. */
+PtxValue mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels);
+PtxValue mma_of_row(Mma *m, PtxValue own, PtxValue source); /* `own` of the lane `source` */
 PtxValue mma_tile_channel(Mma *m, int column_tile);         /* first channel of an instruction tile */
 int mma_run_tiles(const Mma *m, Layout l);                  /* that share a run of bits of a lane */
 PtxValue mma_run_start(Mma *m, Layout l, PtxValue channel); /* bit, or byte, in the block of channels */
@@ -154,19 +159,28 @@ void mma_store_run(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_
 /* The same of bytes in pieces: words[row tile][half][word]. */
 void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int column_tile);
 
-/* Elements of a layout that keeps channels in their order: words[row tile][half][column of the instruction tile]. */
-void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile);
-
-/* mma_lines.c: the same on mma.sync, where the pitch is whole words: lines of memory, put together in shared memory. */
+/* mma_lines.c: results in a layout that keeps channels in their order, as lines of memory that a warp puts together in
+ * shared memory, m.lines. */
+enum { MOST_KEPT = LINE_BYTES / 8 }; /* registers of a row of a line: words, or pairs of bytes */
 typedef struct Lines {
-  PtxValue put, take;              /* addresses in shared memory: of the lane's elements, of words that it stores */
-  PtxValue to, channel, rows_left; /* where these go; first channel of a word; positions from its row to the last */
+  PtxValue places;                            /* as mma_place_rows gives them */
+  bool follow;                                /* positions of rows follow each other */
+  PtxValue left;                              /* bytes from the warp's first channel to its last or that of the pixel */
+  PtxValue put;                               /* address in shared memory: of the lane's first elements */
+  PtxValue to;                                /* address of the warp's first channel in position 0 */
+  PtxValue kept[MAX_ROW_TILES][2][MOST_KEPT]; /* the lane's elements of the line under way */
+  PtxValue before[MAX_ROW_TILES][2][MOST_KEPT]; /* words of the last instruction tile of the line before */
 } Lines;
 bool mma_has_lines(const Mma *m);
+/* m.lines; `first`: where those of the block's first warp begin; the warp's lie there for so many row tiles together.
+ */
+void mma_lines_place(Mma *m, PtxValue first, int row_tiles);
 int mma_line_tiles(const Mma *m); /* instruction tiles of a line */
-Lines mma_lines_begin(Mma *m);
-void mma_lines_put(Mma *m, const Lines *l, PtxValue words[][2][8], int column_tile);
-void mma_lines_store(Mma *m, const Lines *l, int column_tile);
+Lines mma_lines_begin(Mma *m, PtxValue places);
+/* An element of the lane, first of column 0, then of column 1 of an instruction tile. */
+void mma_lines_keep(Mma *m, Lines *l, int row_tile, int half, int column_tile, int column, PtxValue stored);
+/* The lines whose last instruction tile is column_tile. */
+void mma_lines_store(Mma *m, Lines *l, int column_tile);
 
 /* mma_signs.c: results that are thresholds alone, packed from the signs of differences. */
 bool mma_signs_bind(Mma *m); /* false where the layer is of another kind; its constants otherwise */

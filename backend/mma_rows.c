@@ -65,7 +65,7 @@ static OwnRow place_own_row(Mma *m) {
 }
 
 /* The register of the lane whose row this is. */
-static PtxValue of_row(Mma *m, PtxValue own, PtxValue source) {
+PtxValue mma_of_row(Mma *m, PtxValue own, PtxValue source) {
   Ptx *p = &m->k->ptx;
   if (own.kind == OPERAND_IMMEDIATE) return own;
   PtxValue there = ptx_new(p, CLASS_B32);
@@ -80,7 +80,7 @@ static PtxValue bit_per_lane(Ptx *p, PtxValue pred) {
 }
 
 /* Taking a position apart costs divisions, and the four lanes of a quad hold the same rows: each lane does it once. */
-void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels) {
+PtxValue mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels) {
   Ptx *p = &m->k->ptx;
   OwnRow own = place_own_row(m);
   bool gaps = own.is_pixel.kind != OPERAND_IMMEDIATE;
@@ -91,19 +91,20 @@ void mma_place_rows(Mma *m, MmaRow rows[][2], PtxValue lane_channel, bool pixels
       int first = 16 * i + 8 * h;
       PtxValue source = ptx_add(p, m->group, ptx_int(first));
       MmaRow row = {.pixel = ptx_int(0), .is_pixel = ptx_int(1), .border = ptx_int(0)};
-      row.position = of_row(m, own.place, source);
+      row.position = mma_of_row(m, own.place, source);
       row.exists = ptx_setp(p, "ge.s32", row.position, ptx_int(0));
       if (gaps) {
         PtxValue bit = ptx_2(p, "and.b32", ptx_shr(p, is_pixel, first), group_bit);
         row.is_pixel = ptx_setp(p, "ne.s32", bit, ptx_int(0));
       }
-      if (pixels) row.pixel = of_row(m, own.pixel, source);
+      if (pixels) row.pixel = mma_of_row(m, own.pixel, source);
       if (m->w.border) {
-        PtxValue number = ptx_add(p, of_row(m, own.border, source), lane_channel);
+        PtxValue number = ptx_add(p, mma_of_row(m, own.border, source), lane_channel);
         row.border = ptx_address(p, m->border, number, 4);
       }
       rows[i][h] = row;
     }
+  return own.place;
 }
 
 bool mma_has_more_columns(const Mma *m) {
@@ -190,43 +191,4 @@ void mma_store_bytes(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], int colum
         ptx_raw(p, at_once > 1 ? "%s%s %s, {%s};" : "%s%s %s, %s;", guard, store[at_once], to, list.data);
       }
     }
-}
-
-/* One of a pair of neighbours. */
-static void store_single(Ptx *p, const Type *t, PtxValue kept, PtxValue at, int64_t offset, PtxValue x) {
-  const char *store = t->layout.kind == LAYOUT_BYTES ? "global.u8" : t->kind == ELEM_F32 ? "global.f32" : "global.b32";
-  ptx_store_if(p, kept, store, at, offset, x);
-}
-
-/* Both at once. */
-static void store_pair(Ptx *p, const Type *t, PtxValue kept, PtxValue at, int64_t offset, const PtxValue *pair) {
-  if (t->layout.kind == LAYOUT_BYTES) {
-    PtxValue half = ptx_new(p, CLASS_B32);
-    ptx_raw(p, "prmt.b32 %s, %s, %s, 0x3340;", ptx_text(p, half), ptx_text(p, pair[0]), ptx_text(p, pair[1]));
-    ptx_store_if(p, kept, "global.u16", at, offset, half);
-    return;
-  }
-  const char *guard = ptx_is_int(kept, 1) ? "" : arena_printf(p->context, "@%s ", ptx_text(p, kept));
-  ptx_raw(p, "%sst.global.v2.%s %s, {%s, %s};", guard, t->kind == ELEM_F32 ? "f32" : "b32", ptx_at(p, at, offset),
-          ptx_text(p, pair[0]), ptx_text(p, pair[1]));
-}
-
-/* A pixel that keeps an odd number of channels may have one of a pair alone, and begins at an odd address. */
-void mma_store_pairs(Mma *m, MmaRow rows[][2], PtxValue words[][2][8], PtxValue lane_channel, int column_tile) {
-  Ptx *p = &m->k->ptx;
-  const Type *t = &m->out.type;
-  int32_t limit = (int32_t)t->layout.pitch, size = t->layout.kind == LAYOUT_BYTES ? 1 : 4;
-  bool singly = limit % 2, some = limit % m->tile.n;
-  PtxValue kept[2] = {ptx_int(1), ptx_int(1)};
-  for (int e = 0; e < (singly ? 2 : 1) && some; e++)
-    kept[e] = ptx_setp(p, "lt.u32", ptx_add(p, lane_channel, ptx_int(8 * column_tile + e)), ptx_int(limit));
-  for (int row = 0; row < 2 * m->row_tiles; row++) {
-    const MmaRow *r = &rows[row / 2][row % 2];
-    const PtxValue *pair = words[row / 2][row % 2];
-    PtxValue at = unit_address(p, &m->out, r->position, lane_channel, size);
-    int64_t offset = 8LL * column_tile * size;
-    if (!singly) store_pair(p, t, ptx_pred_and(p, r->exists, kept[0]), at, offset, pair);
-    for (int e = 0; e < 2 && singly; e++)
-      store_single(p, t, ptx_pred_and(p, r->exists, kept[e]), at, offset + e * size, pair[e]);
-  }
 }

@@ -8,6 +8,7 @@
 #define IR_GRAPH_H
 
 #include "context.h"
+#include "lines.h"
 #include "type.h"
 
 typedef enum Op {
@@ -151,7 +152,8 @@ static inline bool tile_within_padding(const Tile *t, const Type *result) {
 }
 
 /* Shared memory of a layer on mma.sync. The m + n rows of a stage lie tile_row_words apart, such that the 8-byte loads
- * of half a warp touch every bank once. That of wgmma stands in staging.h. */
+ * of half a warp touch every bank once. Rows of results take their place (lines.h). That of wgmma stands in staging.h.
+ */
 static inline uint32_t tile_row_words(const Tile *t) {
   return t->k == 8 ? 8 : t->k + 8u;
 }
@@ -159,8 +161,7 @@ static inline uint32_t tile_stage_bytes(const Tile *t) {
   return 4u * ((uint32_t)t->m + t->n) * tile_row_words(t);
 }
 static inline uint32_t tile_shared_bytes(const Tile *t) {
-  enum { LINE_BYTES = 160 }; /* of a row of a warp's results, which take the place of the stages */
-  uint32_t stages = t->stages * tile_stage_bytes(t), lines = LINE_BYTES * (uint32_t)t->m * t->warps_n;
+  uint32_t stages = t->stages * tile_stage_bytes(t), lines = MOST_LINE_PITCH * (uint32_t)t->m * t->warps_n;
   return stages > lines ? stages : lines;
 }
 

@@ -1,6 +1,8 @@
 /* Shared memory of layers on patches (patch.h). */
 #include "patch.h"
 
+#include "lines.h"
+
 /* Far more than shared memory has in a row or a column, small enough for products of two. */
 enum { MOST_SIDE = 1 << 24 };
 
@@ -88,6 +90,7 @@ Patch patch_of(const Graph *g, const Node *node, const Tile *tile) {
   p.steps = ceil_div(p.units, 2);
   p = shaped(p, g, node, tile);
   p.weight_bytes = p.steps * tile->n * 32;
-  p.shared_bytes = p.weight_bytes + 2 * p.patch_bytes;
+  p.lines_bytes = tile->warps_m * lines_of_warp(graph_type(g, node->result), tile->n);
+  p.shared_bytes = p.weight_bytes + 2 * p.patch_bytes + p.lines_bytes;
   return p;
 }

@@ -38,7 +38,8 @@ typedef struct Patch {
   uint32_t pass_rows, passes;    /* passes: over all rows, of the same columns */
   uint32_t weight_bytes;         /* of a tile's channels */
   uint64_t patch_bytes;          /* of one */
-  uint64_t shared_bytes;         /* weights and patches */
+  uint32_t lines_bytes;          /* of all warps' rows of results (lines.h), behind the weights */
+  uint64_t shared_bytes;         /* these and two patches */
 } Patch;
 
 /* Whether a layer is of this kind: a convolution without groups, of few channels and few steps. */

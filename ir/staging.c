@@ -1,6 +1,8 @@
 /* Shared memory of layers on wgmma (staging.h). */
 #include "staging.h"
 
+#include "lines.h"
+
 LevelMap weight_storage(const Type *t, bool planes, bool *as_level) {
   LevelMap map = type_level_map(t);
   int32_t bias = planes && t->kind != ELEM_UINT ? 1 << (t->bits - 1) : 0;
@@ -71,7 +73,7 @@ static void size_stages(Staging *s, const Tile *tile) {
   s->sums_bytes = 4 * s->summed * (tile->warps_m / 4u);
   uint64_t sums = (uint64_t)s->sums_bytes * (tile->resident ? tile->stages : 1);
   s->shared_bytes = (uint64_t)s->walks * tile->stages * stage + weights + (uint64_t)s->tables * s->table_bytes +
-                    s->barrier_bytes + sums;
+                    s->lines_bytes + s->barrier_bytes + sums;
 }
 
 /* The most parts that are equal, of so many products that the wait for a part is short beside them. A group of warps by
@@ -145,6 +147,7 @@ Staging staging_of(const Graph *g, const Node *node, const Tile *tile) {
   s.weight_rows = tile->n;
   if (weight_storage(w, planes, &as_level).offset) share_out_sums(&s, tile);
   s.table_bytes = table_bytes(g, node, tile);
+  s.lines_bytes = tile->warps_m * lines_of_warp(graph_type(g, node->result), tile->n);
   size_stages(&s, tile);
   return s;
 }

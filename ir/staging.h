@@ -58,8 +58,9 @@ typedef struct Staging {
   uint32_t table_bytes;    /* of the epilogue's constants for the tile's channels; 0: none are kept */
   uint32_t tables;         /* that lie behind the weights: one with resident weights, else two, filled in turn */
   uint32_t fulls;          /* barriers of a stage's copies: with resident weights one a plane and part of the input */
+  uint32_t lines_bytes;    /* of all warps' rows of results (lines.h), behind the tables */
   uint32_t walks;          /* over tiles, each with stages and barriers of its own */
-  uint32_t barrier_bytes;  /* behind these: of stages, streamed tables, and planes and parts of resident weights */
+  uint32_t barrier_bytes;  /* behind the lines: of stages, streamed tables, and planes and parts of resident weights */
   uint32_t summed;         /* positions that a group of warps sums up; 0 where none does */
   uint32_t sums_bytes;     /* 32 bits for each of them and group, behind all; so many for each stage where weights are
                               resident */

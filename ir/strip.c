@@ -1,5 +1,6 @@
 /* Shared memory of layers on strips (strip.h). */
 #include "strip.h"
+#include "lines.h"
 #include "staging.h"
 
 /* Sides of patches beyond it fit no shared memory, and products of two fit 64 bits. */
@@ -82,7 +83,8 @@ bool strips_of(const Graph *g, const Node *node, const Tile *tile, Strips *out) 
     uint64_t tiles = (uint64_t)s.across * s.down, least = (uint64_t)best.across * best.down;
     if (!best.passes || tiles < least || (tiles == least && s.passes < best.passes)) best = s;
   }
-  best.shared_bytes = best.weight_bytes + best.table_bytes + 2 * best.patch_bytes;
+  best.lines_bytes = tile->warps_m * lines_of_warp(graph_type(g, node->result), tile->n);
+  best.shared_bytes = best.weight_bytes + best.table_bytes + 2 * best.patch_bytes + best.lines_bytes;
   *out = best;
   return best.passes != 0;
 }

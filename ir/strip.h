@@ -45,6 +45,7 @@ typedef struct Strips {
   uint32_t weight_bytes;           /* of a tile's channels */
   uint32_t table_bytes;            /* room for constants of the epilogue behind them */
   uint64_t patch_bytes;            /* of one */
+  uint32_t lines_bytes;            /* of all warps' rows of results (lines.h), behind these */
   uint64_t shared_bytes;           /* all of it */
 } Strips;
 

@@ -112,31 +112,15 @@ static double cuda_core_microseconds(const Graph *g, const Node *node, Engine en
   return operations / (target->cuda_core_tera_ops * 1e6);
 }
 
-/* Whether a reader takes planes or pieces, or may: layers that fill a tile on wgmma, and pooling before them. */
-static bool may_lie_in_blocks(const Graph *g, const Node *node) {
-  enum { BITS_IN_PLANES = 2, LEAST_CHANNELS = 32 };
-  if (graph_type(g, node->result)->bits <= BITS_IN_PLANES) return true;
-  for (NodeId n = 0; n < g->node_count; n++) {
-    const Node *reader = &g->nodes[n];
-    if (!reader->input_count || reader->inputs[0] != node->result) continue;
-    if (reader->op == OP_MAXPOOL || reader->op == OP_AVGPOOL) return true;
-    bool product = reader->op == OP_CONV2D || reader->op == OP_LINEAR;
-    if (product && graph_type(g, reader->inputs[1])->dim[0] >= LEAST_CHANNELS) return true;
-  }
-  return false;
-}
-
-/* On wgmma, patches and strips a lane stores two neighbours where channels keep their order (backend/mma_rows.c): parts
- * of sectors of memory, which take longer than lines (mma_lines.c). Quantized results of wgmma lie in blocks.
- * Microseconds an element on an H200. */
-static double pair_stores(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
-  static const double of_bytes = 1.4e-6, of_words = 2e-6, of_odd_words = 4.8e-6;
+/* What storing words as lines (../backend/mma_lines.c) holds up on wgmma, where the estimates of tiles count packed
+ * results; more of rows that begin within sectors of memory. Microseconds an element, of 24 layers on an H200. */
+static double line_stores(const Graph *g, const Node *node, Engine engine, uint32_t batch) {
+  enum { SECTOR_WORDS = 8 };
+  static const double of_sectors = 0.4e-6, of_others = 0.9e-6;
   const Type *t = graph_type(g, node->result);
-  bool patch = engine == ENGINE_PATCH_S8 || engine == ENGINE_STRIP_S8,
-       wgmma = engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8;
-  double elements = (double)type_elements(t) * batch;
-  if (!type_is_quantized(t)) return patch || wgmma ? elements * (type_channels(t) % 2 ? of_odd_words : of_words) : 0;
-  return patch && !may_lie_in_blocks(g, node) ? elements * of_bytes : 0;
+  bool wgmma = engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8;
+  if (!wgmma || type_is_quantized(t)) return 0;
+  return (double)type_elements(t) * batch * (type_channels(t) % SECTOR_WORDS ? of_others : of_sectors);
 }
 
 /* By so much are the estimates of tiles beside a launch too long for layers of few microseconds: medians of the
@@ -202,6 +186,6 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
-  layer += pair_stores(g, node, engine, batch) - hidden_microseconds(engine, target);
+  layer += line_stores(g, node, engine, batch) - hidden_microseconds(engine, target);
   return layer + copy_microseconds(g, node, engine, target, batch);
 }

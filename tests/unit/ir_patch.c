@@ -30,7 +30,8 @@ static void first_layers(void **state) {
   assert_true(p.columns == 16 && p.rows == 8 && p.across == 7 && p.down == 14);
   assert_true(p.group == 4 && p.lead == 1);                            /* -4 is where a group begins */
   assert_true(p.width == 1 + 15 * 2 + 8 + 1 && p.height == 7 * 2 + 7); /* an eighth tap beside the seven */
-  assert_true(p.weight_bytes == 7 * 64 * 32 && p.shared_bytes == p.weight_bytes + 2 * 4 * 40 * 21);
+  assert_true(p.weight_bytes == 7 * 64 * 32 && p.lines_bytes == 4 * 16 * 160);
+  assert_true(p.shared_bytes == p.weight_bytes + p.lines_bytes + 2 * 4 * 40 * 21);
   assert_true(p.row_elements == 10 && p.pass_rows == 12 && p.passes == 2);
   p = patch(c, &alexnet, &four_warps);
   assert_true(p.words == 1 && p.row_units == 3 && p.units == 33 && p.steps == 17);

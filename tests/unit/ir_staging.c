@@ -1,6 +1,7 @@
 /* Shared memory of layers on wgmma: every number of ir/staging.h, worked out by hand for a few layers. */
 #include "ir_sample.h"
 
+#include "ir/lines.h"
 #include "ir/staging.h"
 
 typedef struct Layer {
@@ -51,6 +52,7 @@ static void expect(Layer *l, Tile tile, Staging want) {
   assert_int_equal(s.chunk_bytes, want.chunk_bytes);
   assert_int_equal(s.stage_bytes, want.stage_bytes);
   assert_int_equal(s.resident_bytes, want.resident_bytes);
+  assert_int_equal(s.lines_bytes, want.lines_bytes);
   assert_int_equal(s.barrier_bytes, want.barrier_bytes);
   assert_int_equal(s.shared_bytes, want.shared_bytes);
 }
@@ -107,6 +109,64 @@ static void test_linear(void **state) {
                    .barrier_bytes = 72,
                    .shared_bytes = 40008});
   context_free(l.context);
+}
+
+/* Results of words, or of bytes one after the other, have rows of their own for each of eight warps. */
+static void test_lines(void **state) {
+  (void)state;
+  Layer l = layer_new(type_make(ELEM_UINT, 2, true, 1, DIMS(256)), type_make(ELEM_UINT, 1, false, 2, DIMS(40, 256)),
+                      ENGINE_WGMMA_B1, 1, 1);
+  Tile tile = {.m = 128, .n = 64, .k = 8, .warps_m = 8, .warps_n = 1, .stages = 2};
+  Staging s = {.taps = 1,
+               .blocks = 2,
+               .weight_planes = 1,
+               .input_planes = 2,
+               .chunk_blocks = 2,
+               .chunks = 1,
+               .pieces = 2,
+               .input_rows = 128,
+               .weight_rows = 64,
+               .chunk_bytes = 2048,
+               .stage_bytes = 6144,
+               .barrier_bytes = 32};
+  Type sums = type_make(ELEM_I32, 32, true, 1, DIMS(40)), bytes = type_make(ELEM_UINT, 8, true, 1, DIMS(40));
+  sums.layout = layout_dense(&sums), bytes.layout = layout_dense(&bytes);
+  l.node.result = graph_add_result(l.g, "sums", sums);
+  s.lines_bytes = 8 * 16 * 160, s.shared_bytes = 2 * 6144 + 32 + s.lines_bytes;
+  expect(&l, tile, s);
+  l.node.result = graph_add_result(l.g, "bytes", bytes);
+  s.lines_bytes = 8 * 16 * 80, s.shared_bytes = 2 * 6144 + 32 + s.lines_bytes;
+  expect(&l, tile, s);
+  bytes.layout = layout_pieces(&bytes, LAYOUT_BYTES, 1, 1, 1);
+  l.node.result = graph_add_result(l.g, "pieces", bytes);
+  s.lines_bytes = 0, s.shared_bytes = 2 * 6144 + 32;
+  expect(&l, tile, s);
+  context_free(l.context);
+}
+
+/* Lanes 4g + q put neighbours of row g: words of half a warp at a time, of all where these are halves, lie in banks of
+ * their own. Rows begin where 16 bytes may be read. */
+static void test_banks_of_lines(void **state) {
+  (void)state;
+  Type sums = type_make(ELEM_I32, 32, true, 1, DIMS(999)), bytes = type_make(ELEM_UINT, 8, true, 1, DIMS(999));
+  sums.layout = layout_dense(&sums), bytes.layout = layout_dense(&bytes);
+  for (int columns = 32; columns <= 256; columns *= 2) {
+    bool taken[2][32] = {{false}};
+    int of_words = line_pitch(&sums, columns), of_bytes = line_pitch(&bytes, columns);
+    assert_true(of_words % 16 == 0 && of_bytes % 16 == 0 && line_bytes(&sums, columns) == 128);
+    assert_int_equal(line_bytes(&bytes, columns), columns < 128 ? columns : 128);
+    for (int lane = 0; lane < 16; lane++)
+      for (int word = 0; word < 2; word++) {
+        bool *bank = &taken[0][(lane / 4 * of_words / 4 + lane % 4 * 2 + word) % 32];
+        assert_false(*bank);
+        *bank = true;
+      }
+    for (int lane = 0; lane < 32; lane += 2) { /* two lanes a word */
+      bool *bank = &taken[1][(lane / 4 * of_bytes + lane % 4 * 2) / 4 % 32];
+      assert_false(*bank);
+      *bank = true;
+    }
+  }
 }
 
 /* 7 x 7 pixels in rows of 8; nine taps leave the last piece of the chunk empty. With resident weights two taps of a row
@@ -425,6 +485,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_taps_in_order_of_their_inputs),
       cmocka_unit_test(test_linear),
+      cmocka_unit_test(test_lines),
+      cmocka_unit_test(test_banks_of_lines),
       cmocka_unit_test(test_padded_convolution),
       cmocka_unit_test(test_dilated_bytes),
       cmocka_unit_test(test_threads),

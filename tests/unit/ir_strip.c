@@ -33,7 +33,8 @@ static void first_layers(void **state) {
   assert_true(s.pitch == s.columns + 2 && s.height == 2 * (s.rows - 1) + 7);
   assert_true(s.columns == 16 && s.pass_rows == 7 && s.passes == 3); /* 18 strips of 21 rows; 10 of 37 take four */
   assert_true(s.weight_bytes == 7 * 64 * 32 && s.table_bytes == 64 * 16 && s.patch_bytes == 18 * 21 * 16);
-  assert_true(s.shared_bytes == s.weight_bytes + s.table_bytes + 2 * s.patch_bytes);
+  assert_true(s.lines_bytes == 4 * 16 * 160);
+  assert_true(s.shared_bytes == s.weight_bytes + s.table_bytes + s.lines_bytes + 2 * s.patch_bytes);
   s = strips(c, &vgg, &four_squares);
   assert_true(s.taps == 3 && s.row_strips == 1 && s.units == 3 && s.steps == 2 && s.shift == 0);
   assert_true(s.words == 3 && s.loaded == 3); /* nine bytes from any on are in three words */

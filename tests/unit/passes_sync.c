@@ -79,22 +79,6 @@ static void many_tiles_and_older_targets_take_what_there_is(void **state) {
   }
 }
 
-/* A lane's two neighbours are a part of a sector, and of rows of odd length begin anywhere. */
-static void stores_by_pairs_cost_more(void **state) {
-  (void)state;
-  double us[2];
-  for (int odd = 0; odd < 2; odd++) {
-    Build b = build_new(5);
-    ValueId x = image_input(&b, ELEM_UINT, 8, 64, 64, 3);
-    graph_add_output(b.g, conv(&b, x, type_make(ELEM_INT, 8, false, 4, (int32_t[]){64 - odd, 3, 3, 3}), 1, 1, 0));
-    PassOptions options = {.target = &test_target, .max_batch = 64, .pipeline = "fold,hoist,thresholds,fuse,engine"};
-    assert_true(passes_run(b.g, &options, NULL));
-    us[odd] = cost_of_node(b.g, node_of(&b, OP_CONV2D), ENGINE_PATCH_S8, &test_target, 64, NULL);
-    build_free(&b);
-  }
-  assert_true(us[1] > us[0] + 30);
-}
-
 /* An engine that only some layers have is taken where it gains a tenth. */
 static void other_engines_have_to_gain_something(void **state) {
   (void)state;
@@ -125,7 +109,6 @@ int main(void) {
       cmocka_unit_test(more_tiles_start_equally_many_blocks),
       cmocka_unit_test(without_room_for_two_launches_the_next_waits),
       cmocka_unit_test(many_tiles_and_older_targets_take_what_there_is),
-      cmocka_unit_test(stores_by_pairs_cost_more),
       cmocka_unit_test(other_engines_have_to_gain_something),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

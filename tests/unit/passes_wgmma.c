@@ -66,7 +66,26 @@ static void stages_have_tiles(void **state) {
   }
 }
 
+/* Rows of 1001 words begin anywhere in a sector of memory, those of 1000 with one. */
+static void rows_within_sectors_cost_more(void **state) {
+  (void)state;
+  enum { IMAGES = 8192 };
+  const Target *target = target_find("sm_90a");
+  double us[2];
+  for (int odd = 0; odd < 2; odd++) {
+    Build b = build_new(3);
+    ValueId x = graph_add_input(b.g, "x", type_make(ELEM_UINT, 2, true, 1, (int32_t[]){1024}));
+    graph_add_output(b.g, linear(&b, x, 1000 + odd, 2));
+    PassOptions options = {.target = target, .max_batch = IMAGES, .pipeline = "fold,hoist,thresholds,fuse,engine"};
+    assert_true(passes_run(b.g, &options, NULL));
+    us[odd] = cost_of_node(b.g, node_of(&b, OP_LINEAR), ENGINE_WGMMA_B1, target, IMAGES, NULL);
+    build_free(&b);
+  }
+  assert_true(us[0] > 0 && us[1] > us[0] + 3);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(walks_have_tiles), cmocka_unit_test(stages_have_tiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(walks_have_tiles), cmocka_unit_test(stages_have_tiles),
+                                     cmocka_unit_test(rows_within_sectors_cost_more)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
