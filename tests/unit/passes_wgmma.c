@@ -1,8 +1,9 @@
 /* Tiles of layers on wgmma: those with resident weights, whose stages and walks have as many tiles as they are made
- * for.
+ * for; and launches of streamed ones, which have as many blocks as tiles.
  */
 #include "ir/staging.h"
 #include "passes/tile.h"
+#include "passes/tuning.h"
 #include "passes_graphs.h"
 
 /* A bipolar convolution of 3 x 3 between two layers. */
@@ -38,7 +39,7 @@ static void walks_have_tiles(void **state) {
     uint32_t batch;
     int32_t pixels, channels;
     bool walks;
-  } rows[] = {{128, 14, 256, true}, {128, 7, 512, true}, {1, 14, 256, false}, {8, 7, 512, false}, {2, 30, 64, false}};
+  } rows[] = {{128, 14, 256, true}, {128, 56, 64, true}, {1, 14, 256, false}, {8, 7, 512, false}, {2, 30, 64, false}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     Build b = planned(rows[i].batch, rows[i].pixels, rows[i].channels);
     const Node *node = layer_of(&b);
@@ -66,7 +67,36 @@ static void stages_have_tiles(void **state) {
   }
 }
 
+static uint32_t blocks_of(const Launch *l, uint32_t batch) {
+  uint64_t blocks = ((uint64_t)l->x_mul * batch + l->x_div - 1) / l->x_div;
+  return l->x_most && blocks > l->x_most ? l->x_most : (uint32_t)blocks;
+}
+
+/* The batch may fill the last tile of positions in part, of every tile of channels: a block less than there are tiles
+ * would have one block take two. */
+static void tiles_have_blocks(void **state) {
+  (void)state;
+  static const uint32_t batches[] = {8, 1250, 1280, 2500, 2560};
+  static const Tile tile = {128, 64, 32, 8, 1, 6, 1, 0};
+  for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+    Build b = build_new(5);
+    int32_t depth = 512;
+    ValueId x = graph_add_input(b.g, "x", type_make(ELEM_F32, 32, true, 1, &depth));
+    ValueId y = activation(&b, linear(&b, quantize(&b, x, ELEM_UINT, 4, 1), 384, 4));
+    graph_add_output(b.g, linear(&b, y, 16, 4));
+    b.g->max_batch = batches[i];
+    PassOptions options = {.target = target_find("sm_90a"), .max_batch = batches[i], .force_engine = ENGINE_WGMMA_S8};
+    options.force_tile = &tile;
+    assert_true(passes_run(b.g, &options, NULL));
+    const Node *node = node_of(&b, OP_LINEAR);
+    assert_true(tile_equal(&node->tile, &tile));
+    assert_int_equal(blocks_of(&node->launch, batches[i]), count_tiles(&b, node));
+    build_free(&b);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(walks_have_tiles), cmocka_unit_test(stages_have_tiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(walks_have_tiles), cmocka_unit_test(stages_have_tiles),
+                                     cmocka_unit_test(tiles_have_blocks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
