@@ -32,7 +32,7 @@ static const double chunk_cycles = 250;                  /* barriers of a chunk,
 static const double plane_cycles = 120;                  /* of a group: the last products of a plane, then twice all */
 static const double exchange_cycles = 300, cluster_cycles = 2500;
 static const double tile_cycles = 1700;                   /* of a tile's ends: parts sent, constants loaded */
-static const double first_cycles = 200;                   /* until the input comes; weights are on their way before */
+static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
 static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
 
 /* Registers of a thread: a part of the SM that has the loading warp runs one warp more than the others. */
