@@ -322,11 +322,13 @@ static bool launch_strip(const Check *c, Launch *wanted) {
   return launch_rectangles(c, (uint64_t)s.across * s.down, s.shared_bytes, wanted);
 }
 
-/* Blocks walk over tiles, so that any number of them along x serves. Streamed weights: over those of all channels. */
+/* Blocks walk over tiles, so that any number of them along x serves. Streamed weights: over those of all channels, of
+ * images rounded up to whole tiles. */
 static bool launch_wgmma(const Check *c, Launch *wanted) {
   const Tile *t = &c->node->tile;
   uint64_t shared_bytes = staging_of(c->g, c->node, t).shared_bytes;
-  uint64_t positions = staging_image_rows(c->g, c->node, t) * (t->resident ? 1 : column_tiles(c));
+  uint64_t positions = staging_image_rows(c->g, c->node, t);
+  if (!t->resident) positions = (positions + t->m - 1) / t->m * t->m * column_tiles(c);
   const Launch *l = &c->node->launch;
   bool all_blocks = l->x_most && l->x_mul == l->x_most * t->m; /* also those without a tile */
   *wanted = (Launch){.x_mul = all_blocks ? l->x_mul : (uint32_t)positions,

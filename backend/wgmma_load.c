@@ -1,6 +1,6 @@
-/* Layers on wgmma, the copies: one thread of a walk brings windows of the input and rows of weights to the stages, each a bulk
- * copy of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp of its
- * own where weights are streamed, and where they are resident one of those that multiply.
+/* Layers on wgmma, the copies: one thread of a walk brings windows of the input and rows of weights to the stages, each
+ * a bulk copy of contiguous bytes, and waits for a stage to be free before it fills it again. It is a thread of a warp
+ * of its own where weights are streamed, and where they are resident one of those that multiply.
  *
  * A window may begin before the first position of the tensor and end behind the last of the batch. What is missing is
  * copied from zeros, as far as filters on the batch's positions reach. Rows of a tile behind those are computed from
@@ -65,18 +65,26 @@ typedef struct Blocks {
   PtxValue to, full;   /* the chunk's windows; the barrier to tell */
 } Blocks;
 
-/* Zeros for blocks past the last. */
+/* Blocks past the last meet weights of zero: the last once more, in its place. Where inputs are summed they must be
+ * zeros, which all blocks of threads read at the same place and so wait for each other. */
+static PtxValue window_address(Wgmma *w, PtxValue base, PtxValue block) {
+  Ptx *p = &w->m.k->ptx;
+  uint64_t stride = layout_strides(&w->m.in.type).block;
+  bool ragged = w->s.blocks % w->s.chunk_blocks, sums = w->s.summed || w->s.weight_rows > w->m.tile.n;
+  if (ragged && !sums) block = ptx_2(p, "min.u32", block, ptx_int(w->s.blocks - 1));
+  PtxValue from = ptx_address(p, base, block, (int64_t)stride);
+  if (!ragged || !sums) return from;
+  return ptx_select(p, ptx_setp(p, "lt.u32", block, ptx_int(w->s.blocks)), from, w->zeros);
+}
+
 static void copy_blocks(Wgmma *w, const Window *x, bool whole, const Blocks *b) {
   Ptx *p = &w->m.k->ptx;
-  Strides strides = layout_strides(&w->m.in.type);
-  PtxValue base = ptx_address(p, w->m.in.base, b->plane, (int64_t)strides.plane);
+  PtxValue base = ptx_address(p, w->m.in.base, b->plane, (int64_t)layout_strides(&w->m.in.type).plane);
   base = ptx_address(p, base, x->first, PIECE_BYTES);
   PtxValue first = ptx_mul(p, b->chunk, ptx_int(w->s.chunk_blocks));
-  bool ragged = w->s.blocks % w->s.chunk_blocks;
   for (uint32_t i = b->begin; i < b->end; i++) {
     PtxValue block = ptx_add(p, first, ptx_int(i));
-    PtxValue from = ptx_address(p, base, block, (int64_t)strides.block);
-    if (ragged) from = ptx_select(p, ptx_setp(p, "lt.u32", block, ptx_int(w->s.blocks)), from, w->zeros);
+    PtxValue from = window_address(w, base, block);
     copy_window(w, x, whole, from, ptx_add(p, b->to, ptx_int((int64_t)i * w->s.input_rows * PIECE_BYTES)), b->full);
   }
 }

@@ -123,16 +123,6 @@ static double line_stores(const Graph *g, const Node *node, Engine engine, uint3
   return (double)type_elements(t) * batch * (type_channels(t) % SECTOR_WORDS ? of_others : of_sectors);
 }
 
-/* By so much are the estimates of tiles beside a launch too long for layers of few microseconds: medians of the
- * benchmark suite on an H200. What comes before such a layer waits for the launch before it may be what they count
- * twice.
- */
-static double hidden_microseconds(Engine engine, const Target *target) {
-  if (!target->overlaps_launches) return 0;
-  if (engine == ENGINE_WGMMA_B1 || engine == ENGINE_WGMMA_S8) return 0.55;
-  return engine_is_gemv(engine) ? 0.4 : 0;
-}
-
 static double image_bytes(const Graph *g, ValueId v, Engine engine) {
   Type t = *graph_type(g, v);
   t.layout = preferred_layout(&t, engine);
@@ -186,6 +176,6 @@ double cost_of_node(const Graph *g, const Node *node, Engine engine, const Targe
   if (arithmetic < 0) return -1;
   double traffic = traffic_bytes(g, node, engine, batch) / (target->copy_gb_per_s * 1e3);
   double layer = (arithmetic > traffic ? arithmetic : traffic) + target->launch_us;
-  layer += line_stores(g, node, engine, batch) - hidden_microseconds(engine, target);
+  layer += line_stores(g, node, engine, batch);
   return layer + copy_microseconds(g, node, engine, target, batch);
 }

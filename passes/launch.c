@@ -76,20 +76,36 @@ static uint32_t blocks_of_bands(const Graph *g, const Node *node, uint32_t block
   return rounds_of_fewer <= rounds + rounds / HARDLY ? fewer : blocks;
 }
 
-/* As many blocks as run at once, which walk over the tiles. */
+static uint32_t at_most_tiles(const Graph *g, const Node *node, uint32_t blocks, uint32_t columns) {
+  const Tile *tile = &node->tile;
+  uint64_t positions = (uint64_t)positions_of(graph_type(g, node->inputs[0])) * g->max_batch;
+  uint64_t tiles = (positions + tile->m - 1) / tile->m * columns;
+  return tiles < blocks ? (uint32_t)tiles : blocks;
+}
+
+/* As many blocks as run at once, which walk over the tiles. Where weights are streamed, x counts the tiles of all
+ * channels, also those of positions that the batch fills in part: images are rounded up to whole tiles, and there are
+ * no more blocks than the largest batch has tiles, but where blocks without a tile are to start too. */
 static Launch launch_wgmma(const Graph *g, const Node *node, const PassOptions *options) {
   const Tile *tile = &node->tile;
-  uint32_t columns = tiles_of_channels(g, node), y = tile->resident ? columns : 1;
+  uint32_t columns = tiles_of_channels(g, node), positions = (uint32_t)staging_image_rows(g, node, tile);
   WgmmaBlocks at_once = wgmma_blocks(g, node, tile, options);
   uint32_t blocks = (uint32_t)options->target->sm_count * at_once.of_launch;
   uint64_t shared_bytes = staging_of(g, node, tile).shared_bytes;
-  Launch launch = {.x_mul = (uint32_t)staging_image_rows(g, node, tile) * (columns / y),
-                   .x_div = tile->m,
-                   .y = y,
+  Launch launch = {.x_div = tile->m,
                    .threads = staging_threads(tile),
-                   .shared_bytes = shared_of_blocks(shared_bytes, (int)at_once.of_sm, options->target),
-                   .x_most = tile->resident ? blocks > y ? blocks / y : 1 : blocks_of_bands(g, node, blocks, columns)};
-  if (at_once.all_start) launch.x_mul = launch.x_most * launch.x_div; /* all of them, also those without a tile */
+                   .shared_bytes = shared_of_blocks(shared_bytes, (int)at_once.of_sm, options->target)};
+  if (tile->resident) {
+    launch.y = columns;
+    launch.x_mul = positions;
+    launch.x_most = blocks > columns ? blocks / columns : 1;
+  } else {
+    launch.y = 1;
+    launch.x_mul = ceil_div(positions, tile->m) * tile->m * columns;
+    launch.x_most = blocks_of_bands(g, node, blocks, columns);
+    if (!at_once.all_start) launch.x_most = at_most_tiles(g, node, launch.x_most, columns);
+  }
+  if (at_once.all_start) launch.x_mul = launch.x_most * launch.x_div;
   return launch;
 }
 

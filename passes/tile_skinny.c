@@ -24,7 +24,6 @@ enum {
 
 /* In cycles of an SM, measured on an H200 or derived from what was. */
 static const double cycles_a_second = 1.755e9;
-static const double start_seconds = 0.2e-6;              /* the kernel begins and ends */
 static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
 static const double sm_bytes_a_cycle = 27;               /* the most that one SM gets */
 static const double copy_cycles = 1300;                  /* from the request of a stage to its bytes */
@@ -96,7 +95,7 @@ double skinny_microseconds(const Graph *g, const Node *node, const Tile *tile, c
   double of_tile = greater(stream, products + epilogue) + (tile->split_k > 1 ? cluster_cycles : 0);
   double last = greater(stream, products) + product + exchange_cycles + epilogue;
   double cycles = before + (tiles - 1) * of_tile + last + (tile->split_k > 1 ? cluster_cycles : 0);
-  return (start_seconds + rounds * cycles / cycles_a_second) * 1e6;
+  return rounds * cycles / cycles_a_second * 1e6;
 }
 
 /* Runs of positions of one owner begin and end with those that a thread holds. */

@@ -2,12 +2,16 @@
  * in shared memory where they fit beside two stages.
  *
  * The estimate counts cycles of the SM with most tiles: those in which its tensor cores multiply, in which its warps
- * issue the epilogue, and in which copies come from L2. Blocks that share the SM overlap them, not wholly; a tile by
- * itself takes them one after the other. The constants are fitted to some three hundred tiles measured on Hopper (H100
- * and H200), of convolutions and products from 2 to 100 microseconds.
+ * issue epilogues, and in which copies come from L2 or are asked for, one after the other by one thread. Streamed
+ * chunks take the longest of these and of what the stages ahead cannot hide; with resident weights tiles do, and blocks
+ * that share the SM overlap theirs, not wholly. What a block does before the layer before has ended is hidden. The
+ * constants are fitted to some 2500 tiles of random layers and of the benchmark suite, of 1 to 300 microseconds on an
+ * H200.
  */
 #include "../ir/staging.h"
 #include "tile.h"
+
+#include <math.h>
 
 /* Those with less than 16 rows a warp are walks of four warps each over resident weights (../ir/staging.h). */
 typedef struct Shape {
@@ -21,6 +25,7 @@ static const Shape shapes[] = {
     {128, 128, 8}, {128, 128, 4}, {128, 64, 8},  {128, 64, 4},  {128, 32, 4},
     {64, 128, 4},  {64, 64, 4},   {64, 32, 4},   {64, 128, 16}, {128, 64, 16},
 };
+static const Shape gathered_shapes[] = {{64, 128, 16}, {64, 128, 12}, {64, 128, 8}};
 static const uint8_t chunk_blocks[] = {8, 4, 2, 1};
 
 enum {
@@ -37,20 +42,26 @@ enum {
   MOST_BARRIERS = 128, /* of a block: their initialisation is unrolled */
 };
 
-static const double cycles_a_second = 1.9e9, l2_bytes_a_cycle = 41, shared_bytes_a_cycle = 100; /* of 128 */
-static const double start_seconds = 0.3e-6;  /* besides a launch: barriers, last results */
-static const double first_bytes = 600;       /* cycles until they come */
-static const double early = 0.5;             /* of resident weights, what comes after the layer before has ended */
-static const double waiting = 900;           /* cycles of a tile by itself in which nothing of it is computed */
-static const double summing = 500;           /* the same, where inputs are summed beside the products */
-static const double apart = 0.4;             /* of what is not the longest, the part that does not overlap */
-static const double chunk_start = 200;       /* until a streamed chunk's copies are under way */
-static const double chunk_waiting = 150;     /* of a streamed chunk by itself */
-static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle, */
-static const double dependent = 2;           /* and for one warp by itself every so many cycles */
-static const double block_start = 500;       /* until the next block of an SM runs */
-static const double warp_instructions = 150; /* of a tile, whatever its size, and of each product: */
-static const double product_instructions = 4;
+static const double cycles_a_second = 1.755e9, shared_bytes_a_cycle = 100; /* of 128 */
+static const double l2_bytes_a_cycle = 45;   /* of an SM, where all of them read; few get more */
+static const double first = 300;             /* until copies are on their way */
+static const double early = 0.58;            /* of resident weights, what comes after the layer before has ended */
+static const double window_copy = 44;        /* of a window, in the thread of a walk; */
+static const double chunk_copy = 86;         /* of a window or weights of a streamed chunk, in the loading thread */
+static const double stage_waiting = 1570;    /* from a free stage to its bytes, besides their own time */
+static const double half_filled = 0.5;       /* of the stages, of the one that is filled */
+static const double line_of_ones = 60;       /* of a thread that writes them where columns sum inputs up */
+static const double summed_piece = 74;       /* of a position's 16 bytes in a thread that sums inputs */
+static const double joined_line = 0.5;       /* of a line of 16 bytes that gets other taps' channels (wgmma_join.c) */
+static const double gathered_tile = 500;     /* of a tile of gathered rows, more than others take (wgmma_gather.c) */
+static const double plane_pair = 50;         /* until the products of a pair of planes are done and the next begin */
+static const double apart[] = {0.28, 0.23};  /* of what is not the longest of a tile, the part that does not overlap: of
+                                                a block that has the SM to itself, and of several walks; */
+static const double apart_streamed = 0.71;   /* of the epilogue of a streamed one */
+static const double schedulers = 4;          /* of an SM, each issues for a warp a cycle */
+static const double block_start = 375;       /* until the next block of an SM runs */
+static const double tile_instructions = 162; /* of a warp and tile, whatever its size */
+static const double double_instructions = 2.7; /* to double an accumulator where the significance of pairs falls */
 
 static int accumulators(const Tile *tile, const Staging *s) {
   return (int)(staging_group_rows(tile) / 64 * s->weight_rows / 2);
@@ -101,44 +112,79 @@ WgmmaBlocks wgmma_blocks(const Graph *g, const Node *node, const Tile *tile, con
 }
 
 /* Cycles of one instruction of 64 rows: what its operations need at the target's rate (at the clock that this is
- * measured at), or its rows of shared memory; and what a group of four warps by itself loses between two of them. */
-static double product_cycles(const Node *node, uint32_t columns, double groups, const Target *target) {
-  static const double clock = 1.755e9, between = 16;
-  double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (engine_uses_planes(node->engine) ? 8 : 1);
-  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / clock;
-  return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle) + (groups > 1 ? 0 : between);
+ * measured at), or its rows of shared memory. */
+static double product_cycles(const Node *node, uint32_t columns, const Target *target) {
+  bool planes = engine_uses_planes(node->engine);
+  double bits = 2.0 * 64 * columns * 2 * PIECE_BYTES * (planes ? 8 : 1);
+  double rate = engine_tera_ops(target, node->engine) * 1e12 / target->sm_count / cycles_a_second;
+  return greater(bits / rate, (64.0 + columns) * 2 * PIECE_BYTES / shared_bytes_a_cycle);
 }
 
 /* Instructions a result. Thresholds alone are signs of differences (backend/mma_signs.c) or, of more bits, in bytes or
- * with a second activation, a product (../ir/requantize.h). */
+ * with a second activation, a product (../ir/requantize.h). Stores of 32-bit results: see cost.c too. */
 static double epilogue_instructions(const Graph *g, const Node *node) {
-  static const double of_signs[] = {0, 3, 5.2};
+  static const double of_signs[] = {0, 3.1, 7.3}, of_words = 8, of_bytes = 9.5, of_planes = 9.4, of_pairs = 13;
+  static const double of_step = 3.9;
   const Type *result = graph_type(g, node->result);
-  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS) return 8 + 8.0 * node->step_count;
-  if (step_operand(&node->steps[0]) != NO_VALUE) return 11;
-  if (result->layout.kind != LAYOUT_PLANES) return 6;
-  return result->bits <= 2 ? of_signs[result->bits] : 7;
+  if (!type_is_quantized(result)) return of_words + of_step * node->step_count;
+  if (node->step_count != 1 || node->steps[0].op != OP_THRESHOLDS) return of_step * (1 + node->step_count);
+  if (step_operand(&node->steps[0]) != NO_VALUE) return of_pairs;
+  if (result->layout.kind != LAYOUT_PLANES) return of_bytes;
+  return result->bits <= 2 ? of_signs[result->bits] : of_planes;
 }
 
-/* Cycles of a tile. */
+/* Columns of a tile that are channels: of several tiles those of a full one. */
+static double columns_of_tile(const Graph *g, const Node *node, const Tile *tile) {
+  return lesser(tile->n, divide_up(type_channels(graph_type(g, node->result)), 8) * 8);
+}
+
+/* Cycles in which the warps of a tile issue its end, and double accumulators on the way to it. */
+static double epilogue_cycles(const Graph *g, const Node *node, const Tile *tile, const Staging *s) {
+  double warps = (double)tile->warps_m / s->walks, significances = s->weight_planes + s->input_planes - 1.0;
+  double results = tile->m * columns_of_tile(g, node, tile) * epilogue_instructions(g, node);
+  double doubled = tile->m * tile->n * (significances - 1) * double_instructions;
+  return ((results + doubled) / 32 + tile_instructions * warps) / schedulers;
+}
+
+/* Cycles of a part of the reduction, a chunk of a pair of planes or, with resident weights, all of it. */
 typedef struct Work {
-  double products, epilogue, copies;
-  double epilogue_alone;
-  double chunks; /* how many it streams */
+  double products;       /* of the tensor cores; */
+  double products_alone; /* of a group of warps, and of the sums of inputs beside them */
+  double copies;         /* of their bytes; */
+  double asking;         /* of the thread that asks for them */
+  double threads;        /* of warps that join taps or place gathered rows: nothing overlaps that */
+  double parts;          /* of a tile */
 } Work;
 
-static Work work_of_tile(const Graph *g, const Node *node, const Tile *tile, double at_once, const Target *target) {
-  const Staging staging = staging_of(g, node, tile), *s = &staging;
-  double pairs = s->weight_planes * s->input_planes, products = s->pieces / 2.0 * s->chunks * pairs * tile->m / 64;
-  double warps = (double)tile->warps_m / s->walks; /* at work on the tile */
-  double results = tile->m * tile->n / (32.0 * warps), of_warp = products / (warps / 4);
-  double stage = s->stage_bytes / l2_bytes_a_cycle;
-  double issued = results * epilogue_instructions(g, node) + warp_instructions + product_instructions * of_warp;
-  return (Work){.products = products * product_cycles(node, s->weight_rows, at_once * warps / 4, target),
-                .epilogue = issued * warps / schedulers,
-                .epilogue_alone = issued * greater(warps / schedulers, dependent),
-                .copies = tile->resident ? stage : pairs * s->chunks * (stage + chunk_start),
-                .chunks = pairs * s->chunks};
+/* The fewer SMs read from L2, the more comes to each. */
+static double bytes_a_cycle(double active, const Target *target) {
+  return l2_bytes_a_cycle * sqrt(target->sm_count / active);
+}
+
+/* Of sums of inputs beside the products. */
+static double sum_cycles(const Staging *s) {
+  enum { GROUP_THREADS = 128 };
+  return divide_up(s->summed, GROUP_THREADS) * s->chunks * s->chunk_blocks * s->input_planes * summed_piece;
+}
+
+static double thread_cycles(const Tile *tile, const Staging *s) {
+  if (staging_gathers(tile)) return gathered_tile;
+  return s->joined > 1 ? (double)s->input_planes * s->input_rows * joined_line : 0;
+}
+
+static Work work_of_part(const Node *node, const Tile *tile, const Staging *s, double rate, const Target *target) {
+  double pairs = s->weight_planes * s->input_planes, parts = tile->resident ? 1 : pairs * s->chunks;
+  double instructions = s->pieces / 2.0 * tile->m / 64 * (tile->resident ? pairs * s->chunks : 1);
+  double products = instructions * product_cycles(node, s->weight_rows, target);
+  double waits = engine_uses_planes(node->engine) ? plane_pair * (tile->resident ? pairs : 1) : 0;
+  double groups = (double)tile->warps_m / s->walks / 4;
+  double windows = s->chunk_blocks * (tile->resident ? s->input_planes : 1.0);
+  return (Work){.products = products,
+                .products_alone = products / groups + waits + sum_cycles(s) / parts,
+                .copies = s->stage_bytes / rate,
+                .threads = thread_cycles(tile, s),
+                .asking = tile->resident ? windows * window_copy : (windows + 1) * chunk_copy,
+                .parts = parts};
 }
 
 /* Tiles of the walk with most of them. With resident weights each block keeps to one tile of channels. */
@@ -148,31 +194,71 @@ static double tiles_of_walk(const Tile *tile, double row_tiles, double columns, 
   return divide_up(row_tiles, greater(of_column, 1)) * divide_up(columns, greater(blocks, columns));
 }
 
+/* SMs that have a tile. */
+static double active_sms(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
+  double sms = options->target->sm_count, row_tiles = tiles_of_positions(g, node, tile, options);
+  double columns = tile_count_of_channels(tile, graph_type(g, node->result));
+  if (!tile->resident) return lesser(row_tiles * columns, sms);
+  double blocks = wgmma_blocks(g, node, tile, options).of_launch * sms, at_once = lesser(columns, blocks);
+  double of_column = greater(1, (double)(int64_t)(blocks / columns));
+  return lesser(at_once * lesser(row_tiles, of_column), sms);
+}
+
 static double most_tiles_of_walk(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   double columns = tile_count_of_channels(tile, graph_type(g, node->result));
   double blocks = (double)wgmma_blocks(g, node, tile, options).of_launch * options->target->sm_count;
   return tiles_of_walk(tile, tiles_of_positions(g, node, tile, options), columns, blocks);
 }
 
+/* What an SM has to do: blocks and walks that work on it side by side, and rounds of tiles. */
+typedef struct Share {
+  double blocks, at_once, rounds, epilogue;
+} Share;
+
+/* Of the rows of ones in all stages (backend/wgmma_sums.c). */
+static double ones_cycles(const Tile *tile, const Staging *s) {
+  return line_of_ones * tile->stages * s->pieces * (s->weight_rows - tile->n) / staging_threads(tile);
+}
+
+/* A chunk takes the longest of what the blocks of an SM do and of what one of them waits for: its stages hide the way
+ * of as many chunks. */
+static double streamed_cycles(const Tile *tile, const Staging *s, const Work *w, const Share *share) {
+  double copies = share->at_once * w->copies, products = share->at_once * w->products;
+  double waiting = (stage_waiting + copies + w->products_alone) / (tile->stages - half_filled);
+  double chunk = greater(greater(copies, products), greater(greater(w->products_alone, w->asking), waiting));
+  double epilogues = share->at_once * share->epilogue * (1 + (share->rounds - 1) * apart_streamed);
+  return ones_cycles(tile, s) + lesser(copies, w->products_alone) + share->rounds * w->parts * chunk + epilogues;
+}
+
+/* A tile takes the longest of its parts and some of the others; one by itself takes them one after the other, and two
+ * groups of warps that wait for the same windows do not overlap, more of them do. */
+static double resident_cycles(const Tile *tile, const Staging *s, const Work *w, const Share *share, double rate) {
+  double warps = (double)tile->warps_m / s->walks, asking = share->rounds > 1 ? w->asking : 0;
+  double longest = greater(greater(w->products, share->epilogue), w->copies);
+  double others = w->products + share->epilogue + w->copies - longest;
+  double alone = w->products_alone + share->epilogue + asking + w->threads;
+  double together = share->at_once * (longest + apart[share->at_once > 1] * others + w->threads);
+  together = greater(together, alone / greater(1, share->at_once * warps / 8));
+  double before = share->blocks * early * s->resident_bytes / rate + (share->blocks - 1) * block_start;
+  before += greater(share->at_once * w->copies, w->asking);
+  return before + (share->rounds - 1) * together + greater(together, alone);
+}
+
 double wgmma_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Staging s = staging_of(g, node, tile);
-  double row_tiles = tiles_of_positions(g, node, tile, options);
-  double columns = tile_count_of_channels(tile, graph_type(g, node->result));
+  double tiles = tiles_of_positions(g, node, tile, options);
+  tiles *= tile_count_of_channels(tile, graph_type(g, node->result));
   double blocks_of_sm = wgmma_blocks(g, node, tile, options).of_launch;
-  double at_once = lesser(blocks_of_sm * s.walks, divide_up(row_tiles * columns, target->sm_count));
-  double blocks = divide_up(at_once, s.walks), warps = (double)tile->warps_m / s.walks;
-  double rounds = most_tiles_of_walk(g, node, tile, options);
-  Work w = work_of_tile(g, node, tile, at_once, target);
-  double longest = greater(w.products, greater(w.epilogue, w.copies));
-  double together = at_once * (longest + apart * (w.products + w.epilogue + w.copies - longest));
-  double alone = w.products + w.epilogue_alone + waiting + (s.summed ? summing : 0);
-  if (!tile->resident) alone = greater(w.products, w.copies) + w.epilogue_alone + waiting + chunk_waiting * w.chunks;
-  double first = (blocks * early * s.resident_bytes + at_once * s.stage_bytes) / l2_bytes_a_cycle + first_bytes;
-  first += (blocks - 1) * block_start;
-  /* two groups of warps that wait for the same windows do not overlap, more of them do */
-  if (tile->resident) together = greater(together, alone / greater(1, at_once * warps / 8));
-  return (start_seconds + (first + (rounds - 1) * together + greater(together, alone)) / cycles_a_second) * 1e6;
+  double at_once = lesser(blocks_of_sm * s.walks, divide_up(tiles, target->sm_count));
+  double rate = bytes_a_cycle(active_sms(g, node, tile, options), target);
+  Work w = work_of_part(node, tile, &s, rate, target);
+  Share share = {.blocks = divide_up(at_once, s.walks),
+                 .at_once = at_once,
+                 .rounds = most_tiles_of_walk(g, node, tile, options),
+                 .epilogue = epilogue_cycles(g, node, tile, &s)};
+  double cycles = tile->resident ? resident_cycles(tile, &s, &w, &share, rate) : streamed_cycles(tile, &s, &w, &share);
+  return (first + cycles) / cycles_a_second * 1e6;
 }
 
 bool wgmma_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
@@ -205,6 +291,13 @@ typedef struct Search {
   TileList *list;
 } Search;
 
+/* Whether so many positions are gaps that rows without them gain more than gathering costs. */
+static bool gathering_pays(const Search *s, const Tile *tile) {
+  enum { LEAST_GAPS = 5 }; /* one of so many */
+  uint64_t positions = layout_image_positions(graph_type(s->g, s->node->inputs[0]));
+  return !staging_gathers(tile) || LEAST_GAPS * (positions - staging_image_rows(s->g, s->node, tile)) >= positions;
+}
+
 /* Whether every walk of a block has a tile: otherwise fewer warps do the same. And whether filters have several taps,
  * which read the same windows: a tile of one tap is copied for few products. */
 static bool walks_pay(const Search *s, const Tile *tile) {
@@ -218,7 +311,7 @@ static bool walks_pay(const Search *s, const Tile *tile) {
 /* With the most stages that fit, and two where there are copies for a next tile or chunk: those of streamed weights
  * hide their latency. With resident weights few serve, and no more than a walk has tiles. */
 static void consider(const Search *s, Tile tile) {
-  if (!walks_pay(s, &tile)) return;
+  if (!walks_pay(s, &tile) || !gathering_pays(s, &tile)) return;
   double most = MOST_STAGES, least = 2;
   tile.stages = tile.resident ? RESIDENT_STAGES : MOST_STAGES;
   while (tile.stages && !wgmma_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages--;
@@ -229,18 +322,27 @@ static void consider(const Search *s, Tile tile) {
   tile_list_add(s->list, tile, wgmma_microseconds(s->g, s->node, &tile, s->options));
 }
 
+/* Weights of a chunk stay where it is all of the reduction. */
+static void consider_whole(const Search *s, Tile tile, uint8_t resident) {
+  const Type *x = graph_type(s->g, s->node->inputs[0]);
+  uint32_t words = x->layout.pitch / layout_piece_channels(x->layout) * (PIECE_BYTES / 4);
+  tile.resident = resident;
+  tile.k = (uint16_t)words;
+  if (words <= UINT16_MAX) consider(s, tile);
+}
+
 void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, TileList *out) {
   Search s = {.g = g, .node = node, .options = options, .list = out};
-  const Type *x = graph_type(g, node->inputs[0]);
-  uint32_t blocks = x->layout.pitch / layout_piece_channels(x->layout);
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    Tile tile = {shapes[i].m, shapes[i].n, 0, shapes[i].warps_m, 1, 2, 1, 0};
+    Tile tile = {shapes[i].m, shapes[i].n, 0, shapes[i].warps_m, 1, 2, 1, STREAMED};
     for (size_t k = 0; k < sizeof chunk_blocks; k++) {
       tile.k = chunk_blocks[k] * 4u;
       consider(&s, tile);
     }
-    tile.resident = 1;
-    tile.k = (uint16_t)(blocks * 4);
-    if (blocks * 4 <= UINT16_MAX) consider(&s, tile);
+    consider_whole(&s, tile, RESIDENT);
+  }
+  for (size_t i = 0; i < sizeof gathered_shapes / sizeof gathered_shapes[0]; i++) {
+    Tile tile = {gathered_shapes[i].m, gathered_shapes[i].n, 0, gathered_shapes[i].warps_m, 1, 2, 1, GATHERED};
+    consider_whole(&s, tile, GATHERED);
   }
 }

@@ -252,7 +252,8 @@ static void give_tile(Plan *p, Node *node, Tile tile) {
   const Type *x = graph_type(p->g, node->inputs[0]);
   uint32_t columns = tile_count_of_channels(&tile, graph_type(p->g, node->result));
   node->tile = tile;
-  node->launch = (Launch){.x_mul = x->layout.image_pitch * (tile.resident ? 1 : columns),
+  uint32_t positions = x->layout.image_pitch, rounded = ceil_div(positions, tile.m) * tile.m;
+  node->launch = (Launch){.x_mul = tile.resident ? positions : rounded * columns,
                           .x_div = tile.m,
                           .y = tile.resident ? columns : 1,
                           .threads = staging_threads(&tile),
