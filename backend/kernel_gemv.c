@@ -69,6 +69,8 @@ static void begin_finish(GemvKernel *s) {
                             .parts = s->tile.warps_m,
                             .own = s->tile.n,
                             .pitch = GEMV_ROW_PITCH,
+                            .beside = 1,
+                            .row_at = ptx_shl(&s->k->ptx, s->lane, 2),
                             .most_constants = most_constants(s),
                             .warps = s->tile.warps_m,
                             .warp = s->warp,

@@ -21,16 +21,15 @@ static int constants_of(const Epilogue *e, const Node *node) {
   return count;
 }
 
-/* The 32 rows of a tile that the warp takes. */
-static PtxValue word_of_warp(const PartsFinish *f) {
+PtxValue parts_word(const PartsFinish *f) {
   return ptx_and(&f->k->ptx, f->warp, ptx_int(f->rows / 32 - 1));
 }
 
 void parts_place(PartsFinish *f, PtxValue row_tile) {
   Ptx *p = &f->k->ptx;
   Layout l = f->out->type.layout;
-  f->row = ptx_mad(p, word_of_warp(f), ptx_int(32), f->lane);
-  f->bit = ptx_mad(p, row_tile, ptx_int(f->rows), f->row);
+  PtxValue row = ptx_mad(p, parts_word(f), ptx_int(32), f->lane);
+  f->bit = ptx_mad(p, row_tile, ptx_int(f->rows), row);
   f->channel = layout_orders_channels(l) ? channel_of_bit(p, l, f->bit) : f->bit;
   f->has_channel = ptx_int(1);
   uint32_t channels = (uint32_t)f->out->image.channels;
@@ -70,9 +69,17 @@ static Spot place_spot(const PartsFinish *f, PtxValue index) {
   return (Spot){pieces ? position : pixel, pixel, at.is_pixel, pieces ? ptx_int(1) : at.is_pixel};
 }
 
+/* `parts`: the lane's number of position 0. */
+static PtxValue address_of_position(const PartsFinish *f, PtxValue parts, PtxValue index) {
+  Ptx *p = &f->k->ptx;
+  if (f->beside == 1) return ptx_mad(p, index, ptx_int(f->pitch * 4), parts);
+  PtxValue pair = ptx_mad(p, ptx_shr(p, index, 1), ptx_int(2 * f->pitch * 4), parts);
+  return ptx_mad(p, ptx_and(p, index, ptx_int(1)), ptx_int(4), pair);
+}
+
 static PtxValue sum_of_parts(const PartsFinish *f, PtxValue parts, PtxValue index) {
   Ptx *p = &f->k->ptx;
-  PtxValue at = ptx_mad(p, index, ptx_int(f->pitch * 4), parts);
+  PtxValue at = address_of_position(f, parts, index);
   PtxValue sum = f->has_border ? f->border : ptx_int(0);
   for (uint32_t part = 0; part < f->parts; part++) {
     int64_t offset = (int64_t)part * f->own * f->pitch * 4;
@@ -125,7 +132,7 @@ static void finish_position(const PartsFinish *f, PtxValue parts, PtxValue index
 void parts_finish(const PartsFinish *f, PtxValue parts) {
   Ptx *p = &f->k->ptx;
   uint32_t words = f->rows / 32;
-  PtxValue count = count_positions(f), rows = ptx_mad(p, f->row, ptx_int(4), parts);
+  PtxValue count = count_positions(f), rows = ptx_add(p, parts, f->row_at);
   PtxValue first = ptx_shr(p, f->warp, __builtin_ctz(words));
   PtxValue index = ptx_for(p, first, count, ptx_int(f->warps / words));
   finish_position(f, rows, index);

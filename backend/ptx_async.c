@@ -39,16 +39,24 @@ PtxValue ptx_in_block(Ptx *p, PtxValue address, PtxValue rank) {
   return there;
 }
 
-void ptx_barrier_arrive_remote_if(Ptx *p, PtxValue pred, PtxValue barrier) {
-  ptx_raw(p, "%smbarrier.arrive.release.cluster.shared::cluster.b64 _, [%s];", guard(p, pred), ptx_text(p, barrier));
+void ptx_send_words(Ptx *p, PtxValue to, const PtxValue *words, int count, PtxValue barrier) {
+  Text list = {.context = p->context};
+  for (int i = 0; i < count; i++) text_add(&list, "%s%s", i ? ", " : "", ptx_text(p, words[i]));
+  ptx_raw(p, "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v%d.b32 [%s], {%s}, [%s];", count,
+          ptx_text(p, to), list.data, ptx_text(p, barrier));
 }
 
 void ptx_barrier_arrive_if(Ptx *p, PtxValue pred, PtxValue barrier) {
   ptx_raw(p, "%smbarrier.arrive.shared::cta.b64 _, [%s];", guard(p, pred), ptx_text(p, barrier));
 }
 
+void ptx_barrier_expect_if(Ptx *p, PtxValue pred, PtxValue barrier, PtxValue bytes) {
+  ptx_raw(p, "%smbarrier.arrive.expect_tx.shared::cta.b64 _, [%s], %s;", guard(p, pred), ptx_text(p, barrier),
+          ptx_text(p, bytes));
+}
+
 void ptx_barrier_expect(Ptx *p, PtxValue barrier, PtxValue bytes) {
-  ptx_raw(p, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%s], %s;", ptx_text(p, barrier), ptx_text(p, bytes));
+  ptx_barrier_expect_if(p, ptx_int(1), barrier, bytes);
 }
 
 void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValue bytes, PtxValue barrier) {

@@ -1,5 +1,5 @@
-/* Skinny layers, the copies: the input once, by the threads that multiply, 16 bytes each; and the stream of weights by
- * one thread, a stage a bulk copy.
+/* Skinny layers, the copies: the input once, by all threads, 16 bytes each; and the stream of weights by the first
+ * thread of each group, a stage a bulk copy.
  */
 #include "skinny_kernel.h"
 
@@ -58,17 +58,10 @@ void skinny_copy_input(SkinnyKernel *s) {
   }
   ptx_raw(p, "cp.async.wait_all;");
   ptx_raw(p, "fence.proxy.async;");
-  ptx_raw(p, "bar.sync 1, %u;", threads);
+  ptx_raw(p, "bar.sync 0;");
 }
 
-/* Chunk `i` of the block's share of a tile, to the stage of the chunk `number`. `first`: of the share. */
-static void load_chunk(SkinnyKernel *s, PtxValue first, PtxValue i, PtxValue number) {
-  Ptx *p = &s->k->ptx;
-  PtxValue stage = skinny_stage(s, number), full = skinny_full(s, stage), to = skinny_stage_address(s, stage);
-  PtxValue from = ptx_address(p, s->weights, ptx_add(p, first, i), s->s.chunk_bytes);
-  ptx_barrier_expect(p, full, ptx_int(s->s.chunk_bytes));
-  ptx_bulk_copy_if(p, ptx_int(1), to, from, ptx_int(s->s.chunk_bytes), full);
-}
+/* --- the stream --- */
 
 static uint32_t chunks_of_share(const SkinnyKernel *s) {
   return s->s.weight_planes * s->s.chunks;
@@ -77,41 +70,44 @@ static uint32_t chunks_of_share(const SkinnyKernel *s) {
 static PtxValue first_chunk(SkinnyKernel *s, PtxValue row_tile) {
   Ptx *p = &s->k->ptx;
   PtxValue share = ptx_mad(p, row_tile, ptx_int(s->tile.split_k), s->rank);
-  return ptx_mul(p, share, ptx_int(chunks_of_share(s)));
+  return ptx_address(p, s->weights, share, (int64_t)chunks_of_share(s) * s->s.chunk_bytes);
 }
 
-/* Chunks of the block's first tile for which there are stages. */
-static uint32_t chunks_ahead(const SkinnyKernel *s) {
-  return chunks_of_share(s) < s->tile.stages ? chunks_of_share(s) : s->tile.stages;
+/* Behind the last chunk of a tile comes the first of the group's next one. */
+static void go_on(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  SkinnyStream *t = &s->stream;
+  ptx_assign(p, t->number, ptx_add(p, t->number, ptx_int(1)));
+  ptx_assign(p, t->left, ptx_sub(p, t->left, ptx_int(1)));
+  ptx_assign(p, t->from, ptx_address(p, t->from, ptx_int(1), s->s.chunk_bytes));
+  ptx_if(p, ptx_setp(p, "eq.s32", t->left, ptx_int(0)));
+  ptx_assign(p, t->row_tile, ptx_add(p, t->row_tile, s->tiles_apart));
+  ptx_assign(p, t->from, first_chunk(s, t->row_tile));
+  ptx_assign(p, t->left, ptx_int(chunks_of_share(s)));
+  ptx_end_if(p);
 }
 
-/* Weights are there before the kernel before this one ends. */
+void skinny_load_next(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  ptx_if(p, ptx_setp(p, "lt.s32", s->stream.row_tile, ptx_int(s->s.row_tiles)));
+  PtxValue stage = skinny_stage(s, s->stream.number), full = skinny_full(s, stage);
+  ptx_barrier_expect(p, full, ptx_int(s->s.chunk_bytes));
+  ptx_bulk_copy_if(p, ptx_int(1), skinny_stage_address(s, stage), s->stream.from, ptx_int(s->s.chunk_bytes), full);
+  go_on(s);
+  ptx_end_if(p);
+}
+
+/* As many chunks as there are stages. Weights are there before the kernel before this one ends. */
 void skinny_load_ahead(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
-  PtxValue works = ptx_setp(p, "lt.s32", s->first_tile, ptx_int(s->s.row_tiles));
-  if (s->s.column_tiles > 1)
-    works = ptx_pred_and(p, works, ptx_setp(p, "lt.u32", s->first_position, s->positions));
-  PtxValue loader = ptx_setp(p, "eq.s32", s->thread, ptx_int(32 * s->tile.warps_m));
-  ptx_if(p, ptx_pred_and(p, works, loader));
-  PtxValue first = first_chunk(s, s->first_tile);
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks_ahead(s)), ptx_int(1));
-  load_chunk(s, first, i, i);
+  s->stream =
+      (SkinnyStream){ptx_variable(p, ptx_int(0)), ptx_variable(p, s->first_tile),
+                     ptx_variable(p, ptx_int(chunks_of_share(s))), ptx_variable(p, first_chunk(s, s->first_tile))};
+  PtxValue works = s->leads;
+  if (s->s.column_tiles > 1) works = ptx_pred_and(p, works, ptx_setp(p, "lt.u32", s->first_position, s->positions));
+  ptx_if(p, works);
+  ptx_for(p, ptx_int(0), ptx_int(s->tile.stages), ptx_int(1));
+  skinny_load_next(s);
   ptx_end_for(p);
   ptx_end_if(p);
-}
-
-void skinny_load_all(SkinnyKernel *s) {
-  Ptx *p = &s->k->ptx;
-  PtxValue next = ptx_variable(p, ptx_int(0));
-  PtxValue row_tile = ptx_for(p, s->first_tile, ptx_int(s->s.row_tiles), s->tiles_apart);
-  PtxValue first = first_chunk(s, row_tile);
-  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks_of_share(s)), ptx_int(1));
-  ptx_if(p, ptx_setp(p, "ge.s32", next, ptx_int(chunks_ahead(s))));
-  PtxValue before = ptx_2(p, "xor.b32", skinny_round(s, next), ptx_int(1)); /* the first round waits for none */
-  ptx_barrier_wait(p, skinny_empty(s, skinny_stage(s, next)), before);
-  load_chunk(s, first, i, next);
-  ptx_end_if(p);
-  ptx_assign(p, next, ptx_add(p, next, ptx_int(1)));
-  ptx_end_for(p);
-  ptx_end_for(p);
 }

@@ -36,9 +36,10 @@ static const double tile_cycles = 1700;                   /* of a tile's ends: p
 static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
 static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
 
-/* Registers of a thread: a part of the SM that has the loading warp runs one warp more than the others. */
+/* Registers of a thread. */
 static uint32_t most_registers(const Tile *tile) {
-  return tile->warps_m == 4 ? 255 : 168;
+  uint32_t most = 65536 / (32u * tile->warps_m) / 8 * 8;
+  return most < 255 ? most : 255;
 }
 
 /* Clusters of more than two blocks find room in an even number of SMs of each part of the chip. */
@@ -107,9 +108,9 @@ static bool owners_are_whole(const Tile *tile) {
 
 bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   bool whole = tile->m == SKINNY_ROWS && tile->n && tile->n % 8 == 0 && tile->n <= MOST_POSITIONS && !tile->resident;
-  bool warps = tile->warps_n == 1 && (tile->warps_m == 4 || tile->warps_m == 8);
+  bool warps = skinny_warps_fit(tile);
   bool stages = tile->stages <= MOST_STAGES && !(tile->stages & (tile->stages - 1));
-  stages = stages && tile->stages >= skinny_least_stages(tile);
+  stages = stages && tile->stages >= SKINNY_LEAST_STAGES;
   bool chunk = tile->k && tile->k % 8 == 0 && tile->k <= MOST_CHUNK_WORDS;
   bool split = tile->split_k && tile->split_k <= SKINNY_MOST_SPLIT && !(tile->split_k & (tile->split_k - 1));
   if (!whole || !warps || !stages || !chunk || !split || !owners_are_whole(tile)) return false;

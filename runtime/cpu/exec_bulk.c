@@ -1,6 +1,6 @@
 /* Bulk copies: cp.async.bulk and cp.async.bulk.tensor, and st.async. The bytes move at once; those that go to shared
- * memory are marked pending until a thread has waited for the phase of their barrier. Elements outside a tensor are read as zero
- * and not written. */
+ * memory are marked pending until a thread has waited for the phase of their barrier. Elements outside a tensor are
+ * read as zero and not written. */
 #include "bulk.h"
 #include "tensor_map.h"
 
@@ -42,7 +42,8 @@ static bool deliver(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, ui
   }
   if (w->block->race) race_copy_brings(w->block, (uint32_t)barrier, in->line, address, bytes);
   BulkCopy copy = {.barrier = (uint32_t)barrier, .address = address, .bytes = bytes};
-  return EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase) && remember_bulk(w, in, lane, w->block, copy);
+  return EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase) &&
+         remember_bulk(w, in, lane, w->block, copy);
 }
 
 static bool check_size(Warp *w, const Inst *in, uint32_t lane, uint32_t bytes) {

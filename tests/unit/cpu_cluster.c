@@ -184,8 +184,8 @@ static int open_cpu(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(words_go_round), cmocka_unit_test(words_complete_on_barriers),
-      cmocka_unit_test(words_go_together),      cmocka_unit_test(other_blocks_are_read),
+      cmocka_unit_test(words_go_round),      cmocka_unit_test(words_complete_on_barriers),
+      cmocka_unit_test(words_go_together),   cmocka_unit_test(other_blocks_are_read),
       cmocka_unit_test(registers_say_where), cmocka_unit_test(faults_are_told),
       cmocka_unit_test(races_are_found),     cmocka_unit_test(workers_share_the_clusters),
       cmocka_unit_test(sizes_have_bounds),   cmocka_unit_test(addresses_name_their_block),
