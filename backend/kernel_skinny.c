@@ -69,10 +69,10 @@ static void init_barriers(SkinnyKernel *s) {
   ptx_raw(p, "bar.sync 0;");
 }
 
-/* --- the cluster: its blocks may write to each other once all have their barriers --- */
+/* --- the cluster: its blocks may write to each other once all have their barriers, which are fenced --- */
 
 static void arrive_at_cluster(SkinnyKernel *s) {
-  if (s->tile.split_k > 1) ptx_raw(&s->k->ptx, "barrier.cluster.arrive.release;");
+  if (s->tile.split_k > 1) ptx_raw(&s->k->ptx, "barrier.cluster.arrive.relaxed;");
 }
 
 static void wait_for_cluster(SkinnyKernel *s) {
@@ -179,7 +179,7 @@ static void begin_finish(SkinnyKernel *s) {
 static void wait_for_parts(SkinnyKernel *s, PtxValue turn) {
   Ptx *p = &s->k->ptx;
   PtxValue parity = ptx_and(p, ptx_shr(p, turn, 1), ptx_int(1)), done = skinny_parts_barrier(s, turn);
-  (s->tile.split_k > 1 ? ptx_barrier_wait_cluster : ptx_barrier_wait)(p, done, parity);
+  ptx_barrier_wait(p, done, parity);
 }
 
 /* The lane's channel of the tile before, whose constants begin to be loaded. */
@@ -230,12 +230,12 @@ static void emit(SkinnyKernel *s) {
   init_barriers(s);
   arrive_at_cluster(s);
   skinny_load_ahead(s);
+  wait_for_cluster(s);
   ptx_wait_for_launch(p);
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
   skinny_copy_input(s);
   skinny_make_accumulators(s);
   if (s->w.sum_scale) skinny_sum_input(s);
-  wait_for_cluster(s);
   s->turn = ptx_variable(p, ptx_int(0));
   s->over = ptx_variable(p, ptx_int(0));
   begin_finish(s);

@@ -16,21 +16,13 @@ void ptx_barrier_init_fence(Ptx *p) {
   ptx_raw(p, "fence.mbarrier_init.release.cluster;");
 }
 
-static void wait_for(Ptx *p, const char *scope, PtxValue barrier, PtxValue parity) {
+void ptx_barrier_wait(Ptx *p, PtxValue barrier, PtxValue parity) {
   PtxValue done = ptx_new(p, CLASS_PRED);
   uint32_t label = p->label_count++;
   text_add(&p->body, "$wait%" PRIu32 ":\n", label);
-  ptx_raw(p, "mbarrier.try_wait.parity%s.shared::cta.b64 %s, [%s], %s;", scope, ptx_text(p, done), ptx_text(p, barrier),
+  ptx_raw(p, "mbarrier.try_wait.parity.shared::cta.b64 %s, [%s], %s;", ptx_text(p, done), ptx_text(p, barrier),
           ptx_text(p, parity));
   ptx_raw(p, "@!%s bra $wait%" PRIu32 ";", ptx_text(p, done), label);
-}
-
-void ptx_barrier_wait(Ptx *p, PtxValue barrier, PtxValue parity) {
-  wait_for(p, "", barrier, parity);
-}
-
-void ptx_barrier_wait_cluster(Ptx *p, PtxValue barrier, PtxValue parity) {
-  wait_for(p, ".acquire.cluster", barrier, parity);
 }
 
 PtxValue ptx_in_block(Ptx *p, PtxValue address, PtxValue rank) {

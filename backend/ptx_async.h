@@ -20,7 +20,6 @@ PtxValue ptx_in_block(Ptx *p, PtxValue address, PtxValue rank);
 /* Stores 2 or 4 words to another block's memory or one's own, all addresses from ptx_in_block; they count as bytes of
  * the barrier there, and are seen by who waits for it. */
 void ptx_send_words(Ptx *p, PtxValue to, const PtxValue *words, int count, PtxValue barrier);
-void ptx_barrier_wait_cluster(Ptx *p, PtxValue barrier, PtxValue parity);
 /* Starts a copy of `bytes` bytes (a multiple of 16, as both addresses are) to shared memory under a predicate. */
 void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValue bytes, PtxValue barrier);
 

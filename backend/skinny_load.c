@@ -57,7 +57,7 @@ void skinny_copy_input(SkinnyKernel *s) {
     ptx_end_for(p);
   }
   ptx_raw(p, "cp.async.wait_all;");
-  ptx_raw(p, "fence.proxy.async;");
+  ptx_raw(p, "fence.proxy.async.shared::cta;"); /* one of all memory takes about a microsecond */
   ptx_raw(p, "bar.sync 0;");
 }
 
@@ -97,6 +97,19 @@ void skinny_load_next(SkinnyKernel *s) {
   ptx_end_if(p);
 }
 
+/* What follows the first chunks comes to L2, where the next ones find it: device memory would be idle until the input
+ * is there. */
+static void prefetch(SkinnyKernel *s) {
+  enum { MOST_BYTES = 131072 }; /* of all groups, but a tile's share for each */
+  Ptx *p = &s->k->ptx;
+  uint32_t share = chunks_of_share(s) * s->s.chunk_bytes, tiles = MOST_BYTES / share / s->s.groups;
+  PtxValue bound = ptx_mad(p, s->tiles_apart, ptx_int(tiles ? tiles : 1), s->first_tile);
+  bound = ptx_2(p, "min.s32", bound, ptx_int(s->s.row_tiles));
+  PtxValue row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
+  ptx_raw(p, "cp.async.bulk.prefetch.L2.global [%s], %u;", ptx_text(p, first_chunk(s, row_tile)), share);
+  ptx_end_for(p);
+}
+
 /* As many chunks as there are stages. Weights are there before the kernel before this one ends. */
 void skinny_load_ahead(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
@@ -109,5 +122,6 @@ void skinny_load_ahead(SkinnyKernel *s) {
   ptx_for(p, ptx_int(0), ptx_int(s->tile.stages), ptx_int(1));
   skinny_load_next(s);
   ptx_end_for(p);
+  prefetch(s);
   ptx_end_if(p);
 }
