@@ -365,7 +365,7 @@ static bool launch_gemv(const Check *c, Launch *wanted) {
   *wanted = (Launch){.x_mul = l->x_most,
                      .x_div = 1,
                      .y = s.column_tiles,
-                     .threads = 32u * s.warps,
+                     .threads = 32u * t->warps_m,
                      .shared_bytes = s.shared_bytes,
                      .x_most = l->x_most};
   if (!l->x_most || l->x_most > s.row_tiles) return bad_plan(c->g, c->node, "its launch has blocks without a tile");

@@ -33,15 +33,14 @@ typedef struct GemvKernel {
   Grid grid; /* of the input's positions */
   Epilogue epilogue;
   PartsFinish finish;
-  PtxValue weights, border;               /* device constants */
-  PtxValue walk, warp, lane, group, quad; /* warp: of the walk; lane = 4 * group + quad */
-  PtxValue shared, parts;                 /* parts: address of those of the tile at hand */
-  PtxValue barrier;                       /* of parts, where tiles are finished one behind */
-  PtxValue own_parts, shared_input;       /* the walk's first parts; the lane's input, if it is shared */
-  PtxValue first_tile, tiles_apart;       /* the walk's tiles of channels */
-  PtxValue first_position, positions;     /* of the block's columns; those of the batch */
-  PtxValue row_tile, next_tile, has_next; /* under way */
-  PtxValue tile_weights, next_weights;    /* of the lane in the tile at hand, and in the next */
+  PtxValue weights, border;                               /* device constants */
+  PtxValue warp, lane, group, quad;                       /* lane = 4 * group + quad */
+  PtxValue shared, parts;                                 /* parts: address of those of the tile at hand */
+  PtxValue barrier;                                       /* of parts, where tiles are finished one behind */
+  PtxValue first_tile, tiles_apart;                       /* the block's tiles of channels */
+  PtxValue first_position, positions;                     /* of the block's columns; those of the batch */
+  PtxValue row_tile, next_tile, has_next;                 /* under way */
+  PtxValue tile_weights, next_weights;                    /* of the lane in the tile at hand, and in the next */
   Fragment stages[GEMV_MOST_STAGES][GEMV_UNIT_FRAGMENTS]; /* as in memory */
   PtxValue first_input[GEMV_POSITION_GROUPS];             /* of the lane in unit 0 and the first group of each */
   PtxValue nothing;                                       /* added to it, see gemv_load_input_anew */
@@ -63,7 +62,6 @@ void gemv_place_input(GemvKernel *s);
 void gemv_load_input_anew(GemvKernel *s); /* before a weight plane, where it does not stay in registers */
 Fragment gemv_load_input(GemvKernel *s, uint32_t unit, uint32_t group);
 void gemv_keep_input(GemvKernel *s);
-void gemv_share_input(GemvKernel *s); /* to shared memory; all warps wait for it */
 
 /* gemv_widen.c */
 /* Fragments of a stage's weights: of a unit of its step and a tile of 16 rows, half by half. */

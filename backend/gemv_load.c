@@ -1,5 +1,5 @@
 /* Gemv layers, the loads: weights as the stream in which they lie, 16 bytes a lane and fragment, some steps ahead of
- * the products; the input the same way, from its pieces or from where the block has put them.
+ * the products; the input the same way, from its pieces.
  */
 #include "gemv_kernel.h"
 
@@ -31,12 +31,11 @@ void gemv_load_step(GemvKernel *s, uint32_t stage, PtxValue weights, uint32_t st
          (int64_t)(step * loads + i) * GEMV_FRAGMENT_BYTES, pred);
 }
 
-/* Where the batch has no positions for the block, the weights would be loaded for nothing; a walk may have no tile. */
+/* Where the batch has no positions for the block, the weights would be loaded for nothing. */
 void gemv_load_first_weights(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   PtxValue works = ptx_int(1);
   if (s->s.column_tiles > 1) works = ptx_setp(p, "lt.u32", s->first_position, s->positions);
-  if (s->s.walks > 1) works = ptx_pred_and(p, works, ptx_setp(p, "lt.s32", s->first_tile, ptx_int(s->s.row_tiles)));
   PtxValue of_lane = ptx_address(p, ptx_address(p, s->weights, s->warp, s->s.warp_bytes), s->lane, 16);
   s->tile_weights = ptx_variable(p, gemv_weights_behind(s, of_lane, s->first_tile));
   for (uint32_t stage = 0; stage < s->tile.stages; stage++) {
@@ -88,8 +87,7 @@ void gemv_place_input(GemvKernel *s) {
     if (s->tile.n > 1) position = ptx_2(p, "min.u32", position, last);
     s->first_input[i] = ptx_variable(p, ptx_address(p, at, position, (int64_t)strides.position));
   }
-  if (!s->s.keeps_input && !s->s.shares_input)
-    s->nothing = ptx_convert(p, "cvt.u64.u32", CLASS_B64, ptx_shr(p, s->k->batch, 31));
+  if (!s->s.keeps_input) s->nothing = ptx_convert(p, "cvt.u64.u32", CLASS_B64, ptx_shr(p, s->k->batch, 31));
 }
 
 /* Adds a nothing that the assembler does not know to be one. It would see that a weight plane loads what the one before
@@ -100,16 +98,8 @@ void gemv_load_input_anew(GemvKernel *s) {
     ptx_assign(p, s->first_input[i], ptx_2(p, "add.s64", s->first_input[i], s->nothing));
 }
 
-static Fragment load_shared(GemvKernel *s, uint32_t unit, uint32_t group) {
-  Fragment f = new_fragment(&s->k->ptx);
-  load(&s->k->ptx, &f, "shared.v4.b32", s->shared_input, (unit * s->s.groups + group) * GEMV_FRAGMENT_BYTES,
-       ptx_int(1));
-  return f;
-}
-
 /* Zeros behind the last plane and the last block. */
 Fragment gemv_load_input(GemvKernel *s, uint32_t unit, uint32_t group) {
-  if (s->s.shares_input) return load_shared(s, unit, group);
   Ptx *p = &s->k->ptx;
   Strides strides = layout_strides(&s->in.type);
   uint32_t planes = 8 / positions_of_group(s), positions = gemv_position_groups(s);
@@ -128,29 +118,4 @@ void gemv_keep_input(GemvKernel *s) {
   for (uint32_t unit = 0; unit < s->s.units; unit++)
     for (uint32_t group = 0; group < s->s.groups; group++)
       s->input[unit * s->s.groups + group] = gemv_load_input(s, unit, group);
-}
-
-/* Of a unit the lane's pieces, which are its fragments; zeros behind the last block. */
-static void share_unit(GemvKernel *s, PtxValue unit, PtxValue to) {
-  Ptx *p = &s->k->ptx;
-  int64_t unit_bytes = (int64_t)layout_strides(&s->in.type).block * GEMV_UNIT_BLOCKS;
-  PtxValue block = ptx_mad(p, ptx_mad(p, s->warp, ptx_int(s->s.units), unit), ptx_int(GEMV_UNIT_BLOCKS), s->quad);
-  PtxValue exists = ptx_setp(p, "lt.u32", block, ptx_int(s->s.blocks));
-  PtxValue bytes = ptx_select(p, exists, ptx_int(PIECE_BYTES), ptx_int(0));
-  for (uint32_t group = 0; group < s->s.groups; group++)
-    ptx_raw(p, "cp.async.cg.shared.global %s, [%s], %d, %s;", ptx_at(p, to, group * GEMV_FRAGMENT_BYTES),
-            ptx_text(p, ptx_address(p, s->first_input[group], unit, unit_bytes)), PIECE_BYTES, ptx_text(p, bytes));
-}
-
-/* The walks share out the units of each of their warps. */
-void gemv_share_input(GemvKernel *s) {
-  Ptx *p = &s->k->ptx;
-  uint32_t unit_bytes = s->s.groups * GEMV_FRAGMENT_BYTES;
-  PtxValue warp = ptx_mad(p, s->warp, ptx_int(s->s.units * unit_bytes), ptx_add(p, s->shared, ptx_int(s->s.input_at)));
-  s->shared_input = ptx_mad(p, s->lane, ptx_int(PIECE_BYTES), warp);
-  PtxValue unit = ptx_for(p, s->walk, ptx_int(s->s.units), ptx_int(s->s.walks));
-  share_unit(s, unit, ptx_mad(p, unit, ptx_int(unit_bytes), s->shared_input));
-  ptx_end_for(p);
-  ptx_raw(p, "cp.async.wait_all;");
-  ptx_raw(p, "bar.sync 0;");
 }

@@ -18,13 +18,13 @@ static void load_ahead(InputTurns *t) {
   GemvKernel *s = t->s;
   if (s->s.keeps_input || t->loaded == t->count) return;
   uint32_t unit = t->loaded / s->s.groups % s->s.units, group = t->loaded % s->s.groups;
-  if (!unit && !group && !s->s.shares_input) gemv_load_input_anew(s);
-  t->ring[t->loaded++ % s->s.input_ahead] = gemv_load_input(s, unit, group);
+  if (!unit && !group) gemv_load_input_anew(s);
+  t->ring[t->loaded++ % GEMV_INPUT_AHEAD] = gemv_load_input(s, unit, group);
 }
 
 static InputTurns begin_turns(GemvKernel *s, uint32_t units) {
   InputTurns t = {.s = s, .count = units * s->s.groups};
-  for (uint32_t i = 0; i < s->s.input_ahead; i++) load_ahead(&t);
+  for (uint32_t i = 0; i < GEMV_INPUT_AHEAD; i++) load_ahead(&t);
   return t;
 }
 
@@ -32,7 +32,7 @@ static InputTurns begin_turns(GemvKernel *s, uint32_t units) {
 static const Fragment *take(InputTurns *t) {
   const GemvKernel *s = t->s;
   uint32_t i = t->taken++;
-  return s->s.keeps_input ? &s->input[i % (s->s.groups * s->s.units)] : &t->ring[i % s->s.input_ahead];
+  return s->s.keeps_input ? &s->input[i % (s->s.groups * s->s.units)] : &t->ring[i % GEMV_INPUT_AHEAD];
 }
 
 static void multiply(GemvKernel *s, const PtxValue d[4], const Fragment *a, const Fragment *b, int half) {

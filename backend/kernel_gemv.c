@@ -37,18 +37,14 @@ static void place(GemvKernel *s) {
   s->grid = grid_of(&s->in.type);
   s->grid.image = s->out.image;
   PtxValue thread = ptx_special(p, "%tid.x");
-  PtxValue warp = ptx_uniform(p, ptx_shr(p, thread, 5));
-  s->walk = s->s.walks > 1 ? ptx_div(p, warp, ptx_int(s->tile.warps_m)) : ptx_int(0);
-  s->warp = s->s.walks > 1 ? ptx_rem(p, warp, ptx_int(s->tile.warps_m)) : warp;
+  s->warp = ptx_uniform(p, ptx_shr(p, thread, 5));
   s->lane = ptx_and(p, thread, ptx_int(31));
   s->group = ptx_shr(p, s->lane, 2);
   s->quad = ptx_and(p, s->lane, ptx_int(3));
   s->shared = ptx_new(p, CLASS_B32);
   ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, s->shared));
-  s->own_parts = ptx_mad(p, s->walk, ptx_int(2 * s->s.parts_bytes), s->shared);
-  PtxValue blocks = ptx_special(p, "%nctaid.x");
-  s->first_tile = ptx_mad(p, s->walk, blocks, ptx_special(p, "%ctaid.x"));
-  s->tiles_apart = ptx_mul(p, blocks, ptx_int(s->s.walks));
+  s->first_tile = ptx_special(p, "%ctaid.x");
+  s->tiles_apart = ptx_special(p, "%nctaid.x");
   s->positions = ptx_mul(p, s->k->batch, ptx_int(s->grid.image_pitch));
   s->first_position = ptx_int(0);
   if (s->s.column_tiles > 1) s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
@@ -81,24 +77,13 @@ static void begin_finish(GemvKernel *s) {
                             .lane = s->lane,
                             .first_position = s->first_position,
                             .positions = s->positions};
-  PtxValue first = s->first_tile;
-  if (s->s.walks > 1) first = ptx_2(&s->k->ptx, "min.s32", first, ptx_int(s->s.row_tiles - 1));
-  parts_place(&s->finish, first);
+  parts_place(&s->finish, s->first_tile);
   parts_load(&s->finish, false);
 }
 
-/* The walk's part of shared memory of a turn, 0 or 1. */
+/* The block's part of shared memory of a turn, 0 or 1. */
 static PtxValue parts_of(GemvKernel *s, PtxValue turn) {
-  return ptx_mad(&s->k->ptx, turn, ptx_int(s->s.parts_bytes), s->own_parts);
-}
-
-/* The warps of a walk. */
-static void meet(GemvKernel *s) {
-  Ptx *p = &s->k->ptx;
-  if (s->s.walks == 1)
-    ptx_raw(p, "bar.sync 0;");
-  else
-    ptx_raw(p, "bar.sync %s, %u;", ptx_text(p, ptx_add(p, s->walk, ptx_int(1))), 32u * s->tile.warps_m);
+  return ptx_mad(&s->k->ptx, turn, ptx_int(s->s.parts_bytes), s->shared);
 }
 
 static void begin_tile(GemvKernel *s) {
@@ -123,7 +108,7 @@ static void walk_over_tiles(GemvKernel *s) {
   begin_tile(s);
   s->parts = parts_of(s, turn);
   gemv_send_parts(s);
-  meet(s);
+  ptx_raw(p, "bar.sync 0;");
   parts_place(&s->finish, s->row_tile);
   parts_finish(&s->finish, s->parts);
   ptx_if(p, s->has_next);
@@ -171,9 +156,8 @@ static void walk_one_behind(GemvKernel *s) {
 
 static void init_barrier(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
-  s->barrier = ptx_mad(p, s->walk, ptx_int(8), ptx_add(p, s->shared, ptx_int(s->s.barriers_at)));
-  PtxValue leads = ptx_setp(p, "eq.s32", ptx_add(p, s->warp, s->lane), ptx_int(0));
-  ptx_if(p, leads);
+  s->barrier = ptx_add(p, s->shared, ptx_int(2 * s->s.parts_bytes));
+  ptx_if(p, ptx_setp(p, "eq.s32", ptx_special(p, "%tid.x"), ptx_int(0)));
   ptx_barrier_init(p, s->barrier, s->tile.warps_m);
   ptx_end_if(p);
   ptx_raw(p, "bar.sync 0;");
@@ -184,12 +168,11 @@ static void emit(GemvKernel *s) {
   gemv_load_first_weights(s);
   begin_finish(s);
   gemv_place_input(s);
-  bool behind = s->s.one_behind && s->k->ptx.overlaps && s->node->launch.x_most * s->s.walks < s->s.row_tiles;
+  bool behind = s->s.one_behind && s->k->ptx.overlaps && s->node->launch.x_most < s->s.row_tiles;
   if (behind) init_barrier(s);
   ptx_wait_for_launch(p);
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
   if (s->s.keeps_input) gemv_keep_input(s);
-  if (s->s.shares_input) gemv_share_input(s);
   if (s->w.sum_scale) gemv_sum_input(s);
   (behind ? walk_one_behind : walk_over_tiles)(s);
 }

@@ -1,10 +1,10 @@
 /* The engine skinny_b1: fully connected layers of few images, bound by the stream of packed weights.
  *
- * Groups of four warps walk over tiles of 64 channels, each by itself. Its first thread starts bulk copies of the
- * weights, which lie in memory in the order in which they are read (skinny_load.c); the group multiplies them with the
- * input, which stays in the block's shared memory (skinny_multiply.c). The same groups of the blocks of a cluster have
- * the same tiles, and each sums up a part of the reduction; the parts meet in shared memory, across the cluster, where
- * they are finished (parts_finish.c) when the next tile has been multiplied.
+ * Groups of four warps walk over tiles of 64 channels, each by itself. One thread starts bulk copies of their weights,
+ * which lie in memory in the order in which they are read (skinny_load.c); a group multiplies them with the input,
+ * which stays in the block's shared memory (skinny_multiply.c). The same groups of the blocks of a cluster have the
+ * same tiles, and each sums up a part of the reduction; the parts meet in shared memory, across the cluster, where they
+ * are finished (parts_finish.c) when the next tile has been multiplied.
  */
 #include "skinny_kernel.h"
 
@@ -58,7 +58,7 @@ PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn) {
 static void init_barriers(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   uint32_t senders = s->tile.split_k > 1 ? 1 : 4;
-  ptx_if(p, s->leads);
+  ptx_if(p, ptx_pred_and(p, s->leads, s->multiplies));
   for (int stage = 0; stage < s->tile.stages; stage++) {
     ptx_barrier_init(p, skinny_full(s, ptx_int(stage)), 1);
     ptx_barrier_init(p, skinny_empty(s, ptx_int(stage)), 4);
@@ -109,14 +109,11 @@ static bool find_instruction(SkinnyKernel *s) {
   return true;
 }
 
-static void place_shared(SkinnyKernel *s) {
+void skinny_place_group(SkinnyKernel *s, PtxValue group) {
   Ptx *p = &s->k->ptx;
-  s->shared = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, s->shared));
-  s->stages = ptx_mad(p, s->group, ptx_int(s->tile.stages * s->s.chunk_bytes), s->shared);
-  s->parts = ptx_mad(p, s->group, ptx_int(2 * s->s.parts_bytes), ptx_add(p, s->shared, ptx_int(s->s.parts_at)));
-  s->barriers =
-      ptx_mad(p, s->group, ptx_int(8 * s->s.group_barriers), ptx_add(p, s->shared, ptx_int(s->s.barriers_at)));
+  s->stages = ptx_mad(p, group, ptx_int(s->tile.stages * s->s.chunk_bytes), s->shared);
+  s->parts = ptx_mad(p, group, ptx_int(2 * s->s.parts_bytes), ptx_add(p, s->shared, ptx_int(s->s.parts_at)));
+  s->barriers = ptx_mad(p, group, ptx_int(8 * s->s.group_barriers), ptx_add(p, s->shared, ptx_int(s->s.barriers_at)));
 }
 
 static void place(SkinnyKernel *s) {
@@ -130,12 +127,15 @@ static void place(SkinnyKernel *s) {
   s->lane = ptx_and(p, s->thread, ptx_int(31));
   s->group = s->s.groups > 1 ? ptx_uniform(p, ptx_shr(p, warp, 2)) : ptx_int(0);
   s->leads = ptx_setp(p, "eq.s32", ptx_and(p, s->thread, ptx_int(127)), ptx_int(0));
-  place_shared(s);
+  s->multiplies = ptx_setp(p, "lt.u32", warp, ptx_int(s->tile.warps_m));
+  s->shared = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "mov.u32 %s, smem;", ptx_text(p, s->shared));
+  skinny_place_group(s, s->group);
   s->rank = split ? ptx_special(p, "%cluster_ctarank") : ptx_int(0);
-  PtxValue cluster = ptx_shr(p, ptx_special(p, "%ctaid.x"), split),
-           clusters = ptx_shr(p, ptx_special(p, "%nctaid.x"), split);
-  s->first_tile = ptx_mad(p, s->group, clusters, cluster);
-  s->tiles_apart = ptx_mul(p, clusters, ptx_int(s->s.groups));
+  s->cluster = ptx_shr(p, ptx_special(p, "%ctaid.x"), split);
+  s->clusters = ptx_shr(p, ptx_special(p, "%nctaid.x"), split);
+  s->first_tile = ptx_mad(p, s->group, s->clusters, s->cluster);
+  s->tiles_apart = ptx_mul(p, s->clusters, ptx_int(s->s.groups));
   s->positions = ptx_mul(p, s->k->batch, ptx_int(s->grid.image_pitch));
   s->first_position = ptx_int(0);
   if (s->s.column_tiles > 1) s->first_position = ptx_mul(p, ptx_special(p, "%ctaid.y"), ptx_int(s->tile.n));
@@ -225,13 +225,25 @@ static void walk_over_tiles(SkinnyKernel *s) {
   ptx_end_for(p);
 }
 
+/* The first thread of the last warp. */
+static void load(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue loads = ptx_setp(p, "eq.s32", s->thread, ptx_int(32 * s->tile.warps_m));
+  if (s->s.column_tiles > 1) loads = ptx_pred_and(p, loads, ptx_setp(p, "lt.u32", s->first_position, s->positions));
+  ptx_if(p, loads);
+  skinny_load_all(s);
+  ptx_end_if(p);
+  skinny_place_group(s, s->group);
+}
+
 static void emit(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   init_barriers(s);
   arrive_at_cluster(s);
-  skinny_load_ahead(s);
+  load(s);
   wait_for_cluster(s);
   ptx_wait_for_launch(p);
+  ptx_return_unless(p, s->multiplies);
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
   skinny_copy_input(s);
   skinny_make_accumulators(s);

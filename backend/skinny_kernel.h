@@ -13,14 +13,6 @@
 
 enum { MOST_ACCUMULATORS = SKINNY_MOST_COLUMNS / 2, MOST_POSITION_GROUPS = 16 };
 
-/* The chunk that the group's first thread copies next. */
-typedef struct SkinnyStream {
-  PtxValue number;   /* among the group's */
-  PtxValue row_tile; /* to which it belongs */
-  PtxValue left;     /* chunks of that tile, this one too */
-  PtxValue from;     /* address */
-} SkinnyStream;
-
 typedef struct SkinnyKernel {
   Kernel *k;
   const Node *node;
@@ -34,20 +26,22 @@ typedef struct SkinnyKernel {
   PartsFinish finish;
   PtxValue weights, border;           /* device constants */
   PtxValue thread, warp, lane, group; /* group: of four warps, to which warp belongs */
-  PtxValue leads;                     /* predicate: the group's first thread, which copies its weights */
+  PtxValue leads;                     /* predicate: the group's first thread */
+  PtxValue multiplies;                /* predicate: the thread is of a group */
   PtxValue shared;
   PtxValue stages, barriers, parts;   /* the group's, in shared memory */
   PtxValue rank;                      /* of the block in its cluster */
+  PtxValue cluster, clusters;         /* its number, and how many there are */
   PtxValue first_tile, tiles_apart;   /* the group's tiles of channels */
   PtxValue first_position, positions; /* of the block's columns; those of the batch */
   PtxValue row_tile, turn;            /* under way: of the result; among the group's */
   PtxValue over;                      /* chunks that earlier tiles and planes of the group had */
-  SkinnyStream stream;
   PtxValue accumulators[MOST_ACCUMULATORS];
   PtxValue sums[MOST_POSITION_GROUPS][2]; /* of a lane's positions and the block's share: - sum_scale * S2 */
 } SkinnyKernel;
 
-/* kernel_skinny.c: places in shared memory, of the group */
+/* kernel_skinny.c: places in shared memory, of the group that skinny_place_group named last: a thread's own at first */
+void skinny_place_group(SkinnyKernel *s, PtxValue group);
 PtxValue skinny_stage(SkinnyKernel *s, PtxValue chunk); /* number of the stage that takes the chunk */
 PtxValue skinny_round(SkinnyKernel *s, PtxValue chunk); /* parity of the times that the stage was taken before */
 PtxValue skinny_stage_address(SkinnyKernel *s, PtxValue stage);
@@ -58,9 +52,8 @@ PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn);         /* address of the
 PtxValue skinny_parts_barrier(SkinnyKernel *s, PtxValue turn); /* they have come */
 
 /* skinny_load.c */
-void skinny_copy_input(SkinnyKernel *s); /* by all threads, which wait for it */
-void skinny_load_ahead(SkinnyKernel *s); /* weights of the first chunks, before the input is there */
-void skinny_load_next(SkinnyKernel *s);  /* of the next chunk, if there is one: by the group's first thread */
+void skinny_copy_input(SkinnyKernel *s); /* by the groups, which wait for it */
+void skinny_load_all(SkinnyKernel *s);   /* the stream of weights, by one thread */
 
 /* skinny_multiply.c */
 void skinny_make_accumulators(SkinnyKernel *s);

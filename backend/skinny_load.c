@@ -58,7 +58,7 @@ void skinny_copy_input(SkinnyKernel *s) {
   }
   ptx_raw(p, "cp.async.wait_all;");
   ptx_raw(p, "fence.proxy.async.shared::cta;"); /* one of all memory takes about a microsecond */
-  ptx_raw(p, "bar.sync 0;");
+  ptx_raw(p, "bar.sync 1, %u;", threads);
 }
 
 /* --- the stream --- */
@@ -73,55 +73,57 @@ static PtxValue first_chunk(SkinnyKernel *s, PtxValue row_tile) {
   return ptx_address(p, s->weights, share, (int64_t)chunks_of_share(s) * s->s.chunk_bytes);
 }
 
-/* Behind the last chunk of a tile comes the first of the group's next one. */
-static void go_on(SkinnyKernel *s) {
+/* Chunk `i` of a tile of the group whose places s has, to the stage of chunk `number`; the first round of stages waits
+ * for nobody. */
+static void load_chunk(SkinnyKernel *s, PtxValue row_tile, PtxValue i, PtxValue number) {
   Ptx *p = &s->k->ptx;
-  SkinnyStream *t = &s->stream;
-  ptx_assign(p, t->number, ptx_add(p, t->number, ptx_int(1)));
-  ptx_assign(p, t->left, ptx_sub(p, t->left, ptx_int(1)));
-  ptx_assign(p, t->from, ptx_address(p, t->from, ptx_int(1), s->s.chunk_bytes));
-  ptx_if(p, ptx_setp(p, "eq.s32", t->left, ptx_int(0)));
-  ptx_assign(p, t->row_tile, ptx_add(p, t->row_tile, s->tiles_apart));
-  ptx_assign(p, t->from, first_chunk(s, t->row_tile));
-  ptx_assign(p, t->left, ptx_int(chunks_of_share(s)));
+  PtxValue stage = skinny_stage(s, number), full = skinny_full(s, stage);
+  ptx_if(p, ptx_setp(p, "ge.s32", number, ptx_int(s->tile.stages)));
+  ptx_barrier_wait(p, skinny_empty(s, stage), ptx_2(p, "xor.b32", skinny_round(s, number), ptx_int(1)));
   ptx_end_if(p);
-}
-
-void skinny_load_next(SkinnyKernel *s) {
-  Ptx *p = &s->k->ptx;
-  ptx_if(p, ptx_setp(p, "lt.s32", s->stream.row_tile, ptx_int(s->s.row_tiles)));
-  PtxValue stage = skinny_stage(s, s->stream.number), full = skinny_full(s, stage);
+  PtxValue from = ptx_address(p, first_chunk(s, row_tile), i, s->s.chunk_bytes);
   ptx_barrier_expect(p, full, ptx_int(s->s.chunk_bytes));
-  ptx_bulk_copy_if(p, ptx_int(1), skinny_stage_address(s, stage), s->stream.from, ptx_int(s->s.chunk_bytes), full);
-  go_on(s);
-  ptx_end_if(p);
+  ptx_bulk_copy_if(p, ptx_int(1), skinny_stage_address(s, stage), from, ptx_int(s->s.chunk_bytes), full);
 }
 
 /* What follows the first chunks comes to L2, where the next ones find it: device memory would be idle until the input
  * is there. */
 static void prefetch(SkinnyKernel *s) {
-  enum { MOST_BYTES = 131072 }; /* of all groups, but a tile's share for each */
+  enum { MOST_BYTES = 131072 };
   Ptx *p = &s->k->ptx;
-  uint32_t share = chunks_of_share(s) * s->s.chunk_bytes, tiles = MOST_BYTES / share / s->s.groups;
-  PtxValue bound = ptx_mad(p, s->tiles_apart, ptx_int(tiles ? tiles : 1), s->first_tile);
+  uint32_t share = chunks_of_share(s) * s->s.chunk_bytes, tiles = MOST_BYTES / share;
+  PtxValue bound = ptx_mad(p, s->clusters, ptx_int(tiles), s->cluster);
   bound = ptx_2(p, "min.s32", bound, ptx_int(s->s.row_tiles));
-  PtxValue row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
+  PtxValue row_tile = ptx_for(p, s->cluster, bound, s->clusters);
   ptx_raw(p, "cp.async.bulk.prefetch.L2.global [%s], %u;", ptx_text(p, first_chunk(s, row_tile)), share);
   ptx_end_for(p);
 }
 
-/* As many chunks as there are stages. Weights are there before the kernel before this one ends. */
-void skinny_load_ahead(SkinnyKernel *s) {
+/* The same chunk of a tile for each group. */
+static void load_of_groups(SkinnyKernel *s, PtxValue row_tile, PtxValue i, PtxValue number) {
   Ptx *p = &s->k->ptx;
-  s->stream =
-      (SkinnyStream){ptx_variable(p, ptx_int(0)), ptx_variable(p, s->first_tile),
-                     ptx_variable(p, ptx_int(chunks_of_share(s))), ptx_variable(p, first_chunk(s, s->first_tile))};
-  PtxValue works = s->leads;
-  if (s->s.column_tiles > 1) works = ptx_pred_and(p, works, ptx_setp(p, "lt.u32", s->first_position, s->positions));
-  ptx_if(p, works);
-  ptx_for(p, ptx_int(0), ptx_int(s->tile.stages), ptx_int(1));
-  skinny_load_next(s);
-  ptx_end_for(p);
+  for (uint32_t group = 0; group < s->s.groups; group++) {
+    PtxValue tile = ptx_mad(p, s->clusters, ptx_int(group), row_tile);
+    skinny_place_group(s, ptx_int(group));
+    if (group) ptx_if(p, ptx_setp(p, "lt.s32", tile, ptx_int(s->s.row_tiles)));
+    load_chunk(s, tile, i, number);
+    if (group) ptx_end_if(p);
+  }
+}
+
+/* Weights are there before the kernel before this one ends. Groups have chunks of the same number at about the same
+ * time.
+ */
+void skinny_load_all(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue number = ptx_variable(p, ptx_int(0));
+  PtxValue row_tile = ptx_for(p, s->cluster, ptx_int(s->s.row_tiles), s->tiles_apart);
+  PtxValue i = ptx_for(p, ptx_int(0), ptx_int(chunks_of_share(s)), ptx_int(1));
+  load_of_groups(s, row_tile, i, number);
+  ptx_assign(p, number, ptx_add(p, number, ptx_int(1)));
+  ptx_if(p, ptx_setp(p, "eq.s32", number, ptx_int(s->tile.stages)));
   prefetch(s);
   ptx_end_if(p);
+  ptx_end_for(p);
+  ptx_end_for(p);
 }

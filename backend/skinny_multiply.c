@@ -1,19 +1,15 @@
 /* Skinny layers, the products: 64 rows of weights by all columns of the input, two blocks of channels an instruction.
  *
  * Weight planes come from the most significant down and the accumulators double between them. A lane's accumulators of
- * a position hold its input planes, which shifts put together. A chunk's stage is given back, and loaded again, when
- * the products that read it are done, one chunk after they were started.
+ * a position hold its input planes, which shifts put together. A chunk's stage is given back when the products that
+ * read it are done, one chunk after they were started.
  */
 #include "skinny_kernel.h"
 
 #include <string.h>
 
 void skinny_make_accumulators(SkinnyKernel *s) {
-  for (uint32_t i = 0; i < s->s.columns / 2; i++) s->accumulators[i] = ptx_new(&s->k->ptx, CLASS_B32);
-}
-
-static void clear(SkinnyKernel *s) {
-  for (uint32_t i = 0; i < s->s.columns / 2; i++) ptx_assign(&s->k->ptx, s->accumulators[i], ptx_int(0));
+  for (uint32_t i = 0; i < s->s.columns / 2; i++) s->accumulators[i] = ptx_variable(&s->k->ptx, ptx_int(0));
 }
 
 static void double_accumulators(SkinnyKernel *s) {
@@ -29,14 +25,15 @@ static const char *descriptor(Ptx *p, PtxValue address, uint32_t offset, uint32_
   return ptx_text(p, ptx_descriptor(p, address, offset, apart, DESCRIPTOR_ROWS));
 }
 
-static void multiply(SkinnyKernel *s, const char *a, const char *b) {
+/* Adds to the accumulators, or, where `adds` is false, begins them anew. */
+static void multiply(SkinnyKernel *s, const char *a, const char *b, PtxValue adds) {
   Ptx *p = &s->k->ptx;
   Text line = {.context = p->context};
   const char *mnemonic = s->instruction->mnemonic, *columns = strchr(mnemonic, '%');
   text_add(&line, "%.*s%u%s", (int)(columns - mnemonic), mnemonic, s->s.columns, columns + 2);
   for (uint32_t i = 0; i < s->s.columns / 2; i++)
     text_add(&line, "%s%s", i ? ", " : " {", ptx_text(p, s->accumulators[i]));
-  ptx_raw(p, "%s}, %s, %s, 1;", line.data, a, b);
+  ptx_raw(p, "%s}, %s, %s, %s;", line.data, a, b, ptx_text(p, adds));
 }
 
 /* The input from a block of channels on, as descriptors have it. */
@@ -46,14 +43,14 @@ static PtxValue input_from(SkinnyKernel *s, PtxValue block) {
   return ptx_mad(p, block, ptx_int(s->s.columns), first);
 }
 
-/* The products of a chunk with weights at an address in pieces. */
-static void multiply_chunk(SkinnyKernel *s, PtxValue chunk, PtxValue weights) {
+/* The products of a chunk with weights at an address in pieces; `adds`: to those before. */
+static void multiply_chunk(SkinnyKernel *s, PtxValue chunk, PtxValue weights, PtxValue adds) {
   Ptx *p = &s->k->ptx;
   PtxValue input = input_from(s, ptx_mul(p, chunk, ptx_int(s->s.chunk_blocks)));
   ptx_raw(p, "wgmma.fence.sync.aligned;");
   for (uint32_t block = 0; block < s->s.chunk_blocks; block += 2)
     multiply(s, descriptor(p, weights, block * SKINNY_ROWS, SKINNY_ROWS),
-             descriptor(p, input, block * s->s.columns, s->s.columns));
+             descriptor(p, input, block * s->s.columns, s->s.columns), block ? ptx_int(1) : adds);
   ptx_raw(p, "wgmma.commit_group.sync.aligned;");
 }
 
@@ -61,16 +58,10 @@ static void wait_for_products(SkinnyKernel *s, int but) {
   ptx_raw(&s->k->ptx, "wgmma.wait_group.sync.aligned %d;", but);
 }
 
-/* The stage of a chunk of the group, if a predicate says so: it takes the next one on its way. */
-static void load_again(SkinnyKernel *s, PtxValue pred, PtxValue number) {
+static void give_back(SkinnyKernel *s, PtxValue pred, PtxValue number) {
   Ptx *p = &s->k->ptx;
-  PtxValue empty = skinny_empty(s, skinny_stage(s, number));
-  ptx_barrier_arrive_if(p, ptx_pred_and(p, pred, ptx_setp(p, "eq.s32", s->lane, ptx_int(0))), empty);
-  ptx_if(p, ptx_pred_and(p, pred, s->leads));
-  ptx_barrier_wait(p, empty, skinny_round(s, number));
-  skinny_load_next(s);
-  ptx_end_if(p);
-  ptx_raw(p, "bar.warp.sync -1;");
+  PtxValue one = ptx_pred_and(p, pred, ptx_setp(p, "eq.s32", s->lane, ptx_int(0)));
+  ptx_barrier_arrive_if(p, one, skinny_empty(s, skinny_stage(s, number)));
 }
 
 /* A position's number: accumulator r of instruction tile `i` of each plane. */
@@ -88,11 +79,10 @@ static void multiply_ones(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
   const char *one = ptx_text(p, ptx_variable(p, ptx_int(-1)));
   const char *ones = arena_printf(p->context, "{%s, %s, %s, %s}", one, one, one, one);
-  clear(s);
   PtxValue first = ptx_mul(p, s->group, ptx_int(2));
   PtxValue block = ptx_for(p, first, ptx_int(s->s.share_blocks), ptx_int(2 * s->s.groups));
   ptx_raw(p, "wgmma.fence.sync.aligned;");
-  multiply(s, ones, descriptor(p, input_from(s, block), 0, s->s.columns));
+  multiply(s, ones, descriptor(p, input_from(s, block), 0, s->s.columns), ptx_int(1));
   ptx_raw(p, "wgmma.commit_group.sync.aligned;");
   ptx_end_for(p);
   wait_for_products(s, 0);
@@ -107,7 +97,7 @@ static void tell_sums(SkinnyKernel *s) {
   for (uint32_t i = 0; i < s->tile.n / 8u; i++)
     for (int e = 0; e < 2; e++) ptx_store(p, "shared.b32", at, 32 * i + 4 * e, put_planes_together(s, i, e));
   ptx_end_if(p);
-  ptx_raw(p, "bar.sync 0;");
+  ptx_raw(p, "bar.sync 1, %u;", 32u * s->tile.warps_m);
 }
 
 void skinny_sum_input(SkinnyKernel *s) {
@@ -125,32 +115,33 @@ void skinny_sum_input(SkinnyKernel *s) {
     }
 }
 
-static void multiply_plane(SkinnyKernel *s) {
+/* `before`: planes before this one. */
+static void multiply_plane(SkinnyKernel *s, PtxValue before) {
   Ptx *p = &s->k->ptx;
   PtxValue chunk = ptx_for(p, ptx_int(0), ptx_int(s->s.chunks), ptx_int(1));
   PtxValue number = ptx_add(p, s->over, chunk), stage = skinny_stage(s, number);
   ptx_barrier_wait(p, skinny_full(s, stage), skinny_round(s, number));
-  multiply_chunk(s, chunk, ptx_descriptor_address(p, skinny_stage_address(s, stage)));
+  multiply_chunk(s, chunk, ptx_descriptor_address(p, skinny_stage_address(s, stage)),
+                 ptx_setp(p, "ne.s32", ptx_add(p, before, chunk), ptx_int(0)));
   if (s->s.chunks > 1) {
     wait_for_products(s, 1);
-    load_again(s, ptx_setp(p, "gt.s32", chunk, ptx_int(0)), ptx_sub(p, number, ptx_int(1)));
+    give_back(s, ptx_setp(p, "gt.s32", chunk, ptx_int(0)), ptx_sub(p, number, ptx_int(1)));
   }
   ptx_end_for(p);
   wait_for_products(s, 0);
   ptx_assign(p, s->over, ptx_add(p, s->over, ptx_int(s->s.chunks)));
-  load_again(s, ptx_int(1), ptx_sub(p, s->over, ptx_int(1)));
+  give_back(s, ptx_int(1), ptx_sub(p, s->over, ptx_int(1)));
 }
 
 void skinny_multiply_tile(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
-  clear(s);
   if (s->s.weight_planes == 1) {
-    multiply_plane(s);
+    multiply_plane(s, ptx_int(0));
     return;
   }
-  ptx_for(p, ptx_int(0), ptx_int(s->s.weight_planes), ptx_int(1));
-  double_accumulators(s); /* zeros, before the first */
-  multiply_plane(s);
+  PtxValue plane = ptx_for(p, ptx_int(0), ptx_int(s->s.weight_planes), ptx_int(1));
+  double_accumulators(s); /* those of the tile before, before the first */
+  multiply_plane(s, plane);
   ptx_end_for(p);
 }
 

@@ -20,28 +20,22 @@ enum {
 };
 
 static uint32_t registers_of(const Gemv *s, const Tile *tile) {
-  uint32_t fragments = s->keeps_input ? s->groups * s->units : s->input_ahead;
+  uint32_t fragments = s->keeps_input ? s->groups * s->units : GEMV_INPUT_AHEAD;
   uint32_t others = s->planes ? OTHER_REGISTERS : BYTE_REGISTERS;
   if (!s->keeps_input) others += TURN_REGISTERS;
   uint32_t sums = tile->n < 8 ? 2 * s->groups : tile->n / 4u;
   return 4 * s->step_loads * tile->stages + 4 * fragments + 8 * s->groups * s->sets + sums + others;
 }
 
-static uint32_t warps_of(const Tile *tile) {
-  return (uint32_t)tile->warps_m * tile->warps_n;
-}
-
 /* Of a thread, where a number of blocks share the SM. */
 static uint32_t most_registers(const Tile *tile, uint32_t blocks) {
-  uint32_t threads = 32 * SM_PARTS * ceil_div(warps_of(tile), SM_PARTS) * blocks;
+  uint32_t threads = 32 * SM_PARTS * ceil_div(tile->warps_m, SM_PARTS) * blocks;
   uint32_t most = SM_REGISTERS / threads / 8 * 8;
   return most < THREAD_REGISTERS ? most : THREAD_REGISTERS;
 }
 
 static void choose_registers(Gemv *s, const Tile *tile) {
-  s->shares_input = s->walks > 1;
-  s->input_ahead = s->shares_input ? GEMV_SHARED_AHEAD : GEMV_INPUT_AHEAD;
-  s->keeps_input = !s->shares_input && (uint64_t)s->groups * s->units <= GEMV_MOST_INPUT;
+  s->keeps_input = (uint64_t)s->groups * s->units <= GEMV_MOST_INPUT;
   s->registers = registers_of(s, tile);
   if (!s->keeps_input || s->registers <= most_registers(tile, 1)) return;
   s->keeps_input = false;
@@ -94,14 +88,9 @@ Gemv gemv_of(const Graph *g, const Node *node, const Tile *tile) {
   s.steps = s.units / s.step_units * (unrolled ? s.weight_planes : 1);
   s.warp_bytes = s.passes * s.steps * s.step_loads * GEMV_FRAGMENT_BYTES;
   s.parts_bytes = (uint32_t)tile->warps_m * tile->n * GEMV_ROW_PITCH * 4;
-  s.walks = tile->warps_n;
-  s.warps = warps_of(tile);
-  if (s.walks > 1) s.input_bytes = (uint32_t)tile->warps_m * s.units * s.groups * GEMV_FRAGMENT_BYTES;
-  s.input_at = 2 * s.walks * s.parts_bytes;
-  s.barriers_at = s.input_at + s.input_bytes;
-  s.shared_bytes = s.barriers_at + 8 * s.walks;
+  s.shared_bytes = 2 * s.parts_bytes + 8;
   s.sets = unrolled && s.weight_planes > 1 && s.groups <= MOST_GROUPS_IN_SETS ? GEMV_MOST_SETS : 1;
-  s.one_behind = !s.planes && (s.walks > 1 || s.byte_bits * POSITIONS_A_BIT <= tile->n);
+  s.one_behind = !s.planes && s.byte_bits * POSITIONS_A_BIT <= tile->n;
   choose_registers(&s, tile);
   return s;
 }
@@ -111,19 +100,18 @@ uint32_t gemv_spare_registers(const Gemv *s, const Tile *tile) {
 }
 
 uint32_t gemv_blocks_of_sm(const Gemv *s, const Tile *tile) {
-  uint32_t blocks = s->most_blocks, most = SM_THREADS / (32 * warps_of(tile));
+  uint32_t blocks = s->most_blocks, most = SM_THREADS / (32 * tile->warps_m);
   if (blocks > most) blocks = most;
   while (blocks && s->registers > most_registers(tile, blocks)) blocks--;
   return blocks;
 }
 
-/* Bytes fill the columns of an instruction with positions alone; they may have several walks. */
+/* Bytes fill the columns of an instruction with positions alone. */
 bool gemv_shape_fits(Engine engine, const Tile *tile) {
-  bool walks = tile->warps_n == 1 || (tile->warps_n && !engine_uses_planes(engine));
-  bool shape = tile->m == GEMV_ROWS && tile->k == GEMV_UNIT_WORDS && walks && tile->split_k == 1;
+  bool shape = tile->m == GEMV_ROWS && tile->k == GEMV_UNIT_WORDS && tile->warps_n == 1 && tile->split_k == 1;
   bool positions = tile->n && tile->n <= GEMV_MOST_POSITIONS && !(tile->n & (tile->n - 1)) && !tile->resident;
   return shape && positions && (engine_uses_planes(engine) || tile->n >= 8) && tile->warps_m &&
-         warps_of(tile) <= GEMV_MOST_WARPS;
+         tile->warps_m <= GEMV_MOST_WARPS;
 }
 
 bool gemv_share_fits(const Gemv *s, const Tile *tile) {

@@ -1,5 +1,5 @@
-/* How the work of a fully connected layer on the engines gemv_b1 and gemv_s8 is shared out, derived from its types and
- * its tile. The tile pass counts with it, the kernel is written after it.
+/* How the work of a fully connected layer on the engines gemv_b1 and gemv_s8 is shared out, derived from its types and its tile. The
+ * tile pass counts with it, the kernel is written after it.
  *
  * A tile of the result is GEMV_ROWS channels by tile.n positions, the channels in the order in which the result holds
  * them (type.h), so that 32 rows are a word of its planes. The weights are the rows of the instruction. Its columns are
@@ -25,12 +25,7 @@
  *
  * Word w * 8 / bits + i of a lane's fragments in a step is its word w in memory, shifted left by i * bits.
  *
- * On gemv_s8 a block may have several walks (tile.warps_n): warps_m warps each, that share the reduction of a tile and
- * go through tiles by themselves. Then the input's fragments lie in shared memory, where all walks read them:
- *
- *     [warp of a walk][unit][group of columns][lane] of 16 bytes
- *
- * Shared memory: parts, [walk][tile, two by turns][warp][position][row] of 32 bits; that input; a barrier a walk.
+ * Shared memory: parts, twice, [warp][position][row] of 32 bits; a barrier.
  */
 #ifndef IR_GEMV_H
 #define IR_GEMV_H
@@ -49,8 +44,7 @@ enum {
   GEMV_MOST_UNITS = 32,     /* of a warp: they are unrolled */
   GEMV_MOST_STAGES = 8,     /* steps whose weights are on their way or wait in registers */
   GEMV_MOST_FRAGMENTS = 16, /* of these steps */
-  GEMV_INPUT_AHEAD = 8,     /* fragments of the input of which the same holds, */
-  GEMV_SHARED_AHEAD = 4,    /* or that come from shared memory */
+  GEMV_INPUT_AHEAD = 8,     /* fragments of the input of which the same holds */
   GEMV_MOST_INPUT = 16,     /* that stay in registers instead */
   GEMV_MOST_GROUPS = 16,
   GEMV_MOST_SETS = 2
@@ -69,14 +63,9 @@ typedef struct Gemv {
   uint32_t warp_bytes;              /* of a warp's weights in a tile */
   uint32_t passes, steps;           /* a tile's steps: passes of a loop, steps unrolled in each */
   uint32_t sets;                    /* of accumulators, which weight planes take by turns */
-  uint32_t walks, warps;            /* warps: of a block */
   bool keeps_input;                 /* all fragments of the input stay in registers */
-  bool shares_input;                /* or lie in shared memory */
-  uint32_t input_ahead;             /* fragments of the input that are loaded ahead, where they do not stay */
   bool one_behind;                  /* a tile is finished when the next one is multiplied, where the target can */
-  uint32_t parts_bytes;             /* of a tile */
-  uint32_t input_at, input_bytes;   /* in shared memory */
-  uint32_t barriers_at;
+  uint32_t parts_bytes;             /* of one of the two */
   uint32_t shared_bytes;
   uint32_t registers; /* that a thread is thought to need */
 } Gemv;

@@ -2,7 +2,7 @@
 #include "skinny.h"
 
 uint32_t skinny_threads(const Tile *tile) {
-  return 32u * tile->warps_m;
+  return 32u * (tile->warps_m + 1u);
 }
 
 bool skinny_warps_fit(const Tile *tile) {

@@ -41,7 +41,7 @@ typedef struct Skinny {
 
 /* node: linear whose first operand lies in pieces of planes; its result has a layout. */
 Skinny skinny_of(const Graph *g, const Node *node, const Tile *tile);
-uint32_t skinny_threads(const Tile *tile); /* of a block */
+uint32_t skinny_threads(const Tile *tile); /* of a block: the groups, and a warp that loads */
 /* A group has a stage whose products are under way and one that it waits for. */
 enum { SKINNY_LEAST_STAGES = 2 };
 bool skinny_warps_fit(const Tile *tile); /* whole groups, not too many */

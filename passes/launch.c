@@ -113,7 +113,7 @@ static Launch launch_gemv(const Graph *g, const Node *node, const PassOptions *o
   return (Launch){.x_mul = blocks,
                   .x_div = 1,
                   .y = s.column_tiles,
-                  .threads = 32u * s.warps,
+                  .threads = 32u * tile->warps_m,
                   .shared_bytes = s.shared_bytes,
                   .x_most = blocks};
 }

@@ -36,9 +36,9 @@ static const double tile_cycles = 1700;                   /* of a tile's ends: p
 static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
 static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
 
-/* Registers of a thread. */
+/* Registers of a thread, as a part of the SM may have a warp more than the others: that which loads. */
 static uint32_t most_registers(const Tile *tile) {
-  uint32_t most = 65536 / (32u * tile->warps_m) / 8 * 8;
+  uint32_t most = 16384 / (32u * (tile->warps_m / 4u + 1)) / 8 * 8;
   return most < 255 ? most : 255;
 }
 

@@ -69,12 +69,11 @@ static Tile random_skinny_tile(RandomSource *r) {
 /* One that gemv layers can have if their units and registers allow. */
 static Tile random_gemv_tile(RandomSource *r, Engine engine) {
   bool planes = engine_uses_planes(engine);
-  uint8_t walks = (uint8_t)(planes ? 1 : random_in(r, 1, 4));
   return (Tile){.m = 32,
                 .n = (uint16_t)(1 << random_in(r, planes ? 0 : 3, 4)),
                 .k = 16,
-                .warps_m = (uint8_t)random_in(r, 1, random_in(r, 0, 1) ? 4 : 16 / walks),
-                .warps_n = walks,
+                .warps_m = (uint8_t)random_in(r, 1, random_in(r, 0, 1) ? 4 : 16),
+                .warps_n = 1,
                 .stages = (uint8_t)random_in(r, 1, planes ? 4 : 8),
                 .split_k = 1};
 }

@@ -39,10 +39,6 @@ static const Layer layers[] = {
     {"u8[300]", "100, w=i8", ENGINE_GEMV_S8, {32, 8, 16, 2, 1, 3, 1, 0}, 2, 1, true, false},
     {"i8[200]", "100, w=u8(zero=9)", ENGINE_GEMV_S8, {32, 16, 16, 2, 1, 1, 1, 0}, 16, 1, true, false},
     {"u8[1900]", "100, w=bipolar", ENGINE_GEMV_S8, {32, 16, 16, 1, 1, 8, 1, 0}, 10, 1, false, true},
-    {"u8[700]", "230, w=bipolar", ENGINE_GEMV_S8, {32, 8, 16, 2, 2, 3, 1, 0}, 5, 1, false, true},
-    {"u5[300]", "290, w=i4", ENGINE_GEMV_S8, {32, 16, 16, 1, 4, 2, 1, 0}, 16, 1, false, true},
-    {"i8[600]", "140, w=u3(zero=7/2)", ENGINE_GEMV_S8, {32, 8, 16, 3, 3, 2, 1, 0}, 17, 1, false, true},
-    {"u8[1300]", "330, w=i2", ENGINE_GEMV_S8, {32, 16, 16, 4, 2, 1, 1, 0}, 13, 2, false, true},
 };
 
 static void plan(Build *b, const Layer *l, const char *target) {

@@ -45,7 +45,7 @@ static void expect_tile(const Build *b, const Node *node) {
   assert_true(l->x_most % t->split_k == 0 && l->x_most / t->split_k <= s.row_tiles);
   assert_true(s.column_tiles > 1 || l->x_most <= (uint32_t)target->sm_count);
   assert_int_equal(l->y, s.column_tiles);
-  assert_int_equal(l->threads, 32 * t->warps_m);
+  assert_int_equal(l->threads, 32 * (t->warps_m + 1));
 }
 
 static void tiles_of_many_sizes_fit(void **state) {
