@@ -53,6 +53,12 @@ PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn) {
   return ptx_mad(p, ptx_and(p, turn, ptx_int(1)), ptx_int(s->s.parts_bytes), s->parts);
 }
 
+static void clear_sums(SkinnyKernel *s) {
+  Ptx *p = &s->k->ptx;
+  PtxValue at = ptx_mad(p, s->thread, ptx_int(4), ptx_add(p, s->shared, ptx_int(s->s.sums_at)));
+  ptx_store_if(p, ptx_setp(p, "lt.u32", s->thread, ptx_int(s->tile.n)), "shared.b32", at, 0, ptx_int(0));
+}
+
 /* A stage is given back by the four warps of the group. Parts are bytes that come, across a cluster, or are stored by
  * the four. */
 static void init_barriers(SkinnyKernel *s) {
@@ -66,6 +72,7 @@ static void init_barriers(SkinnyKernel *s) {
   for (int i = 0; i < 2; i++) ptx_barrier_init(p, parts_barrier(s, ptx_int(i)), senders);
   ptx_barrier_init_fence(p);
   ptx_end_if(p);
+  if (s->w.sum_scale) clear_sums(s);
   ptx_raw(p, "bar.sync 0;");
 }
 
@@ -247,7 +254,7 @@ static void emit(SkinnyKernel *s) {
   if (s->s.column_tiles > 1) ptx_return_unless(p, ptx_setp(p, "lt.u32", s->first_position, s->positions));
   skinny_copy_input(s);
   skinny_make_accumulators(s);
-  if (s->w.sum_scale) skinny_sum_input(s);
+  if (s->w.sum_scale) skinny_take_sums(s);
   s->turn = ptx_variable(p, ptx_int(0));
   s->over = ptx_variable(p, ptx_int(0));
   begin_finish(s);

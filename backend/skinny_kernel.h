@@ -52,12 +52,12 @@ PtxValue skinny_parts(SkinnyKernel *s, PtxValue turn);         /* address of the
 PtxValue skinny_parts_barrier(SkinnyKernel *s, PtxValue turn); /* they have come */
 
 /* skinny_load.c */
-void skinny_copy_input(SkinnyKernel *s); /* by the groups, which wait for it */
+void skinny_copy_input(SkinnyKernel *s); /* by the groups, which wait for it; and its sums */
 void skinny_load_all(SkinnyKernel *s);   /* the stream of weights, by one thread */
 
 /* skinny_multiply.c */
 void skinny_make_accumulators(SkinnyKernel *s);
-void skinny_sum_input(SkinnyKernel *s);
+void skinny_take_sums(SkinnyKernel *s); /* of the input, to registers */
 void skinny_multiply_tile(SkinnyKernel *s);
 void skinny_send_parts(SkinnyKernel *s);
 

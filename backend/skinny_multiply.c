@@ -36,17 +36,11 @@ static void multiply(SkinnyKernel *s, const char *a, const char *b, PtxValue add
   ptx_raw(p, "%s}, %s, %s, %s;", line.data, a, b, ptx_text(p, adds));
 }
 
-/* The input from a block of channels on, as descriptors have it. */
-static PtxValue input_from(SkinnyKernel *s, PtxValue block) {
-  Ptx *p = &s->k->ptx;
-  PtxValue first = ptx_descriptor_address(p, ptx_add(p, s->shared, ptx_int(s->s.input_at)));
-  return ptx_mad(p, block, ptx_int(s->s.columns), first);
-}
-
 /* The products of a chunk with weights at an address in pieces; `adds`: to those before. */
 static void multiply_chunk(SkinnyKernel *s, PtxValue chunk, PtxValue weights, PtxValue adds) {
   Ptx *p = &s->k->ptx;
-  PtxValue input = input_from(s, ptx_mul(p, chunk, ptx_int(s->s.chunk_blocks)));
+  PtxValue first = ptx_descriptor_address(p, ptx_add(p, s->shared, ptx_int(s->s.input_at)));
+  PtxValue input = ptx_mad(p, chunk, ptx_int(s->s.chunk_blocks * s->s.columns), first);
   ptx_raw(p, "wgmma.fence.sync.aligned;");
   for (uint32_t block = 0; block < s->s.chunk_blocks; block += 2)
     multiply(s, descriptor(p, weights, block * SKINNY_ROWS, SKINNY_ROWS),
@@ -74,43 +68,14 @@ static PtxValue put_planes_together(SkinnyKernel *s, uint32_t i, int r) {
   return sum;
 }
 
-/* Weights of ones, which are registers, sum up the input in every row. The groups share out the blocks of channels. */
-static void multiply_ones(SkinnyKernel *s) {
+/* Of the lane's positions. */
+void skinny_take_sums(SkinnyKernel *s) {
   Ptx *p = &s->k->ptx;
-  const char *one = ptx_text(p, ptx_variable(p, ptx_int(-1)));
-  const char *ones = arena_printf(p->context, "{%s, %s, %s, %s}", one, one, one, one);
-  PtxValue first = ptx_mul(p, s->group, ptx_int(2));
-  PtxValue block = ptx_for(p, first, ptx_int(s->s.share_blocks), ptx_int(2 * s->s.groups));
-  ptx_raw(p, "wgmma.fence.sync.aligned;");
-  multiply(s, ones, descriptor(p, input_from(s, block), 0, s->s.columns), ptx_int(1));
-  ptx_raw(p, "wgmma.commit_group.sync.aligned;");
-  ptx_end_for(p);
-  wait_for_products(s, 0);
-}
-
-/* What the groups have summed up, of the lane's positions: its first lanes, with other positions each, say so. */
-static void tell_sums(SkinnyKernel *s) {
-  Ptx *p = &s->k->ptx;
-  PtxValue thread = ptx_and(p, s->thread, ptx_int(127)), first = ptx_add(p, s->shared, ptx_int(s->s.sums_at));
-  PtxValue at = ptx_mad(p, thread, ptx_int(8), ptx_mad(p, s->group, ptx_int(4 * s->tile.n), first));
-  ptx_if(p, ptx_setp(p, "lt.u32", thread, ptx_int(4)));
-  for (uint32_t i = 0; i < s->tile.n / 8u; i++)
-    for (int e = 0; e < 2; e++) ptx_store(p, "shared.b32", at, 32 * i + 4 * e, put_planes_together(s, i, e));
-  ptx_end_if(p);
-  ptx_raw(p, "bar.sync 1, %u;", 32u * s->tile.warps_m);
-}
-
-void skinny_sum_input(SkinnyKernel *s) {
-  Ptx *p = &s->k->ptx;
-  multiply_ones(s);
-  tell_sums(s);
   PtxValue first = ptx_add(p, s->shared, ptx_int(s->s.sums_at));
   PtxValue at = ptx_mad(p, ptx_and(p, s->lane, ptx_int(3)), ptx_int(8), first);
   for (uint32_t i = 0; i < s->tile.n / 8u; i++)
     for (int e = 0; e < 2; e++) {
-      PtxValue sum = ptx_int(0);
-      for (uint32_t group = 0; group < s->s.groups; group++)
-        sum = ptx_add(p, ptx_load(p, "shared.b32", CLASS_B32, at, 4 * group * s->tile.n + 32 * i + 4 * e), sum);
+      PtxValue sum = ptx_load(p, "shared.b32", CLASS_B32, at, 32 * i + 4 * e);
       s->sums[i][e] = ptx_variable(p, ptx_mul(p, sum, ptx_int(-(int64_t)s->w.sum_scale)));
     }
 }

@@ -22,7 +22,7 @@ static uint32_t instruction_columns(uint32_t columns) {
 static void size_shared(Skinny *s, const Tile *tile) {
   uint64_t stages = (uint64_t)s->groups * tile->stages * s->chunk_blocks * SKINNY_ROWS * PIECE_BYTES;
   uint64_t input = (uint64_t)s->share_blocks * s->columns * PIECE_BYTES;
-  uint64_t parts = (uint64_t)s->parts * s->own * SKINNY_ROWS * 4, sums = (uint64_t)s->groups * tile->n * 4;
+  uint64_t parts = (uint64_t)s->parts * s->own * SKINNY_ROWS * 4, sums = (uint64_t)tile->n * 4;
   s->chunk_bytes = s->chunk_blocks * SKINNY_ROWS * PIECE_BYTES;
   s->input_bytes = (uint32_t)input;
   s->parts_bytes = (uint32_t)parts;

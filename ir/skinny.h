@@ -12,7 +12,7 @@
  *
  * Shared memory: stages of weights, [group][stage] of one chunk of one weight plane each; the input, copied once,
  * [block of channels of the share][column] of 16 bytes; parts, [group][tile, two by turns][part][own positions, two by
- * two][row] of 32 bits, where a row's numbers of two positions lie together (skinny_beside); sums of the input, [group]
+ * two][row] of 32 bits, where a row's numbers of two positions lie together (skinny_beside); sums of the input,
  * [position]; barriers.
  */
 #ifndef IR_SKINNY_H
