@@ -42,11 +42,15 @@ static uint32_t most_registers(const Tile *tile) {
   return most < 255 ? most : 255;
 }
 
-/* Clusters of more than two blocks find room in an even number of SMs of each part of the chip. */
+/* SMs that clusters of more than two blocks leave idle: they find room in one part of the chip, which has 14 to 18. Of
+ * an H200, where a cluster more would run after all others. */
+static uint32_t idle_sms(uint32_t split) {
+  return split == 8 ? 12 : split == 4 ? 8 : 0;
+}
+
 uint32_t skinny_clusters(const Skinny *s, const Tile *tile, const Target *target) {
-  uint32_t sms = (uint32_t)target->sm_count;
-  if (tile->split_k > 2 && sms >= 16) sms = sms / 8 * 8;
-  uint32_t most = sms / tile->split_k / s->column_tiles;
+  uint32_t sms = (uint32_t)target->sm_count, idle = idle_sms(tile->split_k);
+  uint32_t most = (sms > idle ? sms - idle : 0) / tile->split_k / s->column_tiles;
   if (!most) most = 1;
   return most < s->row_tiles ? most : s->row_tiles;
 }
@@ -131,7 +135,8 @@ typedef struct Search {
 /* With the most stages that pay and fit. */
 static void consider(const Search *s, Tile tile) {
   tile.stages = MOST_STAGES;
-  while (tile.stages > 2 && tile.stages * SKINNY_ROWS * 4u * tile.k > BYTES_IN_FLIGHT) tile.stages /= 2;
+  uint32_t of_stages = tile.warps_m / 4u * SKINNY_ROWS * 4u * tile.k; /* one a group */
+  while (tile.stages > SKINNY_LEAST_STAGES && tile.stages * of_stages > BYTES_IN_FLIGHT) tile.stages /= 2;
   while (tile.stages && !skinny_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages /= 2;
   if (!tile.stages) return;
   tile_list_add(s->list, tile, skinny_microseconds(s->g, s->node, &tile, s->options));
@@ -140,7 +145,7 @@ static void consider(const Search *s, Tile tile) {
 static void consider_columns(const Search *s, uint8_t n) {
   for (size_t split = 0; split < sizeof splits; split++)
     for (size_t k = 0; k < sizeof chunk_words; k++)
-      for (uint8_t warps = 8; warps >= 4; warps -= 4)
+      for (uint8_t warps = 4 * SKINNY_MOST_GROUPS; warps >= 4; warps -= 4)
         consider(s, (Tile){SKINNY_ROWS, n, chunk_words[k], warps, 1, 2, splits[split], 0});
 }
 
