@@ -100,7 +100,7 @@ static void send(Warp *w, const Inst *in, uint32_t lane) {
   BulkCopy copy = {.barrier = (uint32_t)(barrier & CLUSTER_OFFSET), .address = (uint32_t)(to & CLUSTER_OFFSET)};
   copy.bytes = bytes;
   if (owner->race) race_copy_brings(owner, copy.barrier, in->line, copy.address, bytes);
-  if (EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase)) remember_bulk(w, in, lane, owner, copy);
+  if (EXEC_NAME(mbarrier_send)(w, in, lane, barrier, bytes, &copy.phase)) remember_bulk(w, in, lane, owner, copy);
 }
 
 EXEC(st_async) {
