@@ -69,6 +69,8 @@ static void begin_finish(GemvKernel *s) {
                             .parts = s->tile.warps_m,
                             .own = s->tile.n,
                             .pitch = GEMV_ROW_PITCH,
+                            .beside = 1,
+                            .row_at = ptx_shl(&s->k->ptx, s->lane, 2),
                             .most_constants = most_constants(s),
                             .warps = s->tile.warps_m,
                             .warp = s->warp,
@@ -164,6 +166,7 @@ static void init_barrier(GemvKernel *s) {
 static void emit(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   gemv_load_first_weights(s);
+  gemv_prefetch_weights(s);
   begin_finish(s);
   gemv_place_input(s);
   bool behind = s->s.one_behind && s->k->ptx.overlaps && s->node->launch.x_most < s->s.row_tiles;

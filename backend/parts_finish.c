@@ -11,6 +11,8 @@ typedef struct Spot {
   PtxValue position, pixel, is_pixel, stores;
 } Spot;
 
+enum { MOST_TOGETHER = 4 };
+
 static int constants_of(const Epilogue *e, const Node *node) {
   int count = 0;
   for (uint32_t i = 0; i < node->step_count; i++)
@@ -21,16 +23,15 @@ static int constants_of(const Epilogue *e, const Node *node) {
   return count;
 }
 
-/* The 32 rows of a tile that the warp takes. */
-static PtxValue word_of_warp(const PartsFinish *f) {
+PtxValue parts_word(const PartsFinish *f) {
   return ptx_and(&f->k->ptx, f->warp, ptx_int(f->rows / 32 - 1));
 }
 
 void parts_place(PartsFinish *f, PtxValue row_tile) {
   Ptx *p = &f->k->ptx;
   Layout l = f->out->type.layout;
-  f->row = ptx_mad(p, word_of_warp(f), ptx_int(32), f->lane);
-  f->bit = ptx_mad(p, row_tile, ptx_int(f->rows), f->row);
+  PtxValue row = ptx_mad(p, parts_word(f), ptx_int(32), f->lane);
+  f->bit = ptx_mad(p, row_tile, ptx_int(f->rows), row);
   f->channel = layout_orders_channels(l) ? channel_of_bit(p, l, f->bit) : f->bit;
   f->has_channel = ptx_int(1);
   uint32_t channels = (uint32_t)f->out->image.channels;
@@ -61,18 +62,28 @@ static PtxValue count_positions(const PartsFinish *f) {
   return ptx_select(p, ptx_setp(p, "lt.u32", first_bit, ptx_int(rows)), left, ptx_int(0));
 }
 
-static Spot place_spot(const PartsFinish *f, PtxValue index) {
+/* `exists`: the position; where it does not, nothing is stored, and what would be is none's. */
+static Spot place_spot(const PartsFinish *f, PtxValue index, PtxValue exists) {
   Ptx *p = &f->k->ptx;
   PtxValue position = ptx_add(p, f->first_position, index);
   Place at = place_of_position(p, f->grid, position);
   bool pieces = layout_is_pieces(f->out->type.layout);
-  PtxValue pixel = ptx_select(p, at.is_pixel, at.pixel, ptx_int(0));
-  return (Spot){pieces ? position : pixel, pixel, at.is_pixel, pieces ? ptx_int(1) : at.is_pixel};
+  PtxValue is_pixel = ptx_pred_and(p, at.is_pixel, exists);
+  PtxValue pixel = ptx_select(p, is_pixel, at.pixel, ptx_int(0));
+  return (Spot){pieces ? position : pixel, pixel, is_pixel, pieces ? exists : is_pixel};
+}
+
+/* `parts`: the lane's number of position 0. */
+static PtxValue address_of_position(const PartsFinish *f, PtxValue parts, PtxValue index) {
+  Ptx *p = &f->k->ptx;
+  if (f->beside == 1) return ptx_mad(p, index, ptx_int(f->pitch * 4), parts);
+  PtxValue pair = ptx_mad(p, ptx_shr(p, index, 1), ptx_int(2 * f->pitch * 4), parts);
+  return ptx_mad(p, ptx_and(p, index, ptx_int(1)), ptx_int(4), pair);
 }
 
 static PtxValue sum_of_parts(const PartsFinish *f, PtxValue parts, PtxValue index) {
   Ptx *p = &f->k->ptx;
-  PtxValue at = ptx_mad(p, index, ptx_int(f->pitch * 4), parts);
+  PtxValue at = address_of_position(f, parts, index);
   PtxValue sum = f->has_border ? f->border : ptx_int(0);
   for (uint32_t part = 0; part < f->parts; part++) {
     int64_t offset = (int64_t)part * f->own * f->pitch * 4;
@@ -108,12 +119,12 @@ static void store_element(const PartsFinish *f, const Spot *spot, PtxValue store
   ptx_store_if(p, stores, bytes ? "global.u8" : stored.class == CLASS_F32 ? "global.f32" : "global.b32", at, 0, stored);
 }
 
-static void finish_position(const PartsFinish *f, PtxValue parts, PtxValue index) {
+static void finish_position(const PartsFinish *f, PtxValue sum_of_position, PtxValue index, PtxValue exists) {
   Ptx *p = &f->k->ptx;
   const Type *t = &f->out->type;
-  Spot spot = place_spot(f, index);
+  Spot spot = place_spot(f, index, exists);
   if (f->constants_inside) epilogue_load(f->epilogue, 0);
-  Flow sum = {f->k->node->main_type, sum_of_parts(f, parts, index), 0, 0};
+  Flow sum = {f->k->node->main_type, sum_of_position, 0, 0};
   PtxValue stored = flow_stored(p, epilogue_apply(f->epilogue, sum, spot.pixel, f->channel), t);
   if (type_is_quantized(t)) {
     stored = ptx_select(p, f->has_channel, stored, ptx_int(0));
@@ -122,12 +133,27 @@ static void finish_position(const PartsFinish *f, PtxValue parts, PtxValue index
   (t->layout.kind == LAYOUT_PLANES ? store_planes : store_element)(f, &spot, stored);
 }
 
+/* Positions of a warp, `apart` from each other, that are finished side by side: one waits while another goes on.
+ * Constants that are loaded again for each leave no registers for several. */
+static uint32_t positions_together(const PartsFinish *f, uint32_t apart) {
+  uint32_t together = f->constants_inside ? 1 : MOST_TOGETHER;
+  while (together > 1 && f->own % (together * apart)) together /= 2;
+  return together;
+}
+
 void parts_finish(const PartsFinish *f, PtxValue parts) {
   Ptx *p = &f->k->ptx;
   uint32_t words = f->rows / 32;
-  PtxValue count = count_positions(f), rows = ptx_mad(p, f->row, ptx_int(4), parts);
+  PtxValue count = count_positions(f), rows = ptx_add(p, parts, f->row_at);
   PtxValue first = ptx_shr(p, f->warp, __builtin_ctz(words));
-  PtxValue index = ptx_for(p, first, count, ptx_int(f->warps / words));
-  finish_position(f, rows, index);
+  uint32_t apart = f->warps / words, together = positions_together(f, apart);
+  PtxValue index = ptx_for(p, first, count, ptx_int(together * apart));
+  PtxValue indices[MOST_TOGETHER], sums[MOST_TOGETHER];
+  for (uint32_t i = 0; i < together; i++) {
+    indices[i] = ptx_add(p, index, ptx_int(i * apart));
+    sums[i] = sum_of_parts(f, rows, indices[i]);
+  }
+  for (uint32_t i = 0; i < together; i++)
+    finish_position(f, sums[i], indices[i], i ? ptx_setp(p, "lt.s32", indices[i], count) : ptx_int(1));
   ptx_end_for(p);
 }

@@ -16,21 +16,13 @@ void ptx_barrier_init_fence(Ptx *p) {
   ptx_raw(p, "fence.mbarrier_init.release.cluster;");
 }
 
-static void wait_for(Ptx *p, const char *scope, PtxValue barrier, PtxValue parity) {
+void ptx_barrier_wait(Ptx *p, PtxValue barrier, PtxValue parity) {
   PtxValue done = ptx_new(p, CLASS_PRED);
   uint32_t label = p->label_count++;
   text_add(&p->body, "$wait%" PRIu32 ":\n", label);
-  ptx_raw(p, "mbarrier.try_wait.parity%s.shared::cta.b64 %s, [%s], %s;", scope, ptx_text(p, done), ptx_text(p, barrier),
+  ptx_raw(p, "mbarrier.try_wait.parity.shared::cta.b64 %s, [%s], %s;", ptx_text(p, done), ptx_text(p, barrier),
           ptx_text(p, parity));
   ptx_raw(p, "@!%s bra $wait%" PRIu32 ";", ptx_text(p, done), label);
-}
-
-void ptx_barrier_wait(Ptx *p, PtxValue barrier, PtxValue parity) {
-  wait_for(p, "", barrier, parity);
-}
-
-void ptx_barrier_wait_cluster(Ptx *p, PtxValue barrier, PtxValue parity) {
-  wait_for(p, ".acquire.cluster", barrier, parity);
 }
 
 PtxValue ptx_in_block(Ptx *p, PtxValue address, PtxValue rank) {
@@ -39,16 +31,24 @@ PtxValue ptx_in_block(Ptx *p, PtxValue address, PtxValue rank) {
   return there;
 }
 
-void ptx_barrier_arrive_remote_if(Ptx *p, PtxValue pred, PtxValue barrier) {
-  ptx_raw(p, "%smbarrier.arrive.release.cluster.shared::cluster.b64 _, [%s];", guard(p, pred), ptx_text(p, barrier));
+void ptx_send_words(Ptx *p, PtxValue to, const PtxValue *words, int count, PtxValue barrier) {
+  Text list = {.context = p->context};
+  for (int i = 0; i < count; i++) text_add(&list, "%s%s", i ? ", " : "", ptx_text(p, words[i]));
+  ptx_raw(p, "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v%d.b32 [%s], {%s}, [%s];", count,
+          ptx_text(p, to), list.data, ptx_text(p, barrier));
 }
 
 void ptx_barrier_arrive_if(Ptx *p, PtxValue pred, PtxValue barrier) {
   ptx_raw(p, "%smbarrier.arrive.shared::cta.b64 _, [%s];", guard(p, pred), ptx_text(p, barrier));
 }
 
+void ptx_barrier_expect_if(Ptx *p, PtxValue pred, PtxValue barrier, PtxValue bytes) {
+  ptx_raw(p, "%smbarrier.arrive.expect_tx.shared::cta.b64 _, [%s], %s;", guard(p, pred), ptx_text(p, barrier),
+          ptx_text(p, bytes));
+}
+
 void ptx_barrier_expect(Ptx *p, PtxValue barrier, PtxValue bytes) {
-  ptx_raw(p, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%s], %s;", ptx_text(p, barrier), ptx_text(p, bytes));
+  ptx_barrier_expect_if(p, ptx_int(1), barrier, bytes);
 }
 
 void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValue bytes, PtxValue barrier) {

@@ -14,11 +14,12 @@ void ptx_barrier_wait(Ptx *p, PtxValue barrier, PtxValue parity);
 void ptx_barrier_arrive_if(Ptx *p, PtxValue pred, PtxValue barrier);
 /* Arrives, and lets the phase end no earlier than when this many bytes have come. */
 void ptx_barrier_expect(Ptx *p, PtxValue barrier, PtxValue bytes);
+void ptx_barrier_expect_if(Ptx *p, PtxValue pred, PtxValue barrier, PtxValue bytes);
 /* The same address in another block of the cluster. */
 PtxValue ptx_in_block(Ptx *p, PtxValue address, PtxValue rank);
-/* What the warp has done before, stores to that block's memory too, is seen by who waits there. */
-void ptx_barrier_arrive_remote_if(Ptx *p, PtxValue pred, PtxValue barrier);
-void ptx_barrier_wait_cluster(Ptx *p, PtxValue barrier, PtxValue parity);
+/* Stores 2 or 4 words to another block's memory or one's own, all addresses from ptx_in_block; they count as bytes of
+ * the barrier there, and are seen by who waits for it. */
+void ptx_send_words(Ptx *p, PtxValue to, const PtxValue *words, int count, PtxValue barrier);
 /* Starts a copy of `bytes` bytes (a multiple of 16, as both addresses are) to shared memory under a predicate. */
 void ptx_bulk_copy_if(Ptx *p, PtxValue pred, PtxValue to, PtxValue from, PtxValue bytes, PtxValue barrier);
 

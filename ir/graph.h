@@ -120,7 +120,8 @@ static inline bool engine_is_gemv(Engine e) {
 /* Block tile of a tensor-core layer: m output positions by n output channels, computed by warps_m x warps_n warps; each
  * warp m/warps_m x n/warps_n. k: 32-bit words of the reduction staged at a time; on wgmma those of each tap; on patches
  * and strips those of a step (patch.h, strip.h). Skinny layers have their channels along m and positions along n, and
- * as many blocks as split_k says share a reduction (skinny.h). So have gemv layers, whose warps share it: k is a unit
+ * as many blocks as split_k says share a reduction; groups of four warps have stages and tiles of their own (skinny.h).
+ * So have gemv layers, whose warps share it: k is a unit
  * of it, stages are loads ahead (gemv.h). resident: on wgmma, whether a block keeps its weights in shared memory; its
  * groups of four warps then go through tiles of their own where m has less than 16 rows a warp, and where it is
  * GATHERED (staging.h). */

@@ -5,6 +5,10 @@ uint32_t skinny_threads(const Tile *tile) {
   return 32u * (tile->warps_m + 1u);
 }
 
+bool skinny_warps_fit(const Tile *tile) {
+  return tile->warps_n == 1 && tile->warps_m && tile->warps_m % 4 == 0 && tile->warps_m <= 4 * SKINNY_MOST_GROUPS;
+}
+
 uint32_t skinny_rows(const Type *result) {
   return result->layout.kind == LAYOUT_WORDS ? (uint32_t)type_channels(result) : result->layout.pitch;
 }
@@ -16,16 +20,18 @@ static uint32_t instruction_columns(uint32_t columns) {
 
 /* In 64 bits: where the sum fits shared memory, so do its parts their 32. */
 static void size_shared(Skinny *s, const Tile *tile) {
-  uint64_t stages = (uint64_t)tile->stages * s->chunk_blocks * SKINNY_ROWS * PIECE_BYTES;
+  uint64_t stages = (uint64_t)s->groups * tile->stages * s->chunk_blocks * SKINNY_ROWS * PIECE_BYTES;
   uint64_t input = (uint64_t)s->share_blocks * s->columns * PIECE_BYTES;
-  uint64_t parts = (uint64_t)s->parts * s->own * SKINNY_ROW_PITCH * 4;
+  uint64_t parts = (uint64_t)s->parts * s->own * SKINNY_ROWS * 4, sums = (uint64_t)tile->n * 4;
   s->chunk_bytes = s->chunk_blocks * SKINNY_ROWS * PIECE_BYTES;
   s->input_bytes = (uint32_t)input;
   s->parts_bytes = (uint32_t)parts;
   s->input_at = (uint32_t)stages;
   s->parts_at = (uint32_t)(stages + input);
-  s->barriers_at = (uint32_t)(stages + input + 2 * parts);
-  s->shared_bytes = stages + input + 2 * parts + 8 * (2 * tile->stages + 2u);
+  s->sums_at = (uint32_t)(stages + input + 2 * parts * s->groups);
+  s->barriers_at = (uint32_t)(s->sums_at + sums);
+  s->group_barriers = 2 * tile->stages + 2u;
+  s->shared_bytes = stages + input + 2 * parts * s->groups + sums + 8 * s->group_barriers * s->groups;
 }
 
 Skinny skinny_of(const Graph *g, const Node *node, const Tile *tile) {
@@ -39,7 +45,7 @@ Skinny skinny_of(const Graph *g, const Node *node, const Tile *tile) {
   s.row_tiles = ceil_div(skinny_rows(graph_type(g, node->result)), SKINNY_ROWS);
   s.column_tiles = ceil_div(x->layout.positions, tile->n);
   s.groups = tile->warps_m / 4u;
-  s.parts = s.groups * tile->split_k;
+  s.parts = tile->split_k;
   s.own = tile->n / tile->split_k;
   size_shared(&s, tile);
   return s;

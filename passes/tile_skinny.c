@@ -35,16 +35,21 @@ static const double tile_cycles = 1700;                   /* of a tile's ends: p
 static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
 static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
 
-/* Registers of a thread: a part of the SM that has the loading warp runs one warp more than the others. */
+/* Registers of a thread, as a part of the SM may have a warp more than the others: that which loads. */
 static uint32_t most_registers(const Tile *tile) {
-  return tile->warps_m == 4 ? 255 : 168;
+  uint32_t most = 16384 / (32u * (tile->warps_m / 4u + 1)) / 8 * 8;
+  return most < 255 ? most : 255;
 }
 
-/* Clusters of more than two blocks find room in an even number of SMs of each part of the chip. */
+/* SMs that clusters of more than two blocks leave idle: they find room in one part of the chip, which has 14 to 18. Of
+ * an H200, where a cluster more would run after all others. */
+static uint32_t idle_sms(uint32_t split) {
+  return split == 8 ? 12 : split == 4 ? 8 : 0;
+}
+
 uint32_t skinny_clusters(const Skinny *s, const Tile *tile, const Target *target) {
-  uint32_t sms = (uint32_t)target->sm_count;
-  if (tile->split_k > 2 && sms >= 16) sms = sms / 8 * 8;
-  uint32_t most = sms / tile->split_k / s->column_tiles;
+  uint32_t sms = (uint32_t)target->sm_count, idle = idle_sms(tile->split_k);
+  uint32_t most = (sms > idle ? sms - idle : 0) / tile->split_k / s->column_tiles;
   if (!most) most = 1;
   return most < s->row_tiles ? most : s->row_tiles;
 }
@@ -106,9 +111,9 @@ static bool owners_are_whole(const Tile *tile) {
 
 bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const Target *target) {
   bool whole = tile->m == SKINNY_ROWS && tile->n && tile->n % 8 == 0 && tile->n <= MOST_POSITIONS && !tile->resident;
-  bool warps = tile->warps_n == 1 && (tile->warps_m == 4 || tile->warps_m == 8);
+  bool warps = skinny_warps_fit(tile);
   bool stages = tile->stages <= MOST_STAGES && !(tile->stages & (tile->stages - 1));
-  stages = stages && tile->stages >= skinny_least_stages(tile);
+  stages = stages && tile->stages >= SKINNY_LEAST_STAGES;
   bool chunk = tile->k && tile->k % 8 == 0 && tile->k <= MOST_CHUNK_WORDS;
   bool split = tile->split_k && tile->split_k <= SKINNY_MOST_SPLIT && !(tile->split_k & (tile->split_k - 1));
   if (!whole || !warps || !stages || !chunk || !split || !owners_are_whole(tile)) return false;
@@ -129,7 +134,8 @@ typedef struct Search {
 /* With the most stages that pay and fit. */
 static void consider(const Search *s, Tile tile) {
   tile.stages = MOST_STAGES;
-  while (tile.stages > 2 && tile.stages * SKINNY_ROWS * 4u * tile.k > BYTES_IN_FLIGHT) tile.stages /= 2;
+  uint32_t of_stages = tile.warps_m / 4u * SKINNY_ROWS * 4u * tile.k; /* one a group */
+  while (tile.stages > SKINNY_LEAST_STAGES && tile.stages * of_stages > BYTES_IN_FLIGHT) tile.stages /= 2;
   while (tile.stages && !skinny_tile_fits(s->g, s->node, &tile, s->options->target)) tile.stages /= 2;
   if (!tile.stages) return;
   tile_list_add(s->list, tile, skinny_microseconds(s->g, s->node, &tile, s->options));
@@ -138,7 +144,7 @@ static void consider(const Search *s, Tile tile) {
 static void consider_columns(const Search *s, uint8_t n) {
   for (size_t split = 0; split < sizeof splits; split++)
     for (size_t k = 0; k < sizeof chunk_words; k++)
-      for (uint8_t warps = 8; warps >= 4; warps -= 4)
+      for (uint8_t warps = 4 * SKINNY_MOST_GROUPS; warps >= 4; warps -= 4)
         consider(s, (Tile){SKINNY_ROWS, n, chunk_words[k], warps, 1, 2, splits[split], 0});
 }
 

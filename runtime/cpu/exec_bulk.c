@@ -1,6 +1,6 @@
-/* Bulk copies: cp.async.bulk and cp.async.bulk.tensor. The bytes move at once; those that go to shared memory are
- * marked pending until a thread has waited for the phase of their barrier. Elements outside a tensor are read as zero
- * and not written. */
+/* Bulk copies: cp.async.bulk and cp.async.bulk.tensor, and st.async. The bytes move at once; those that go to shared
+ * memory are marked pending until a thread has waited for the phase of their barrier. Elements outside a tensor are
+ * read as zero and not written. */
 #include "bulk.h"
 #include "tensor_map.h"
 
@@ -14,8 +14,7 @@ static uint64_t lane_address(const Warp *w, const Inst *in, uint32_t operand, ui
 }
 
 /* Marks the bytes as not there until the barrier's phase was waited for. */
-static bool remember_bulk(Warp *w, const Inst *in, uint32_t lane, BulkCopy copy) {
-  Block *block = w->block;
+static bool remember_bulk(Warp *w, const Inst *in, uint32_t lane, Block *block, BulkCopy copy) {
   if (!block->launch->check) return true;
   if (block->bulk_count == block->bulk_capacity) {
     uint32_t wanted = block->bulk_capacity ? block->bulk_capacity * 2 : 64;
@@ -43,7 +42,8 @@ static bool deliver(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, ui
   }
   if (w->block->race) race_copy_brings(w->block, (uint32_t)barrier, in->line, address, bytes);
   BulkCopy copy = {.barrier = (uint32_t)barrier, .address = address, .bytes = bytes};
-  return EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase) && remember_bulk(w, in, lane, copy);
+  return EXEC_NAME(mbarrier_transfer)(w, in, lane, barrier, bytes, &copy.phase) &&
+         remember_bulk(w, in, lane, w->block, copy);
 }
 
 static bool check_size(Warp *w, const Inst *in, uint32_t lane, uint32_t bytes) {
@@ -80,6 +80,31 @@ EXEC(bulk_load) {
 
 EXEC(bulk_store) {
   for (uint32_t rest = mask; rest && !w->stopped; rest &= rest - 1) copy_bulk(w, in, first_lane(rest), false);
+}
+
+/* ---- st.async: words to the shared memory of any block of the cluster, in which their barrier lies too ---- */
+
+static void send(Warp *w, const Inst *in, uint32_t lane) {
+  uint32_t bytes = 4 * in->vector;
+  AccessPlan plan = {.space = SPACE_SHARED, .use = ACCESS_WRITE, .agent = AGENT_BULK, .bytes = bytes, .align = bytes};
+  uint64_t to = lane_address(w, in, 0, SPACE_SHARED, lane) & ~SHARED_WINDOW,
+           barrier = lane_address(w, in, 1, SPACE_SHARED, lane) & ~SHARED_WINDOW, tag = to >> CLUSTER_SHIFT;
+  if (barrier >> CLUSTER_SHIFT != tag) {
+    fault_raise(w, in, lane, FAULT_ADDRESS, "st.async to another block than that of its mbarrier");
+    return;
+  }
+  uint8_t *target = access_bytes(w, in, lane, &plan, to);
+  if (!target) return;
+  for (uint32_t k = 0; k < in->vector; k++) memcpy(target + 4 * k, &lanes32(w, in, (int)k)[lane], 4);
+  Block *owner = tag ? w->block->cluster->blocks[tag - 1] : w->block;
+  BulkCopy copy = {.barrier = (uint32_t)(barrier & CLUSTER_OFFSET), .address = (uint32_t)(to & CLUSTER_OFFSET)};
+  copy.bytes = bytes;
+  if (owner->race) race_copy_brings(owner, copy.barrier, in->line, copy.address, bytes);
+  if (EXEC_NAME(mbarrier_send)(w, in, lane, barrier, bytes, &copy.phase)) remember_bulk(w, in, lane, owner, copy);
+}
+
+EXEC(st_async) {
+  for (uint32_t rest = mask; rest && !w->stopped; rest &= rest - 1) send(w, in, first_lane(rest));
 }
 
 /* ---- tensors ---- */

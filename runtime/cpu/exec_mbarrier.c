@@ -167,6 +167,14 @@ bool EXEC_NAME(mbarrier_transfer)(Warp *w, const Inst *in, uint32_t lane, uint64
   return true;
 }
 
+bool EXEC_NAME(mbarrier_send)(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, uint32_t bytes,
+                              uint32_t *phase) {
+  uint64_t before;
+  if (!apply(w, in, lane, barrier, (Arrival){.bytes = -(int64_t)bytes, .releases = true}, &before)) return false;
+  *phase = before & 1;
+  return true;
+}
+
 bool EXEC_NAME(mbarrier_arrive_copies)(Warp *w, const Inst *in, uint32_t lane, uint64_t barrier, bool counted) {
   uint64_t before;
   return apply(w, in, lane, barrier, (Arrival){.arrivals = counted ? 1 : 0}, &before);

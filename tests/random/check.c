@@ -60,7 +60,7 @@ static Tile random_skinny_tile(RandomSource *r) {
   return (Tile){.m = 64,
                 .n = RANDOM_OF(r, positions),
                 .k = (uint16_t)(8 * random_in(r, 1, 4)),
-                .warps_m = (uint8_t)(4 * random_in(r, 1, 2)),
+                .warps_m = (uint8_t)(4 * random_in(r, 1, 4)),
                 .warps_n = 1,
                 .stages = (uint8_t)(1 << random_in(r, 1, 4)),
                 .split_k = (uint8_t)(1 << random_in(r, 0, 3))};

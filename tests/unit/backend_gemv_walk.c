@@ -1,5 +1,6 @@
-/* Gemv layers whose blocks walk over many tiles, on planes and on bytes of every storage: on the CPU device, bit for
- * bit against the evaluator, at the largest batch and below it. */
+/* Gemv layers whose blocks walk over many tiles, on planes and on bytes of every storage, and skinny layers whose
+ * groups of warps do, alone and in clusters: on the CPU device with its race check, bit for bit against the evaluator,
+ * at the largest batch and below it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include "../../frontend/frontend.h"
 #include "../../ir/gemv.h"
+#include "../../ir/skinny.h"
 #include "../../passes/tuning.h"
 #include "backend_device.h"
 
@@ -18,8 +20,8 @@ typedef struct Layer {
   const char *input, *linear; /* as the language has them */
   Engine engine;
   Tile tile;
-  uint32_t batch, blocks; /* along x */
-  bool keeps_input, one_behind;
+  uint32_t batch, blocks;       /* along x; of skinny layers clusters */
+  bool keeps_input, one_behind; /* of gemv layers */
 } Layer;
 
 static const Layer layers[] = {
@@ -39,7 +41,27 @@ static const Layer layers[] = {
     {"u8[300]", "100, w=i8", ENGINE_GEMV_S8, {32, 8, 16, 2, 1, 3, 1, 0}, 2, 1, true, false},
     {"i8[200]", "100, w=u8(zero=9)", ENGINE_GEMV_S8, {32, 16, 16, 2, 1, 1, 1, 0}, 16, 1, true, false},
     {"u8[1900]", "100, w=bipolar", ENGINE_GEMV_S8, {32, 16, 16, 1, 1, 8, 1, 0}, 10, 1, false, true},
+    {"u8[700]", "1300, w=bipolar", ENGINE_SKINNY_B1, {64, 8, 8, 12, 1, 2, 1, 0}, 5, 1, false, false},
+    {"u8[1100]", "900, w=bipolar", ENGINE_SKINNY_B1, {64, 16, 8, 8, 1, 2, 2, 0}, 16, 1, false, false},
+    {"u5[1100]", "1400, w=i2", ENGINE_SKINNY_B1, {64, 8, 16, 16, 1, 2, 4, 0}, 7, 1, false, false},
+    {"u8[2100]", "800, w=u2(zero=1/2)", ENGINE_SKINNY_B1, {64, 8, 8, 4, 1, 4, 8, 0}, 3, 2, false, false},
+    {"u3[900]", "700, w=i3", ENGINE_SKINNY_B1, {64, 32, 8, 8, 1, 2, 4, 0}, 40, 1, false, false},
 };
+
+static void plan_gemv(Build *b, const Layer *l, Node *node) {
+  Gemv s = gemv_of(b->g, node, &node->tile);
+  assert_int_equal(s.keeps_input, l->keeps_input);
+  assert_int_equal(s.one_behind, l->one_behind);
+  assert_true(s.row_tiles > 2 * l->blocks);
+  node->launch.x_mul = node->launch.x_most = l->blocks;
+}
+
+/* A group has three tiles or more, so that parts take both places twice. */
+static void plan_skinny(Build *b, const Layer *l, Node *node) {
+  Skinny s = skinny_of(b->g, node, &node->tile);
+  assert_true(s.row_tiles > 2 * l->blocks * s.groups);
+  node->launch.x_mul = node->launch.x_most = l->blocks * node->tile.split_k;
+}
 
 static void plan(Build *b, const Layer *l, const char *target) {
   PassOptions passes = {
@@ -51,11 +73,7 @@ static void plan(Build *b, const Layer *l, const char *target) {
   Node *node = b->g->nodes;
   while (node->op != OP_LINEAR) node++;
   assert_true(node->engine == l->engine && tile_equal(&node->tile, &l->tile));
-  Gemv s = gemv_of(b->g, node, &node->tile);
-  assert_int_equal(s.keeps_input, l->keeps_input);
-  assert_int_equal(s.one_behind, l->one_behind);
-  assert_true(s.row_tiles > 2 * l->blocks);
-  node->launch.x_mul = node->launch.x_most = l->blocks;
+  (engine_is_gemv(l->engine) ? plan_gemv : plan_skinny)(b, l, node);
 }
 
 static void check(const Layer *l, const char *target) {
@@ -93,7 +111,7 @@ static void blocks_walk_over_tiles(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
     check(&layers[i], "sm_90a");
-    check(&layers[i], "sm_80");
+    if (engine_is_gemv(layers[i].engine)) check(&layers[i], "sm_80");
   }
 }
 

@@ -54,12 +54,31 @@ static void numbers_by_hand(void **state) {
   Type y = type_make(ELEM_UINT, 2, true, 1, DIMS(200));
   Layer l = layer_new(x, w, layout_planes(&y, 64), 20, ENGINE_SKINNY_B1, tile_of(8, 8, 8, 4, 2));
   Skinny s = skinny_of(l.g, &l.node, &l.node.tile);
-  const uint32_t got[] = {s.weight_planes, s.input_planes, s.blocks,       s.chunk_blocks, s.chunks,   s.share_blocks,
-                          s.columns,       s.row_tiles,    s.column_tiles, s.groups,       s.parts,    s.own,
-                          s.chunk_bytes,   s.input_bytes,  s.parts_bytes,  s.input_at,     s.parts_at, s.barriers_at};
-  const uint32_t want[] = {3, 5, 5, 2, 2, 4, 48, 4, 3, 2, 4, 4, 2048, 4 * 48 * 16, 4 * 4 * 68 * 4, 8192, 11264, 19968};
+  const uint32_t got[] = {s.weight_planes, s.input_planes, s.blocks,      s.chunk_blocks, s.chunks,
+                          s.share_blocks,  s.columns,      s.row_tiles,   s.column_tiles, s.groups,
+                          s.parts,         s.own,          s.chunk_bytes, s.input_bytes,  s.parts_bytes,
+                          s.input_at,      s.parts_at,     s.sums_at,     s.barriers_at};
+  const uint32_t want[] = {3,
+                           5,
+                           5,
+                           2,
+                           2,
+                           4,
+                           48,
+                           4,
+                           3,
+                           2,
+                           2,
+                           4,
+                           2048,
+                           4 * 48 * 16,
+                           2 * 4 * 64 * 4,
+                           2 * 4 * 2048,
+                           16384 + 3072,
+                           19456 + 4 * 2048,
+                           27648 + 8 * 4};
   for (size_t i = 0; i < sizeof got / sizeof *got; i++) assert_int_equal(got[i], want[i]);
-  assert_int_equal(s.shared_bytes, 19968 + 8 * (2 * 4 + 2));
+  assert_int_equal(s.shared_bytes, 27680 + 2 * 8 * (2 * 4 + 2));
   assert_int_equal(skinny_threads(&l.node.tile), 288);
   assert_int_equal(skinny_rows(graph_type(l.g, l.node.result)), 256);
   context_free(l.context);

@@ -23,6 +23,13 @@
   "bar.warp.sync -1;\nand.b32 %c, %t, 31;\nsetp.eq.u32 %p, %c, 0;\nmapa.shared::cluster.u32 %c, %b, %next;\n"          \
   "@%p mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%c];\n"
 #define WAIT "W: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p, [bar], 0;\n@!%p bra W;\n"
+/* The same as words that complete on the next block's barrier, which thread 0 of that block tells of their bytes. */
+#define EXPECT(bytes)                                                                                                  \
+  "setp.le.u32 %p, %t, 1;\nmov.u32 %c, 0;\n@%first mov.u32 %c, " bytes ";\n"                                           \
+  "@%p mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], %c;\n"
+#define SEND_ASYNC(where)                                                                                              \
+  VALUE "mapa.shared::cluster.u32 %c, %b, " where ";\n"                                                                \
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%peer], %w, [%c];\n"
 #define RECEIVE "ld.shared.u32 %w, [%v];\n"
 
 enum { BLOCKS = 16, THREADS = 64 };
@@ -48,6 +55,28 @@ static void words_go_round(void **state) {
   expect_passed_on(4, out);
   run(HEAD("8") MEET SEND ARRIVE WAIT RECEIVE TAIL, out);
   expect_passed_on(8, out);
+}
+
+static void words_complete_on_barriers(void **state) {
+  (void)state;
+  static uint32_t out[BLOCKS][THREADS];
+  run(HEAD("4") MEET EXPECT("256") SEND_ASYNC("%next") WAIT RECEIVE TAIL, out);
+  expect_passed_on(4, out);
+  run(HEAD("8") MEET SEND_ASYNC("%next") EXPECT("256") WAIT RECEIVE TAIL, out);
+  expect_passed_on(8, out);
+}
+
+/* Four words of every fourth thread. */
+static void words_go_together(void **state) {
+  (void)state;
+  static uint32_t out[BLOCKS][THREADS];
+  run(HEAD("2") MEET EXPECT("256") VALUE
+      "mapa.shared::cluster.u32 %c, %b, %next;\nand.b32 %v, %t, 3;\nsetp.eq.u32 %p, %v, 0;\n.reg .b32 %x<3>;\n"
+      "add.u32 %x0, %w, 1;\nadd.u32 %x1, %w, 2;\nadd.u32 %x2, %w, 3;\nmad.lo.u32 %v, %t, 4, %a;\n"
+      "@%p st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%peer], {%w, %x0, %x1, %x2}, [%c];\n" WAIT
+          RECEIVE TAIL,
+      out);
+  expect_passed_on(2, out);
 }
 
 static void other_blocks_are_read(void **state) {
@@ -106,6 +135,9 @@ static void faults_are_told(void **state) {
       {HEAD("2") MEET "mapa.shared::cluster.u32 %c, %b, %next;\nW: mbarrier.try_wait.parity.shared.b64 %p, [%c], 0;\n"
                       "@!%p bra W;\n" VALUE TAIL,
        "a wait for an mbarrier of another block", 2},
+      {HEAD("2") MEET EXPECT("256") SEND_ASYNC("%r") WAIT TAIL, "another block than that of its mbarrier", 2},
+      {HEAD("2") MEET EXPECT("260") SEND_ASYNC("%next") WAIT TAIL, "deadlock", 2},
+      {HEAD("2") MEET EXPECT("256") SEND_ASYNC("%next") MEET RECEIVE TAIL, "still filling", 2},
       {HEAD("2") "setp.eq.u32 %p, %r, 0;\n@%p bra GO;\n" MEET "GO:\n" VALUE TAIL, "have exited", 2},
       {HEAD("2") MEET "setp.eq.u32 %p, %r, 0;\n@%p bra GO;\n" WAIT "GO:\n" VALUE TAIL, "deadlock", 2},
   };
@@ -118,6 +150,7 @@ static void races_are_found(void **state) {
       {HEAD("4") MEET SEND ARRIVE WAIT RECEIVE TAIL, NULL, 8},
       {HEAD("4") MEET SEND MEET RECEIVE TAIL, NULL, 8},
       {HEAD("4") MEET SEND ARRIVE WAIT RECEIVE "st.shared.u32 [%v], 1;\n" TAIL, NULL, 8},
+      {HEAD("4") MEET EXPECT("256") SEND_ASYNC("%next") WAIT RECEIVE "st.shared.u32 [%v], 1;\n" TAIL, NULL, 8},
       {HEAD("2") "st.shared.u32 [%v], 0;\n" MEET SEND RECEIVE MEET TAIL, "has not waited for block", 2},
       {HEAD("2") MEET ARRIVE SEND WAIT RECEIVE MEET TAIL, "has not waited for block", 2},
   };
@@ -151,7 +184,8 @@ static int open_cpu(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(words_go_round),      cmocka_unit_test(other_blocks_are_read),
+      cmocka_unit_test(words_go_round),      cmocka_unit_test(words_complete_on_barriers),
+      cmocka_unit_test(words_go_together),   cmocka_unit_test(other_blocks_are_read),
       cmocka_unit_test(registers_say_where), cmocka_unit_test(faults_are_told),
       cmocka_unit_test(races_are_found),     cmocka_unit_test(workers_share_the_clusters),
       cmocka_unit_test(sizes_have_bounds),   cmocka_unit_test(addresses_name_their_block),
