@@ -55,7 +55,6 @@ typedef struct GemvKernel {
 
 /* gemv_load.c */
 void gemv_load_first_weights(GemvKernel *s); /* of the block's first tile, before the input is there */
-void gemv_prefetch_weights(GemvKernel *s);
 PtxValue gemv_weights_behind(GemvKernel *s, PtxValue weights, PtxValue row_tiles); /* those of so many tiles */
 /* A step behind an address of weights, if a predicate (or the immediate 1) says so. */
 void gemv_load_step(GemvKernel *s, uint32_t stage, PtxValue weights, uint32_t step, PtxValue pred);

@@ -44,22 +44,6 @@ void gemv_load_first_weights(GemvKernel *s) {
   }
 }
 
-/* What follows the first weights comes to L2 meanwhile, on bytes, where few steps are loaded ahead. */
-void gemv_prefetch_weights(GemvKernel *s) {
-  enum { MOST_BYTES = 131072 };
-  Ptx *p = &s->k->ptx;
-  uint32_t tile_bytes = s->tile.warps_m * s->s.warp_bytes, tiles = ceil_div(MOST_BYTES, tile_bytes);
-  if (s->s.planes || !p->overlaps) return;
-  PtxValue bound = ptx_mad(p, s->tiles_apart, ptx_int(tiles), s->first_tile);
-  bound = ptx_2(p, "min.s32", bound, ptx_int(s->s.row_tiles));
-  ptx_if(p, ptx_setp(p, "eq.s32", ptx_special(p, "%tid.x"), ptx_int(0)));
-  PtxValue row_tile = ptx_for(p, s->first_tile, bound, s->tiles_apart);
-  PtxValue from = gemv_weights_behind(s, s->weights, row_tile);
-  ptx_raw(p, "cp.async.bulk.prefetch.L2.global [%s], %u;", ptx_text(p, from), tile_bytes);
-  ptx_end_for(p);
-  ptx_end_if(p);
-}
-
 /* --- the input --- */
 
 static uint32_t positions_of_group(const GemvKernel *s) {

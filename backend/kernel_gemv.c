@@ -166,7 +166,6 @@ static void init_barrier(GemvKernel *s) {
 static void emit(GemvKernel *s) {
   Ptx *p = &s->k->ptx;
   gemv_load_first_weights(s);
-  gemv_prefetch_weights(s);
   begin_finish(s);
   gemv_place_input(s);
   bool behind = s->s.one_behind && s->k->ptx.overlaps && s->node->launch.x_most < s->s.row_tiles;

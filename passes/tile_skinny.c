@@ -1,9 +1,8 @@
 /* Tiles of skinny layers (../ir/skinny.h): how many positions a block takes, how many blocks share a reduction, and how
  * the weights are cut into stages.
  *
- * The estimate follows the stream of weights: blocks that run side by side share the rate of L2, or of device memory
- * where the weights do not fit, and each waits for the longer of its share and of its products and epilogue. What comes
- * before, the input's copy and its sums, overlaps with the first stages.
+ * The estimate is that of an SM: the input's copy, then the longer of the weights' way and of its groups' work, and
+ * what follows the last products.
  */
 #include "../ir/skinny.h"
 #include "../ir/staging.h"
@@ -22,18 +21,18 @@ enum {
   MOST_COLUMN_TILES = 64    /* with more of them wgmma_b1 reuses weights better */
 };
 
-/* In cycles of an SM, measured on an H200 or derived from what was. */
+/* In cycles of an SM of an H200, but for the rates of weights: bytes that all SMs get in a cycle. Fitted to tiles of
+ * layers of 8 and 16 images. */
 static const double cycles_a_second = 1.755e9;
-static const double l2_bytes = 30e6, l2_gb_per_s = 5000; /* weights that stay in L2 come at this rate */
-static const double sm_bytes_a_cycle = 27;               /* the most that one SM gets */
-static const double copy_cycles = 1300;                  /* from the request of a stage to its bytes */
-static const double issue_cycles = 300;                  /* of a copy, in the thread that loads */
-static const double chunk_cycles = 250;                  /* barriers of a chunk, in its group */
-static const double plane_cycles = 120;                  /* of a group: the last products of a plane, then twice all */
-static const double exchange_cycles = 300, cluster_cycles = 2500;
-static const double tile_cycles = 1700;                   /* of a tile's ends: parts sent, constants loaded */
-static const double first_cycles = 600;                   /* until the input comes; weights are on their way before */
-static const double result_cycles = 60, step_cycles = 40; /* of a word of results in a warp */
+static const double l2_bytes = 30e6, l2_bytes_a_cycle = 2700; /* weights that stay in L2 come at this rate */
+static const double input_bytes_a_cycle = 18.7;               /* of an SM */
+static const double chunk_cycles = 120;                       /* barriers of a chunk, in its group */
+static const double tile_cycles = 250;                        /* of a tile's ends: parts sent, constants loaded */
+static const double first_cycles = 700;                 /* until the input comes; weights are on their way before */
+static const double last_cycles = 750;                  /* of the last parts, until they are stored */
+static const double result_cycles = 5, step_cycles = 3; /* of a word of results in a warp, several side by side */
+static const double cluster_cycles = 4000;              /* of clusters of more than two blocks */
+static const double overlap = 0.52;                     /* of what is shorter: of work and of the weights' way */
 
 /* Registers of a thread, as a part of the SM may have a warp more than the others: that which loads. */
 static uint32_t most_registers(const Tile *tile) {
@@ -59,47 +58,37 @@ static double product_cycles(const Skinny *s, const Target *target, Engine engin
   double rate = engine_tera_ops(target, engine) * 1e12 / target->sm_count / cycles_a_second;
   double full = 2.0 * SKINNY_ROWS * s->columns * 8 * 2 * PIECE_BYTES / rate;
   double least = 17 + s->columns / 4.0;
-  return greater(full, least) + (s->groups == 1 ? 17 : 0);
+  return greater(full, least);
 }
 
-static double bytes_a_cycle(const Skinny *s, const Tile *tile, const Target *target, double blocks) {
-  double weights = (double)s->row_tiles * tile->split_k * s->weight_planes * s->chunks * s->chunk_bytes;
-  double all = (weights < l2_bytes ? l2_gb_per_s : target->copy_gb_per_s * 0.93) * 1e9 / cycles_a_second;
-  double in_flight = (double)tile->stages * s->chunk_bytes / copy_cycles, started = s->chunk_bytes / issue_cycles;
-  return lesser(lesser(all / blocks, sm_bytes_a_cycle), lesser(in_flight, started));
+/* Of an SM's weights, that come to so many of them. */
+static double stream_cycles(const Skinny *s, const Tile *tile, const Target *target, double bytes, double sms) {
+  double all = (double)s->row_tiles * tile->split_k * s->weight_planes * s->chunks * s->chunk_bytes;
+  double from_memory = target->copy_gb_per_s * 1e9 / cycles_a_second;
+  return bytes * sms / (all < l2_bytes ? l2_bytes_a_cycle : from_memory);
 }
 
 /* Of a tile: positions of the largest batch that a block finishes, 32 channels a warp. */
-static double epilogue_cycles(const Graph *g, const Node *node, const Skinny *s, const Tile *tile) {
+static double end_cycles(const Graph *g, const Node *node, const Skinny *s) {
   double taken = lesser(s->own, graph_type(g, node->inputs[0])->layout.positions);
-  double words = divide_up(taken * 2, tile->warps_m);
-  return tile_cycles + words * (result_cycles + step_cycles * node->step_count);
+  return tile_cycles + divide_up(taken * 2, 4) * (result_cycles + step_cycles * node->step_count);
 }
 
-/* The input's sums are products too. */
-static double input_cycles(const Graph *g, const Node *node, const Skinny *s, double product) {
-  bool as_level, summed = weight_storage(graph_type(g, node->inputs[1]), true, &as_level).offset != 0;
-  return s->input_bytes / sm_bytes_a_cycle + (summed ? divide_up(s->chunks, s->groups) * product : 0);
-}
-
-/* A tile's products and the epilogue of the one before overlap with the stream, as the input's copy does with as much
- * of it as stages hold. */
+/* An SM multiplies one tile after the other; a group does also what stands between products. What is shorter, that or
+ * the weights' way, overlaps with the longer in part. */
 double skinny_microseconds(const Graph *g, const Node *node, const Tile *tile, const PassOptions *options) {
   const Target *target = options->target;
   Skinny s = skinny_of(g, node, tile);
   double clusters = skinny_clusters(&s, tile, target), blocks = clusters * tile->split_k * s.column_tiles;
   double at_once = lesser(blocks, target->sm_count), rounds = divide_up(blocks, at_once);
-  double tiles = divide_up(s.row_tiles, clusters), bytes = (double)s.weight_planes * s.chunks * s.chunk_bytes;
+  double tiles = divide_up(s.row_tiles, clusters), of_group = divide_up(tiles, s.groups);
+  double chunks = (double)s.weight_planes * s.chunks;
   double product = product_cycles(&s, target, node->engine) * s.chunk_blocks / 2; /* of a chunk */
-  double of_group = divide_up(s.chunks, s.groups) * (product + chunk_cycles) + plane_cycles;
-  double products = s.weight_planes * greater(of_group, s.chunks * product);
-  double rate = bytes_a_cycle(&s, tile, target, at_once), stream = bytes / rate;
-  double epilogue = epilogue_cycles(g, node, &s, tile);
-  double held = lesser((double)tile->stages * s.chunk_bytes, tiles * bytes) / rate;
-  double before = first_cycles + greater(0, input_cycles(g, node, &s, product) - held);
-  double of_tile = greater(stream, products + epilogue) + (tile->split_k > 1 ? cluster_cycles : 0);
-  double last = greater(stream, products) + product + exchange_cycles + epilogue;
-  double cycles = before + (tiles - 1) * of_tile + last + (tile->split_k > 1 ? cluster_cycles : 0);
+  double serial = chunks * (product + chunk_cycles) + end_cycles(g, node, &s);
+  double work = greater(tiles * chunks * product, of_group * serial);
+  double stream = stream_cycles(&s, tile, target, tiles * chunks * s.chunk_bytes, at_once);
+  double before = first_cycles + s.input_bytes / input_bytes_a_cycle + (tile->split_k > 2 ? cluster_cycles : 0);
+  double cycles = before + greater(work, stream) + (1 - overlap) * lesser(work, stream) + last_cycles;
   return rounds * cycles / cycles_a_second * 1e6;
 }
 
