@@ -47,11 +47,10 @@ void wgmma_write_sum_rows(Wgmma *w) {
   PtxValue copy = ptx_div(p, i, ptx_int(lines)), at = ptx_mad(p, copy, ptx_int(apart), base);
   at = ptx_add(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), at), ptx_int(w->s.packed_bytes / w->s.parts));
   PtxValue first_row = ptx_setp(p, "eq.s32", ptx_and(p, line, ptx_int(7)), ptx_int(0));
-  PtxValue piece = ptx_shr(p, line, 3), real = ptx_setp(p, "lt.s32", piece, ptx_int(pieces));
-  if (w->s.real_pieces < w->s.pieces) {
-    PtxValue before = ptx_mul(p, ptx_rem(p, copy, ptx_int(w->s.parts)), ptx_int(pieces));
-    real = ptx_pred_and(p, real, ptx_setp(p, "lt.s32", ptx_add(p, before, piece), ptx_int(w->s.real_pieces)));
-  }
+  PtxValue in_part = ptx_shr(p, line, 3), real = ptx_setp(p, "lt.s32", in_part, ptx_int(pieces));
+  PtxValue piece = ptx_mad(p, ptx_rem(p, copy, ptx_int(w->s.parts)), ptx_int(pieces), in_part);
+  if (w->s.real_pieces < w->s.pieces)
+    real = ptx_pred_and(p, real, ptx_setp(p, "lt.s32", piece, ptx_int(w->s.real_pieces)));
   PtxValue ones = ptx_int(engine_uses_planes(w->m.node->engine) ? -1 : 0x01010101);
   if (last_slots(w) < w->s.joined) ones = ones_of_piece(w, piece);
   PtxValue word = ptx_variable(p, ptx_select(p, ptx_pred_and(p, first_row, real), ones, ptx_int(0)));

@@ -67,6 +67,7 @@ static const Layer layers[] = {
     {"u8[14, 14, 64]", "64, kernel=3, pad=1, w=i8", ENGINE_WGMMA_S8, {64, 64, 16, 16, 1, 2, 1, 1}, 1, NO_SUMS},
     /* taps that share pieces: two and four, joined ahead or not, by one group of warps or several */
     {"u2[19, 9, 64]", "64, kernel=3, pad=1, w=bipolar", ENGINE_WGMMA_B1, {64, 64, 4, 8, 1, 1, 1, 1}, 1, BY_COLUMNS},
+    {"u1[19, 9, 39]", "64, kernel=5, pad=2, w=ternary", ENGINE_WGMMA_B1, {128, 64, 4, 8, 1, 2, 1, 1}, 1, BY_COLUMNS},
     {"u3[19, 9, 30]", "32, kernel=5, pad=2, w=i2", ENGINE_WGMMA_B1, {128, 32, 4, 4, 1, 3, 1, 1}, 1, BY_COLUMNS},
     {"u2[12, 17, 32]",
      "32, kernel=3, dilation=2, w=bipolar",
