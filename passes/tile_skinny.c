@@ -26,13 +26,15 @@ enum {
 static const double cycles_a_second = 1.755e9;
 static const double l2_bytes = 30e6, l2_bytes_a_cycle = 2700; /* weights that stay in L2 come at this rate */
 static const double input_bytes_a_cycle = 18.7;               /* of an SM */
-static const double chunk_cycles = 120;                       /* barriers of a chunk, in its group */
+static const double chunk_cycles = 165;                       /* barriers of a chunk, in its group */
 static const double tile_cycles = 250;                        /* of a tile's ends: parts sent, constants loaded */
-static const double first_cycles = 700;                 /* until the input comes; weights are on their way before */
+static const double first_cycles = 400;                 /* until the input comes; weights are on their way before */
 static const double last_cycles = 750;                  /* of the last parts, until they are stored */
 static const double result_cycles = 5, step_cycles = 3; /* of a word of results in a warp, several side by side */
-static const double cluster_cycles = 4000;              /* of clusters of more than two blocks */
-static const double overlap = 0.52;                     /* of what is shorter: of work and of the weights' way */
+static const double shared_result = 0.33;               /* of a result, of all groups; of one whose parts were sent: */
+static const double sent_result = 0.75;
+static const double cluster_cycles = 4000; /* of clusters of more than two blocks */
+static const double overlap = 0.52;        /* of what is shorter: of work and of the weights' way */
 
 /* Registers of a thread, as a part of the SM may have a warp more than the others: that which loads. */
 static uint32_t most_registers(const Tile *tile) {
@@ -68,10 +70,21 @@ static double stream_cycles(const Skinny *s, const Tile *tile, const Target *tar
   return bytes * sms / (all < l2_bytes ? l2_bytes_a_cycle : from_memory);
 }
 
-/* Of a tile: positions of the largest batch that a block finishes, 32 channels a warp. */
+/* Positions of the largest batch that a block finishes of a tile. */
+static double positions_of_tile(const Graph *g, const Node *node, const Skinny *s) {
+  return lesser(s->own, graph_type(g, node->inputs[0])->layout.positions);
+}
+
+/* Of a tile, in its group: 32 channels a warp. */
 static double end_cycles(const Graph *g, const Node *node, const Skinny *s) {
-  double taken = lesser(s->own, graph_type(g, node->inputs[0])->layout.positions);
-  return tile_cycles + divide_up(taken * 2, 4) * (result_cycles + step_cycles * node->step_count);
+  double words = divide_up(positions_of_tile(g, node, s) * 2, 4);
+  return tile_cycles + words * (result_cycles + step_cycles * node->step_count);
+}
+
+/* Of a tile, what its results take of all groups. */
+static double results_cycles(const Graph *g, const Node *node, const Tile *tile, const Skinny *s) {
+  double results = positions_of_tile(g, node, s) * SKINNY_ROWS;
+  return results * (tile->split_k > 1 ? sent_result : shared_result);
 }
 
 /* An SM multiplies one tile after the other; a group does also what stands between products. What is shorter, that or
@@ -85,9 +98,10 @@ double skinny_microseconds(const Graph *g, const Node *node, const Tile *tile, c
   double chunks = (double)s.weight_planes * s.chunks;
   double product = product_cycles(&s, target, node->engine) * s.chunk_blocks / 2; /* of a chunk */
   double serial = chunks * (product + chunk_cycles) + end_cycles(g, node, &s);
-  double work = greater(tiles * chunks * product, of_group * serial);
+  double work = greater(tiles * chunks * product, of_group * serial) + tiles * results_cycles(g, node, tile, &s);
   double stream = stream_cycles(&s, tile, target, tiles * chunks * s.chunk_bytes, at_once);
-  double before = first_cycles + s.input_bytes / input_bytes_a_cycle + (tile->split_k > 2 ? cluster_cycles : 0);
+  double first = stream_cycles(&s, tile, target, s.chunk_bytes, at_once); /* chunk: products wait for all of it */
+  double before = first_cycles + first + s.input_bytes / input_bytes_a_cycle + (tile->split_k > 2 ? cluster_cycles : 0);
   double cycles = before + greater(work, stream) + (1 - overlap) * lesser(work, stream) + last_cycles;
   return rounds * cycles / cycles_a_second * 1e6;
 }
