@@ -121,7 +121,7 @@ static void multiply(Gather *x, const Products *s, int set) {
   wgmma_commit_products(w);
 }
 
-/* The step behind one; false behind the last. */
+/* Those behind; false behind the last. */
 static bool next_products(const Wgmma *w, Products *s) {
   uint32_t units = w->s.pieces / 2;
   s->first = s->end;
@@ -148,12 +148,12 @@ void wgmma_multiply_gathered(Wgmma *w, Arrived *arrived) {
       for (int i = 0; i < m->row_tiles; i++)
         for (int r = 0; r < 4; r++) x->fragments[set][unit][i][r] = ptx_new(&m->k->ptx, CLASS_B32);
   place_rows(x);
-  Products step = {.end = end_of_products(w, 0)};
+  Products now = {.end = end_of_products(w, 0)};
   wgmma_wait_for_part(w, arrived, m->pair_list[0], 0);
-  load_rows(x, &step, 0);
+  load_rows(x, &now, 0);
   for (int set = 0, more = 1, number = 0; more; set = !set, number++) {
-    multiply(x, &step, set);
-    Products next = step;
+    multiply(x, &now, set);
+    Products next = now;
     more = next_products(w, &next);
     if (!more) break;
     if (number > 0) wgmma_wait_for_products(w, 1); /* those that read the registers that are loaded now */
@@ -164,7 +164,7 @@ void wgmma_multiply_gathered(Wgmma *w, Arrived *arrived) {
     }
     wgmma_wait_for_part(w, arrived, m->pair_list[next.pair], next.first / units_of_part(w));
     load_rows(x, &next, !set);
-    step = next;
+    now = next;
   }
   if (m->pair_count == 1) sum_inputs(w, arrived);
   wgmma_sum_rows(w);
