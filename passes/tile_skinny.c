@@ -18,6 +18,7 @@ enum {
   MOST_STAGES = 16,
   BYTES_IN_FLIGHT = 131072, /* of a block: more hide nothing */
   OTHER_REGISTERS = 56,     /* besides accumulators and sums of the input */
+  MOST_BARRIERS = 128,      /* of a block: what the CPU device's race check follows */
   MOST_COLUMN_TILES = 64    /* with more of them wgmma_b1 reuses weights better */
 };
 
@@ -124,6 +125,7 @@ bool skinny_tile_fits(const Graph *g, const Node *node, const Tile *tile, const 
   Skinny s = skinny_of(g, node, tile);
   if (s.columns > SKINNY_MOST_COLUMNS || s.columns / 2 + tile->n / 4u + OTHER_REGISTERS > most_registers(tile))
     return false;
+  if (s.group_barriers * s.groups > MOST_BARRIERS) return false;
   return s.shared_bytes <= target->shared_bytes && s.column_tiles <= MOST_COLUMN_TILES;
 }
 
