@@ -1,5 +1,5 @@
-/* How the work of a fully connected layer on the engines gemv_b1 and gemv_s8 is shared out, derived from its types and its tile. The
- * tile pass counts with it, the kernel is written after it.
+/* How the work of a fully connected layer on the engines gemv_b1 and gemv_s8 is shared out, derived from its types and
+ * its tile. The tile pass counts with it, the kernel is written after it.
  *
  * A tile of the result is GEMV_ROWS channels by tile.n positions, the channels in the order in which the result holds
  * them (type.h), so that 32 rows are a word of its planes. The weights are the rows of the instruction. Its columns are

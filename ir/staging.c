@@ -45,7 +45,7 @@ static void join_taps(Staging *s, const Graph *g, const Node *node, const Tile *
   s->joined = 1;
   s->join_shift = width > 1 ? staging_tap_shift(g, node, 1) : 0;
   bool in_order = s->taps <= width || staging_tap_shift(g, node, width - 1) < staging_tap_shift(g, node, width);
-  bool joins = tile->resident && !staging_gathers(tile) && engine_uses_planes(node->engine) && s->blocks == 1 && in_order;
+  bool joins = tile->resident == RESIDENT && engine_uses_planes(node->engine) && s->blocks == 1 && in_order;
   if (joins && tile->n + SUM_ROWS <= MOST_COLUMNS)
     while (s->joined < width && 2 * s->joined * channels <= layout_piece_channels(x->layout) &&
            s->joined < MOST_JOINED)
@@ -118,7 +118,8 @@ static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) 
 static void share_out_sums(Staging *s, const Tile *tile) {
   enum { LEAST_PRODUCTS = 2048, MOST_COLUMNS = 256 };
   uint64_t products = (uint64_t)s->pieces * s->chunks * s->weight_planes * s->input_planes * tile->n;
-  bool pays = staging_gathers(tile) || (products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1) && s->joined == 1);
+  bool pays = products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1) && s->joined == 1;
+  pays = pays || staging_gathers(tile);
   if (pays || tile->n + SUM_ROWS > MOST_COLUMNS)
     s->summed = staging_gathers(tile) ? s->input_rows : staging_group_rows(tile) + s->halo;
   else

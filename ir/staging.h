@@ -88,9 +88,9 @@ static inline int staging_band_rows(const Tile *tile) {
 static inline bool staging_gathers(const Tile *tile) {
   return tile->resident == GATHERED;
 }
-/* Walks over tiles in a block. Gathered rows: each group of four warps goes through tiles of its own. With resident weights and a tile of less than 16 rows a warp each group of four warps
- * goes through tiles of its own, with stages of its own: all read the weights of the block. Otherwise warps share
- * tiles. */
+/* Walks over tiles in a block. With gathered rows, or with resident weights and a tile of less than 16 rows a warp, each
+ * group of four warps goes through tiles of its own, with stages of its own: all read the weights of the block.
+ * Otherwise warps share tiles. */
 static inline uint32_t staging_walks(const Tile *tile) {
   bool by_themselves = staging_gathers(tile) || (tile->resident && tile->m < 16u * tile->warps_m);
   return by_themselves && tile->warps_m >= 4 ? tile->warps_m / 4u : 1;

@@ -28,7 +28,7 @@ typedef struct Check {
 static Tile random_tile(RandomSource *r) {
   static const uint16_t columns[] = {32, 64, 128};
   int warps = 4 * random_in(r, 1, 3), row_tiles = random_in(r, 1, 2), resident = random_in(r, STREAMED, GATHERED);
-  bool by_themselves = resident == GATHERED || (resident && random_in(r, 0, 1)); /* groups of four; or all share tiles */
+  bool by_themselves = resident == GATHERED || (resident && random_in(r, 0, 1)); /* groups of four */
   int sharing = by_themselves ? 4 : warps;
   return (Tile){.m = (uint16_t)(16 * sharing * row_tiles),
                 .n = RANDOM_OF(r, columns),
