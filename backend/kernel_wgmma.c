@@ -146,6 +146,12 @@ void wgmma_place_tile(Wgmma *w, PtxValue tile) {
   m->first_channel = ptx_mul(p, column, ptx_int(m->tile.n));
 }
 
+PtxValue wgmma_tile_position(Wgmma *w, PtxValue row_tile) {
+  Ptx *p = &w->m.k->ptx;
+  PtxValue first = ptx_mul(p, row_tile, ptx_int(w->m.tile.m));
+  return staging_gathers(&w->m.tile) ? position_of_pixel(p, &w->positions, first) : first;
+}
+
 /* Resident weights belong to one tile of channels, which blockIdx.y names; streamed ones to any. */
 void wgmma_for_each_tile(Wgmma *w) {
   Ptx *p = &w->m.k->ptx;

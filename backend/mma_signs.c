@@ -48,8 +48,8 @@ static bool is_signs(const Mma *m) {
   int width = table->dim[1];
   bool one_border = !m->w.border || m->w.class_count == 1;
   bool whole = m->tile.n / m->tile.warps_n % 32 == 0;
-  bool serves = counts && width == (1 << t->bits) - 1 && one_border && whole && table_rises(m) &&
-                sum_bound(m) < INT64_C(1) << 30;
+  bool serves =
+      counts && width == (1 << t->bits) - 1 && one_border && whole && table_rises(m) && sum_bound(m) < INT64_C(1) << 30;
   return serves && ((t->bits < LEAST_REQUANTIZED_BITS && pairs_fit(m)) || !requantization_of(m->k, 0));
 }
 
@@ -111,16 +111,10 @@ PtxValue mma_table_at(Mma *m, int column_tile, int channels, int64_t bytes) {
 
 /* Global memory has 64-bit addresses, shared memory 32-bit ones. */
 void mma_load_sign_row(Ptx *p, PtxValue at, int64_t offset, int width, PtxValue *out) {
-  const char *space = at.class == CLASS_B64 ? "global.nc" : "shared";
-  if (width == 1) {
-    out[0] = ptx_load(p, at.class == CLASS_B64 ? "global.nc.b32" : "shared.b32", CLASS_B32, at, offset);
-    return;
-  }
-  for (int i = 0; i < width; i += 4) {
-    for (int j = 0; j < 4; j++) out[i + j] = ptx_new(p, CLASS_B32);
-    ptx_raw(p, "ld.%s.v4.b32 {%s, %s, %s, %s}, %s;", space, ptx_text(p, out[i]), ptx_text(p, out[i + 1]),
-            ptx_text(p, out[i + 2]), ptx_text(p, out[i + 3]), ptx_at(p, at, offset + 4 * i));
-  }
+  bool is_global = at.class == CLASS_B64;
+  if (width == 1) out[0] = ptx_load(p, is_global ? "global.nc.b32" : "shared.b32", CLASS_B32, at, offset);
+  for (int i = 0; i + 4 <= width; i += 4)
+    ptx_load_four(p, is_global ? "global.nc.v4.b32" : "shared.v4.b32", at, offset + 4 * i, out + i);
 }
 
 PtxValue mma_sign_of_bit(Ptx *p, const PtxValue *differences, int count, int apart) {

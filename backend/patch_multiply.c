@@ -79,11 +79,8 @@ static void load_rows(PatchKernel *k, PtxValue lane, uint32_t step, int i, PtxVa
 
 /* Fragments of two column tiles. */
 static void load_columns(PatchKernel *k, uint32_t step, int pair, PtxValue b[4]) {
-  Ptx *p = &k->m.k->ptx;
-  for (int i = 0; i < 4; i++) b[i] = ptx_new(p, CLASS_B32);
   int64_t offset = ((int64_t)step * (k->m.tile.n / 16) + pair) * 512;
-  ptx_raw(p, "ld.shared.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, b[0]), ptx_text(p, b[1]), ptx_text(p, b[2]),
-          ptx_text(p, b[3]), ptx_at(p, k->lane_weights, offset));
+  ptx_load_four(&k->m.k->ptx, "shared.v4.b32", k->lane_weights, offset, b);
 }
 
 void patch_multiply(PatchKernel *k) {

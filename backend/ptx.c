@@ -219,6 +219,12 @@ void ptx_load_pair(Ptx *p, const char *space_type, PtxValue address, int64_t off
   ptx_raw(p, "ld.%s {%s, %s}, %s;", space_type, ptx_text(p, out[0]), ptx_text(p, out[1]), ptx_at(p, address, offset));
 }
 
+void ptx_load_four(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue out[4]) {
+  for (int i = 0; i < 4; i++) out[i] = ptx_new(p, CLASS_B32);
+  ptx_raw(p, "ld.%s {%s, %s, %s, %s}, %s;", space_type, ptx_text(p, out[0]), ptx_text(p, out[1]), ptx_text(p, out[2]),
+          ptx_text(p, out[3]), ptx_at(p, address, offset));
+}
+
 /* ptxas takes no immediates in stores of some types, so a store's value is put into a register. */
 static PtxValue in_register(Ptx *p, PtxValue o) {
   if (o.kind == OPERAND_REG) return o;

@@ -102,6 +102,7 @@ PtxValue ptx_select(Ptx *p, PtxValue pred, PtxValue yes, PtxValue no);
 /* Memory: `space_type` as in "global.nc.b32", "shared.b32". offset in bytes. */
 PtxValue ptx_load(Ptx *p, const char *space_type, RegClass class, PtxValue address, int64_t offset);
 void ptx_load_pair(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue out[2]);
+void ptx_load_four(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue out[4]);
 void ptx_store(Ptx *p, const char *space_type, PtxValue address, int64_t offset, PtxValue value);
 /* The same under a predicate that may be an immediate (1: always). */
 void ptx_store_if(Ptx *p, PtxValue pred, const char *space_type, PtxValue address, int64_t offset, PtxValue value);

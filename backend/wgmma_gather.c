@@ -8,13 +8,7 @@
  */
 #include "wgmma_kernel.h"
 
-enum { MOST_UNITS = 3, MOST_DISTANCES = 16, WALK_THREADS = 128 };
-
-PtxValue wgmma_tile_position(Wgmma *w, PtxValue row_tile) {
-  Ptx *p = &w->m.k->ptx;
-  PtxValue first = ptx_mul(p, row_tile, ptx_int(w->m.tile.m));
-  return staging_gathers(&w->m.tile) ? position_of_pixel(p, &w->positions, first) : first;
-}
+enum { MOST_UNITS = 3, MOST_DISTANCES = 16 };
 
 /* --- where rows are --- */
 
@@ -220,8 +214,8 @@ void wgmma_clear_gaps(Wgmma *w) {
     count = ptx_select(p, begins, count, ptx_int(0));
   }
   PtxValue first_piece = ptx_div(p, m->first_channel, ptx_int(channels));
-  PtxValue thread = ptx_rem(p, m->thread, ptx_int(WALK_THREADS));
-  PtxValue i = ptx_for(p, thread, count, ptx_int(WALK_THREADS));
+  PtxValue thread = ptx_rem(p, m->thread, ptx_int(GROUP_THREADS));
+  PtxValue i = ptx_for(p, thread, count, ptx_int(GROUP_THREADS));
   PtxValue at = position_of_gap(p, &out, ptx_add(p, gap, ptx_div(p, i, ptx_int(planes * of_tile))));
   PtxValue which = ptx_rem(p, i, ptx_int(planes * of_tile));
   PtxValue piece = ptx_add(p, first_piece, ptx_rem(p, which, ptx_int(of_tile)));

@@ -20,9 +20,7 @@ static uint32_t lines_of_stage(const Wgmma *w) {
 static void load_line(Wgmma *w, PtxValue windows, PtxValue line, PtxValue words[4]) {
   Ptx *p = &w->m.k->ptx;
   line = ptx_2(p, "min.u32", line, ptx_variable(p, ptx_int(lines_of_stage(w) - 1)));
-  for (int i = 0; i < 4; i++) words[i] = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "ld.shared.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, words[0]), ptx_text(p, words[1]),
-          ptx_text(p, words[2]), ptx_text(p, words[3]), ptx_at(p, ptx_mad(p, line, ptx_int(PIECE_BYTES), windows), 0));
+  ptx_load_four(p, "shared.v4.b32", ptx_mad(p, line, ptx_int(PIECE_BYTES), windows), 0, words);
 }
 
 static PtxValue permute(Ptx *p, PtxValue low, PtxValue high, const char *bytes) {

@@ -72,6 +72,7 @@ void wgmma_place_tile(Wgmma *w, PtxValue tile);
 void wgmma_for_each_tile(Wgmma *w);
 
 int wgmma_column_tiles(const Wgmma *w);
+PtxValue wgmma_tile_position(Wgmma *w, PtxValue row_tile); /* the first, in the input */
 
 /* Groups of so many warps, as numbered, wait for all of their own. */
 void wgmma_meet(Wgmma *w, PtxValue group, int warps);
@@ -107,9 +108,8 @@ void wgmma_finish_sums(Wgmma *w);
 bool wgmma_joins(const Wgmma *w);
 void wgmma_join(Wgmma *w, PtxValue stage);
 
-/* wgmma_gather.c, gathered rows: a tile's first position; the products of all pairs of planes, and m.sums; zeros in the
- * result between the tile's pixels and behind them. */
-PtxValue wgmma_tile_position(Wgmma *w, PtxValue row_tile);
+/* wgmma_gather.c, gathered rows: the products of all pairs of planes, and m.sums; zeros in the result between the tile's
+ * pixels and behind them. */
 void wgmma_multiply_gathered(Wgmma *w, Arrived *arrived);
 void wgmma_clear_gaps(Wgmma *w);
 

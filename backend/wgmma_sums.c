@@ -9,8 +9,6 @@
  */
 #include "wgmma_kernel.h"
 
-enum { GROUP_THREADS = 128 };
-
 static bool has_columns(const Wgmma *w) {
   return w->s.weight_rows > w->m.tile.n;
 }
@@ -114,9 +112,7 @@ static void end_positions(Wgmma *w) {
 static PtxValue add_piece(Wgmma *w, PtxValue at, int64_t offset, PtxValue sum) {
   Ptx *p = &w->m.k->ptx;
   PtxValue words[4];
-  for (int i = 0; i < 4; i++) words[i] = ptx_new(p, CLASS_B32);
-  ptx_raw(p, "ld.shared.v4.b32 {%s, %s, %s, %s}, %s;", ptx_text(p, words[0]), ptx_text(p, words[1]),
-          ptx_text(p, words[2]), ptx_text(p, words[3]), ptx_at(p, at, offset));
+  ptx_load_four(p, "shared.v4.b32", at, offset, words);
   const char *of_bytes = w->m.in.type.kind == ELEM_UINT ? "dp4a.u32.u32" : "dp4a.s32.u32";
   for (int i = 0; i < 4; i++)
     sum = engine_uses_planes(w->m.node->engine) ? ptx_add(p, ptx_1(p, "popc.b32", words[i]), sum)

@@ -36,10 +36,12 @@ uint32_t staging_tap_piece(const Graph *g, const Node *node, const Staging *s, u
   return piece;
 }
 
+enum { MOST_COLUMNS = 256 }; /* of an instruction */
+
 /* The most taps of a filter's row for which a piece has room, no more than there are. Sums of the input are those of
  * columns then, for which a tile of 256 has no room, and rows of the filter keep their order. */
 static void join_taps(Staging *s, const Graph *g, const Node *node, const Tile *tile) {
-  enum { MOST_JOINED = 4, MOST_COLUMNS = 256 };
+  enum { MOST_JOINED = 4 };
   const Type *x = graph_type(g, node->inputs[0]);
   uint32_t width = filter_width(node), channels = (uint32_t)type_channels(x);
   s->joined = 1;
@@ -116,7 +118,7 @@ static uint32_t table_bytes(const Graph *g, const Node *node, const Tile *tile) 
 /* Sums beside the products take about as long as so many pieces times columns, whatever the tile; the windows of a
  * streamed convolution would be gone through with each chunk. Instructions of 256 columns have no room for more. */
 static void share_out_sums(Staging *s, const Tile *tile) {
-  enum { LEAST_PRODUCTS = 2048, MOST_COLUMNS = 256 };
+  enum { LEAST_PRODUCTS = 2048 };
   uint64_t products = (uint64_t)s->pieces * s->chunks * s->weight_planes * s->input_planes * tile->n;
   bool pays = products >= LEAST_PRODUCTS && (tile->resident || s->taps == 1) && s->joined == 1;
   pays = pays || staging_gathers(tile);

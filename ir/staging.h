@@ -35,7 +35,7 @@
 
 #include "graph.h"
 
-enum { SUM_ROWS = 16, MOST_PARTS = 4, MOST_GATHERED_PRODUCTS = 160 };
+enum { SUM_ROWS = 16, MOST_PARTS = 4, MOST_GATHERED_PRODUCTS = 160, GROUP_THREADS = 128 /* of four warps */ };
 
 typedef struct Staging {
   uint32_t taps, blocks;                /* of the filter; of the input's channels */
@@ -88,8 +88,8 @@ static inline int staging_band_rows(const Tile *tile) {
 static inline bool staging_gathers(const Tile *tile) {
   return tile->resident == GATHERED;
 }
-/* Walks over tiles in a block. With gathered rows, or with resident weights and a tile of less than 16 rows a warp, each
- * group of four warps goes through tiles of its own, with stages of its own: all read the weights of the block.
+/* Walks over tiles in a block. With gathered rows, or with resident weights and a tile of less than 16 rows a warp,
+ * each group of four warps goes through tiles of its own, with stages of its own: all read the weights of the block.
  * Otherwise warps share tiles. */
 static inline uint32_t staging_walks(const Tile *tile) {
   bool by_themselves = staging_gathers(tile) || (tile->resident && tile->m < 16u * tile->warps_m);

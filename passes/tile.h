@@ -4,6 +4,9 @@
 
 #include "plan.h"
 
+/* mbarriers of a block: their initialisation is unrolled, and the CPU device's race check follows so many. */
+enum { MOST_BARRIERS = 128 };
+
 /* The tiles with the least estimated times, the first of equals before others. */
 enum { MOST_TILES = 16 };
 typedef struct TileList {

@@ -18,7 +18,6 @@ enum {
   MOST_STAGES = 16,
   BYTES_IN_FLIGHT = 131072, /* of a block: more hide nothing */
   OTHER_REGISTERS = 56,     /* besides accumulators and sums of the input */
-  MOST_BARRIERS = 128,      /* of a block: what the CPU device's race check follows */
   MOST_COLUMN_TILES = 64    /* with more of them wgmma_b1 reuses weights better */
 };
 

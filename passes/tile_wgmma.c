@@ -38,8 +38,7 @@ enum {
   SM_REGISTERS = 65536,
   OTHER_REGISTERS = 32, /* besides accumulators; of streamed weights, and of other results than signs: */
   MORE_REGISTERS = 48,
-  MOST_BLOCKS = 6,     /* of an SM, that pay */
-  MOST_BARRIERS = 128, /* of a block: their initialisation is unrolled */
+  MOST_BLOCKS = 6, /* of an SM, that pay */
 };
 
 static const double cycles_a_second = 1.755e9, shared_bytes_a_cycle = 100; /* of 128 */
@@ -163,7 +162,6 @@ static double bytes_a_cycle(double active, const Target *target) {
 
 /* Of sums of inputs beside the products. */
 static double sum_cycles(const Staging *s) {
-  enum { GROUP_THREADS = 128 };
   return divide_up(s->summed, GROUP_THREADS) * s->chunks * s->chunk_blocks * s->input_planes * summed_piece;
 }
 
@@ -322,11 +320,10 @@ static void consider(const Search *s, Tile tile) {
   tile_list_add(s->list, tile, wgmma_microseconds(s->g, s->node, &tile, s->options));
 }
 
-/* Weights of a chunk stay where it is all of the reduction. */
-static void consider_whole(const Search *s, Tile tile, uint8_t resident) {
+/* A chunk that is all of the reduction, whose weights stay. */
+static void consider_whole(const Search *s, Tile tile) {
   const Type *x = graph_type(s->g, s->node->inputs[0]);
   uint32_t words = x->layout.pitch / layout_piece_channels(x->layout) * (PIECE_BYTES / 4);
-  tile.resident = resident;
   tile.k = (uint16_t)words;
   if (words <= UINT16_MAX) consider(s, tile);
 }
@@ -339,10 +336,11 @@ void wgmma_tiles(const Graph *g, const Node *node, const PassOptions *options, T
       tile.k = chunk_blocks[k] * 4u;
       consider(&s, tile);
     }
-    consider_whole(&s, tile, RESIDENT);
+    tile.resident = RESIDENT;
+    consider_whole(&s, tile);
   }
   for (size_t i = 0; i < sizeof gathered_shapes / sizeof gathered_shapes[0]; i++) {
     Tile tile = {gathered_shapes[i].m, gathered_shapes[i].n, 0, gathered_shapes[i].warps_m, 1, 2, 1, GATHERED};
-    consider_whole(&s, tile, GATHERED);
+    consider_whole(&s, tile);
   }
 }

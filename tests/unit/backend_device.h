@@ -26,13 +26,35 @@ static inline const char *run_on_device(Build *b, uint32_t images, const void *c
     fail_msg("not emitted");
   }
   backend_ptx_bytes(b->context, &module, &file);
-  if (apnn_load_memory(file.data, file.length, "cpu", &network, error, sizeof error) != APNN_OK)
-    fail_msg("%s", error);
+  if (apnn_load_memory(file.data, file.length, "cpu", &network, error, sizeof error) != APNN_OK) fail_msg("%s", error);
   assert_int_equal(apnn_session_new(network, NULL, &session, error, sizeof error), APNN_OK);
   if (apnn_run(session, images, inputs, outputs) != APNN_OK) fail_msg("%s", apnn_session_error(session));
   apnn_session_free(session);
   apnn_network_free(network);
   return module.ptx.data;
+}
+
+/* Numbers of the graph's only input, of one byte each, for so many images. */
+static inline const uint8_t *draw_images(Build *b, uint32_t images) {
+  const Type *x = graph_type(b->g, b->g->inputs[0]);
+  size_t bytes = type_dense_bytes(x) * images;
+  uint8_t *drawn = arena_alloc(b->context, bytes);
+  uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
+  for (size_t i = 0; i < bytes; i++) {
+    seed = seed * 1664525 + 1013904223;
+    drawn[i] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
+  }
+  return drawn;
+}
+
+/* The graph's only output on the device is the evaluator's, bit for bit; the PTX. `what` is told otherwise. */
+static inline const char *check_on_device(Build *b, uint32_t images, const void *input, const char *what) {
+  size_t bytes = type_dense_bytes(graph_type(b->g, b->g->outputs[0])) * images;
+  void *wanted = arena_alloc(b->context, bytes), *got = arena_alloc(b->context, bytes);
+  assert_true(graph_eval(b->g, images, &input, &wanted));
+  const char *ptx = run_on_device(b, images, &input, &got);
+  if (memcmp(got, wanted, bytes)) fail_msg("%s differs at a batch of %u", what, images);
+  return ptx;
 }
 
 /* The kernel of a layer, by the comment in front of it, up to the next; NULL if its text is that of an earlier one. */

@@ -86,24 +86,10 @@ static void check(const Layer *l, const char *target) {
   Build b = {.context = c, .g = frontend_load(c, "n.apnn", text, strlen(text), &options)};
   assert_non_null(b.g);
   plan(&b, l, target);
-  const Type *x = graph_type(b.g, b.g->inputs[0]), *z = graph_type(b.g, b.g->outputs[0]);
-  size_t in_bytes = type_dense_bytes(x), out_bytes = type_dense_bytes(z);
-  uint8_t *vectors = arena_alloc(c, in_bytes * l->batch), *got = arena_alloc(c, out_bytes * l->batch);
-  uint8_t *wanted = arena_alloc(c, out_bytes * l->batch);
-  uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
-  for (size_t j = 0; j < in_bytes * l->batch; j++) {
-    seed = seed * 1664525 + 1013904223;
-    vectors[j] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
-  }
+  const uint8_t *vectors = draw_images(&b, l->batch);
+  const char *what = arena_printf(c, "%s, %s on %s", l->input, l->linear, target);
   const uint32_t batches[] = {1, (l->batch + 1) / 2, l->batch};
-  for (int i = 0; i < 3; i++) {
-    const void *input = vectors;
-    void *expected = wanted, *output = got;
-    assert_true(graph_eval(b.g, batches[i], &input, &expected));
-    run_on_device(&b, batches[i], &input, &output);
-    if (memcmp(got, wanted, out_bytes * batches[i]))
-      fail_msg("%s, %s on %s differs at a batch of %u", l->input, l->linear, target, batches[i]);
-  }
+  for (int i = 0; i < 3; i++) check_on_device(&b, batches[i], vectors, what);
   context_free(c);
 }
 

@@ -141,22 +141,8 @@ static void check(const Layer *l, bool twice) {
   Build b = {.context = c, .g = frontend_load(c, "n.apnn", text, strlen(text), &options)};
   assert_non_null(b.g);
   plan(&b, l, twice);
-  const Type *x = graph_type(b.g, b.g->inputs[0]);
-  size_t in_bytes = type_dense_bytes(x), out_bytes = type_dense_bytes(graph_type(b.g, b.g->outputs[0]));
-  uint8_t *images = arena_alloc(c, in_bytes * BATCH), *got = arena_alloc(c, out_bytes * BATCH);
-  uint8_t *wanted = arena_alloc(c, out_bytes * BATCH);
-  uint32_t seed = 7, count = (uint32_t)(type_q_max(x) - type_q_min(x) + 1);
-  for (size_t j = 0; j < in_bytes * BATCH; j++) {
-    seed = seed * 1664525 + 1013904223;
-    images[j] = (uint8_t)(type_q_min(x) + (int32_t)((seed >> 16) % count));
-  }
-  for (uint32_t batch = 1; batch <= BATCH; batch++) {
-    const void *input = images;
-    void *expected = wanted, *output = got;
-    assert_true(graph_eval(b.g, batch, &input, &expected));
-    run_on_device(&b, batch, &input, &output);
-    if (memcmp(got, wanted, out_bytes * batch)) fail_msg("conv2d(%s) differs at a batch of %u", l->conv, batch);
-  }
+  const uint8_t *images = draw_images(&b, BATCH);
+  for (uint32_t batch = 1; batch <= BATCH; batch++) check_on_device(&b, batch, images, y);
   context_free(c);
 }
 
